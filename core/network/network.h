@@ -1,0 +1,111 @@
+// Sparse two-layer ReLU networks with scalar output, and the gated networks that
+// fixed gates give, as values.
+//
+// Shapes: d = num_inputs, m = hidden_width. With `has_bias` a constant input 1
+// stands behind the d given inputs, so weight indices run to d (inclusive).
+#ifndef THRESHER_CORE_NETWORK_NETWORK_H_
+#define THRESHER_CORE_NETWORK_NETWORK_H_
+
+#include <cstdint>
+#include <span>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace thresher {
+
+// Compressed sparse rows: row j holds the entries row_begin[j] <= e <
+// row_begin[j + 1] of `column` (ascending within a row) and `value`.
+struct SparseRows {
+  std::vector<int64_t> row_begin = {0};  // num_rows() + 1 entries
+  std::vector<int32_t> column;
+  std::vector<double> value;
+
+  int64_t num_rows() const { return static_cast<int64_t>(row_begin.size()) - 1; }
+  int64_t nonzeros() const { return static_cast<int64_t>(column.size()); }
+  bool operator==(const SparseRows&) const = default;
+};
+
+// Errors: INVALID_ARGUMENT when row_begin does not ascend from 0 to the number of
+// entries, a column lies outside [0, num_columns) or does not ascend within its
+// row, or a value is not finite.
+absl::Status ValidateSparseRows(const SparseRows& rows, int64_t num_columns);
+
+// A view of n rows of d inputs, row-major.
+struct InputView {
+  const float* data = nullptr;
+  int64_t num_samples = 0;
+  int64_t num_inputs = 0;
+  std::span<const float> row(int64_t i) const {
+    return {data + i * num_inputs, static_cast<size_t>(num_inputs)};
+  }
+};
+
+// Which output signs a network may have: every neuron adds, or some subtract.
+enum class OutputSigns { kPositive, kMixed };
+
+// f(x) = sum_j sign_j (x . w_j)_+ ; the output weight's magnitude is fused into
+// w_j = u_j |v_j|, its sign kept apart.
+struct SparseNetwork {
+  int64_t num_inputs = 0;
+  bool has_bias = false;
+  SparseRows weights;                // m rows of num_columns() columns
+  std::vector<int8_t> output_signs;  // m entries, +1 or -1
+
+  int64_t hidden_width() const { return weights.num_rows(); }
+  int64_t num_columns() const { return num_inputs + (has_bias ? 1 : 0); }
+  bool operator==(const SparseNetwork&) const = default;
+};
+
+// Gates of a random dictionary: gate j is RandomGate(seed, j) over the
+// num_columns() inputs (the constant included).
+struct RandomGateSet {
+  uint64_t seed = 0;
+  int64_t num_gates = 0;
+  bool operator==(const RandomGateSet&) const = default;
+};
+
+// Gates given as vectors, row-major num_gates x num_columns.
+struct GateVectorSet {
+  int64_t num_gates = 0;
+  std::vector<double> vectors;
+  bool operator==(const GateVectorSet&) const = default;
+};
+
+// f(x) = sum_j 1[x . h_j > 0] (x . w_j), the gates h_j held apart from the weights
+// w_j. The weights carry their sign.
+struct GatedNetwork {
+  int64_t num_inputs = 0;
+  bool has_bias = false;
+  std::variant<RandomGateSet, GateVectorSet> gates;
+  // Row k belongs to gate gate_index[k]; only gates with a weight are listed.
+  std::vector<int64_t> gate_index;  // ascending
+  SparseRows weights;
+
+  int64_t num_columns() const { return num_inputs + (has_bias ? 1 : 0); }
+  bool operator==(const GatedNetwork&) const = default;
+};
+
+using Network = std::variant<SparseNetwork, GatedNetwork>;
+
+absl::Status ValidateNetwork(const SparseNetwork& network);
+absl::Status ValidateNetwork(const GatedNetwork& network);
+
+// outputs[i] = f(inputs row i), summed in double.
+// Errors: INVALID_ARGUMENT when inputs.num_inputs differs from the network's or
+// outputs.size() from inputs.num_samples.
+// Cost: O(n s); for a gated network also O(n d) per listed gate.
+absl::Status Evaluate(const SparseNetwork& network, InputView inputs, std::span<double> outputs);
+absl::Status Evaluate(const GatedNetwork& network, InputView inputs, std::span<double> outputs);
+absl::Status Evaluate(const Network& network, InputView inputs, std::span<double> outputs);
+
+int64_t NumInputs(const Network& network);
+int64_t Nonzeros(const Network& network);
+// Neurons (or gates) that carry at least one weight.
+int64_t ActiveNeurons(const Network& network);
+
+}  // namespace thresher
+
+#endif  // THRESHER_CORE_NETWORK_NETWORK_H_

@@ -1,0 +1,151 @@
+// Recovery of a sparse network from samples: the whole public surface of the
+// solver. A problem and options go in, a result comes out.
+//
+//   minimise 1/2 || sum_j sign_j D_j X w_j - y ||^2  subject to  || w ||_0 <= s,
+//   D_j = diag(1[X h_j > 0])
+//
+// with gates h_j that are fixed (random or given) or follow the weights (sequential).
+// Source: Fridovich-Keil and Pilanci, "A Recovery Guarantee for Sparse Neural
+// Networks", ICLR 2026 (arXiv 2509.20323). core/README.md maps each step to its
+// function.
+#ifndef THRESHER_CORE_RECOVERY_RECOVERY_H_
+#define THRESHER_CORE_RECOVERY_RECOVERY_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/network/network.h"
+#include "core/recovery/termination.h"
+#include "core/samples/samples.h"
+
+namespace thresher {
+
+enum class Algorithm {
+  kAuto,  // niht with fixed gates, aiht with sequential ones
+  kIht,   // fixed step size, 1 / beta
+  kNiht,  // normalised step with the support-change safeguard
+  kAiht,  // the published algorithm: normalised step, then refinement with Armijo halving
+  kHtp,   // hard-thresholding pursuit: least squares on each new support
+};
+
+enum class GateMode {
+  kSequential,  // random start gates, then h_j := w_j
+  kRandom,      // random gates kept for ever: the convex problem
+};
+
+struct RecoveryOptions {
+  // The architecture and the budget. With fixed gates hidden_width is the number of
+  // gates. 1 <= nonzeros <= num_columns * hidden_width.
+  int64_t hidden_width = 0;
+  int64_t nonzeros = 0;
+  // Working support s~ kept while iterating, nonzeros <= s~; 0 means nonzeros. The
+  // result is reduced to nonzeros at the end.
+  int64_t working_nonzeros = 0;
+
+  Algorithm algorithm = Algorithm::kAuto;
+  GateMode gate_mode = GateMode::kSequential;
+  OutputSigns output_signs = OutputSigns::kPositive;
+  bool bias = false;  // appends a constant input 1
+
+  uint64_t seed = 0;  // of the start gates and the mini-batches
+
+  // Step size eta of `iht`; unset: 1 / beta with beta, the largest eigenvalue of
+  // A^T A, estimated by the power method. Ignored by none: an error with the other
+  // algorithms.
+  std::optional<double> step_size;
+  // Rows a step looks at; 0 or at least n: all. Not for `htp`.
+  int64_t batch_size = 0;
+
+  // Termination, see termination.h for the inequalities.
+  TerminationCriteria termination;
+
+  // Threads of this solve, 1 to 256. The result has the same bits for any number.
+  int num_threads = 1;
+  // Bytes for gate masks kept in memory. Above it random gates are regenerated tile by
+  // tile in every step, at the cost of one more dense product.
+  int64_t mask_memory_limit_bytes = int64_t{1} << 30;
+};
+
+// What the solve starts from, all optional.
+struct RecoveryStart {
+  // Start gates, row-major hidden_width x num_columns: instead of random ones.
+  std::optional<GateVectorSet> gates;
+  // Start weights: at most hidden_width neurons of at most working_nonzeros weights. Its
+  // neurons are also the start gates, in sequential mode.
+  std::optional<SparseNetwork> network;
+};
+
+// One line of the convergence history.
+struct IterationReport {
+  int64_t iteration = 0;         // completed steps, from 1
+  double relative_residual = 0;  // || f(X) - y || / || y ||, present gates, in double
+  double psnr_db = 0;            // 20 log10 max|y| - 10 log10 MSE, at most 400
+  double step_size = 0;
+  int64_t support_size = 0;      // non-zero weights
+  int64_t support_changes = 0;   // positions that entered in this step
+  int64_t active_neurons = 0;    // neurons with at least one weight
+  double best_relative_residual = 0;  // of the ReLU (or gated) network, so far
+  double elapsed_seconds = 0;    // over all attempts
+};
+
+struct RecoveryObserver {
+  // Called on the solving thread after every iteration.
+  std::function<void(const IterationReport&)> on_iteration;
+  // Asked after every iteration; true makes the solver hand a checkpoint over.
+  std::function<bool(const IterationReport&)> checkpoint_due;
+  std::function<void(std::string checkpoint)> on_checkpoint;
+};
+
+// | termination_reason               | network                                     |
+// | converged, stagnated, iterations | best iterate, reduced to `nonzeros` weights |
+// | time limit, cancelled            | best iterate so far, reduced; may be empty  |
+struct RecoveryResult {
+  TerminationReason termination_reason = TerminationReason::kIterationLimit;
+  Network network;
+  int64_t iterations = 0;
+  double elapsed_seconds = 0;
+  // Of the network returned, on the training samples.
+  double relative_residual = 0;
+  double psnr_db = 0;
+  int64_t nonzeros = 0;
+  int64_t active_neurons = 0;
+  RecoveryOptions options_used;  // kAuto and zeros replaced by what was done
+  // State after the last completed iteration: Recover resumes from it.
+  std::string checkpoint;
+};
+
+// What a solve will need, before it starts.
+struct RecoveryCost {
+  int64_t peak_memory_bytes = 0;    // upper estimate, the samples included
+  double flops_per_iteration = 0;   // multiply-adds counted as two
+};
+
+// Errors: INVALID_ARGUMENT naming the field (nonzeros, hidden_width, working_nonzeros,
+// step_size, batch_size, num_threads, termination..., gates, network).
+absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples,
+                             int64_t num_inputs);
+
+RecoveryCost PredictCost(const RecoveryOptions& options, int64_t num_samples, int64_t num_inputs);
+
+// Runs to the first termination reason. `checkpoint` resumes an earlier solve of the
+// same samples and options: the outcome has the same bits as an uninterrupted one
+// (time limits aside). A stop request is noticed within one tile of work; the best
+// iterate so far is returned with kCancelled.
+// Errors: INVALID_ARGUMENT naming the field for bad samples (also `targets` constant
+// zero), options, start or checkpoint (one of another problem or program version).
+// Cost: about n d m multiply-adds an iteration, 20 n s~ more for `aiht`.
+absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOptions& options,
+                                       const RecoveryStart& start = {},
+                                       const RecoveryObserver& observer = {},
+                                       std::stop_token stop = {},
+                                       std::string_view checkpoint = {});
+
+}  // namespace thresher
+
+#endif  // THRESHER_CORE_RECOVERY_RECOVERY_H_
