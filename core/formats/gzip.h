@@ -13,8 +13,9 @@ namespace thresher {
 // True when the bytes start with gzip's magic number 1f 8b.
 bool IsGzip(std::string_view bytes);
 
-// Inflates all members of a gzip file. Errors: INVALID_ARGUMENT for damaged or
-// truncated data, RESOURCE_EXHAUSTED when the result would exceed max_bytes.
+// Inflates all members of a gzip file, one after another; zero bytes may pad its end. Errors:
+// INVALID_ARGUMENT for damaged or truncated data, RESOURCE_EXHAUSTED when the result would exceed
+// max_bytes.
 absl::StatusOr<std::string> Gunzip(std::string_view bytes, int64_t max_bytes);
 
 }  // namespace thresher
