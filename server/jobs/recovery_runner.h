@@ -1,0 +1,36 @@
+// Plans and runs recovery jobs with the solver: the manager's planner and runner.
+#ifndef THRESHER_SERVER_JOBS_RECOVERY_RUNNER_H_
+#define THRESHER_SERVER_JOBS_RECOVERY_RUNNER_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "server/jobs/job.h"
+#include "server/store/store.h"
+
+namespace thresher::jobs {
+
+class RecoveryRunner {
+ public:
+  // The store outlives the runner.
+  RecoveryRunner(store::Store* store, int threads_per_job, std::string program_version);
+
+  // Checks the spec against the data set's record, without reading samples.
+  // Errors: INVALID_ARGUMENT naming `recovery.<field>`; NOT_FOUND.
+  absl::StatusOr<RecoveryCost> Plan(const RecoverySpec& spec);
+
+  // Loads, splits, solves, reports.
+  absl::StatusOr<JobOutcome> Run(const JobRun& run);
+
+ private:
+  store::Store* const store_;
+  const int threads_per_job_;
+  const std::string program_version_;
+};
+
+// How well the model explains samples that are scaled as the model was fitted.
+absl::StatusOr<FitQuality> MeasureFit(const Network& network, const Samples& samples);
+
+}  // namespace thresher::jobs
+
+#endif  // THRESHER_SERVER_JOBS_RECOVERY_RUNNER_H_

@@ -1,0 +1,77 @@
+// Models: a record in the database, the network as an NPZ blob.
+#ifndef THRESHER_SERVER_STORE_MODEL_STORE_H_
+#define THRESHER_SERVER_STORE_MODEL_STORE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/network/model.h"
+#include "server/store/blob_folder.h"
+#include "server/store/database.h"
+#include "server/store/job_record.h"
+#include "server/store/records.h"
+
+namespace thresher::store {
+
+enum class NetworkKind { kRelu = 1, kGated = 2 };
+
+struct ModelRecord {
+  std::string id;
+  Timestamp create_time;
+  std::string job_id;
+  std::string dataset_id;
+  std::string dataset_sha256;
+  NetworkKind network_kind = NetworkKind::kRelu;
+  int64_t num_inputs = 0;
+  bool bias = false;
+  int64_t nonzeros = 0;
+  int64_t active_neurons = 0;
+  std::vector<std::string> class_names;
+  RecoverySpec spec;
+  std::optional<RecoveryReport> report;
+  std::string program_version;
+  Labels labels;
+  int64_t size_bytes = 0;  // of the NPZ file
+  std::string sha256;      // of the NPZ file
+};
+
+// A model whose blob is written and whose record waits to be inserted.
+struct PreparedModel {
+  BlobPin blob;
+  ModelRecord record;  // what follows from the network filled in; the rest is the caller's
+};
+
+class ModelStore {
+ public:
+  ModelStore(Database* database, BlobFolder* blobs);
+
+  absl::StatusOr<PreparedModel> Prepare(const Model& model);
+  // Inserts inside a write. The id is `wanted_id`, or that with a random ending when it
+  // is taken. Returns the id.
+  absl::StatusOr<std::string> Insert(Connection& connection, ModelRecord record,
+                                     std::string_view wanted_id);
+
+  absl::StatusOr<ModelRecord> Get(std::string_view id);
+  absl::StatusOr<Page<ModelRecord>> List(const ListRequest& request);
+  // Errors: NOT_FOUND; FAILED_PRECONDITION while a queued or running job starts from it.
+  absl::Status Delete(std::string_view id);
+
+  // The file's bytes as stored (NPZ), or as JSON.
+  absl::StatusOr<std::string> ReadNpz(const ModelRecord& record);
+  absl::StatusOr<std::string> ReadJson(const ModelRecord& record);
+  absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelRecord& record);
+
+ private:
+  Database* const database_;
+  BlobFolder* const blobs_;
+};
+
+}  // namespace thresher::store
+
+#endif  // THRESHER_SERVER_STORE_MODEL_STORE_H_
