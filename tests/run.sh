@@ -34,9 +34,9 @@ check_writable "$build"
 
 # A test that wants promtool finds it on the PATH.
 promtool=$(deploy/promtool.sh "$repository/build-tools")
-export PATH="$PATH:$(dirname "$promtool")"
-# CMake and the end-to-end tests need Debian's Python: it has Debian's modules.
-configure=(cmake --preset "$preset" -DPython3_EXECUTABLE=/usr/bin/python3)
+PATH=$PATH:$(dirname "$promtool")
+export PATH
+configure=(cmake --preset "$preset")
 
 heading "Configuring ($preset)"
 if ! "${configure[@]}" >"$build/configure.log" 2>&1; then

@@ -1,0 +1,150 @@
+#!/bin/bash
+# From a clean clone to a recovered network: installs what is missing, builds,
+# starts a server of its own, recovers a planted problem and then a network for
+# real pictures, and stops the server again.
+#
+#   ./deploy/quickstart.sh
+#
+# As root, or as a user who may use sudo. A second run takes seconds.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=deploy/shell.sh
+. "$here/shell.sh"
+repository=$(cd "$here/.." && pwd)
+[ $# = 0 ] || fail "takes no arguments. To run the server yourself, see README.md."
+build=$repository/build
+
+heading "1. Packages"
+"$here/install_packages.sh" build run demo
+echo "All packages are installed."
+leave_sudo "$repository" "$here/quickstart.sh"
+check_writable "$build"
+
+heading "2. Build"
+cd "$repository"
+if ! cmake --preset release -DTHRESHER_BUILD_TESTS=OFF >"$build/configure.log" 2>&1; then
+  tail -n 30 "$build/configure.log"
+  fail "cmake could not configure build/. If that folder is from another machine or path, remove it and run this again."
+fi
+# One moving line on a terminal; elsewhere only what went wrong.
+if [ -t 1 ]; then
+  cmake --build --preset release --target thresherd thresher ||
+    fail "the build failed; the compiler's messages stand above. If it ran out of memory, run 'cmake --build build -j1', then this again."
+else
+  cmake --build --preset release --target thresherd thresher >"$build/build.log" 2>&1 || {
+    tail -n 60 "$build/build.log"
+    fail "the build failed; the compiler's messages stand above, all of them in build/build.log."
+  }
+fi
+thresherd=$build/server/thresherd
+thresher=$build/client/thresher
+"$thresherd" --version
+
+heading "3. Server"
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/thresher-quickstart.XXXXXX") ||
+  fail "cannot make a folder under ${TMPDIR:-/tmp}. Set TMPDIR to a folder that you can write, then run this again."
+server=''
+cleanup() {
+  if [ -n "$server" ] && kill -TERM "$server" 2>/dev/null; then
+    wait "$server" 2>/dev/null || true
+  fi
+  rm -rf "$scratch"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# A port of this machine that nobody listens on.
+free_port() {
+  local port tries
+  for tries in $(seq 50); do
+    port=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
+    if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+      echo "$port"
+      return
+    fi
+  done
+  fail "found no free port in $tries tries."
+}
+
+healthy() { "$thresher" --server "$address" health >/dev/null 2>&1; }
+running() { kill -0 "$server" 2>/dev/null; }
+
+# A port can be taken between the search and the start: then take another.
+for attempt in 1 2 3; do
+  address=127.0.0.1:$(free_port)
+  metrics=127.0.0.1:$(free_port)
+  "$thresherd" --listen_address "$address" --metrics_address "$metrics" --data_dir "$scratch/data" \
+    >"$scratch/thresherd.log" 2>&1 &
+  server=$!
+  waited=0
+  until healthy || ! running || [ $waited -ge 150 ]; do
+    sleep 0.1
+    waited=$((waited + 1))
+  done
+  ! healthy || break
+  kill -KILL "$server" 2>/dev/null || true
+  wait "$server" 2>/dev/null || true
+  server=''
+done
+if [ -z "$server" ]; then
+  tail -n 20 "$scratch/thresherd.log"
+  fail "thresherd did not start in $attempt tries; its log stands above."
+fi
+echo "thresherd listens on $address and keeps its data in $scratch/data."
+
+# Runs the client against our server, shows the command, and ends with its failure.
+client() {
+  printf '\n%s$ thresher %s%s\n' "$bold" "$*" "$plain"
+  local code=0
+  "$thresher" --server "$address" "$@" || code=$?
+  [ $code = 0 ] || {
+    echo "The server's last lines:" >&2
+    tail -n 10 "$scratch/thresherd.log" >&2
+    fail "'thresher $*' ended with exit code $code; its message stands above."
+  }
+}
+
+heading "4. A planted problem: the server makes up a sparse network and we find it again"
+client datasets plant --id planted --num_samples 5000 --num_inputs 100 --hidden_width 20 \
+  --nonzeros 20 --seed 1
+client recover --dataset planted --hidden_width 20 --nonzeros 20 --seed 1 --watch
+
+heading "5. Real pictures: T-shirts (class 0) against trousers (class 1)"
+pictures=/usr/share/datasets/fashion-mnist
+[ -r "$pictures/train-images-idx3-ubyte.gz" ] ||
+  fail "$pictures/train-images-idx3-ubyte.gz is missing. Run: apt-get install --reinstall dataset-fashion-mnist"
+client datasets upload --id fashion --classes 0,1 \
+  --inputs "$pictures/train-images-idx3-ubyte.gz" --targets "$pictures/train-labels-idx1-ubyte.gz"
+client recover --dataset fashion --hidden_width 20 --nonzeros 300 --seed 1 --watch
+
+heading "6. What Prometheus reads on http://$metrics/metrics"
+read_metrics() {
+  exec 3<>"/dev/tcp/${metrics%:*}/${metrics#*:}"
+  printf 'GET /metrics HTTP/1.0\r\nHost: %s\r\n\r\n' "$metrics" >&3
+  cat <&3
+  exec 3>&-
+}
+page=$(read_metrics 2>/dev/null | tr -d '\r') || fail "the server gives no metrics on http://$metrics/metrics."
+lines=$(grep -E '^thresher_(build_info|jobs_total|iterations_total|gradient_flops_total|checkpoints_total|workers|rpcs_total\{.*CreateJob.*)' <<<"$page" | head -n 12) ||
+  fail "http://$metrics/metrics holds no thresher_ metrics."
+echo "$lines"
+
+heading "7. Done"
+kill -TERM "$server"
+code=0
+wait "$server" || code=$?
+server=''
+[ $code = 0 ] || {
+  tail -n 20 "$scratch/thresherd.log"
+  fail "thresherd ended with $code instead of 0 when it was asked to stop; its log stands above."
+}
+cat <<TEXT
+The server has stopped and its data is gone. To run one of your own:
+
+  ${thresherd#"$repository"/} --data_dir ./thresher-data
+  ${thresher#"$repository"/} health
+
+and to see every flag: ${thresherd#"$repository"/} --help
+TEXT
