@@ -15,9 +15,11 @@ repository=$(cd "$here/.." && pwd)
 [ $# = 0 ] || fail "takes no arguments. To run the server yourself, see README.md."
 build=$repository/build
 
-heading "1. Packages"
-"$here/install_packages.sh" build run demo
-echo "All packages are installed."
+if [ -z "${THRESHER_LEFT_SUDO:-}" ]; then
+  heading "1. Packages"
+  "$here/install_packages.sh" build run demo
+  echo "All packages are installed."
+fi
 leave_sudo "$repository" "$here/quickstart.sh"
 check_writable "$build"
 

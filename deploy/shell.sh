@@ -24,7 +24,7 @@ leave_sudo() {
   shift
   if [ "$(id -u)" = 0 ] && [ "${SUDO_UID:-0}" != 0 ] &&
     [ "$(stat -c %u "$repository")" = "$SUDO_UID" ]; then
-    exec sudo -H -u "#$SUDO_UID" -- "$@"
+    exec sudo -H -u "#$SUDO_UID" -- env THRESHER_LEFT_SUDO=yes "$@"
   fi
 }
 
