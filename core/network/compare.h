@@ -11,30 +11,42 @@
 namespace thresher {
 
 struct NetworkComparison {
-  // Fractions of non-zero positions after matching neurons.
+  // Fractions of non-zero positions after matching neurons; 1 where there are none.
   double support_recall = 0;     // of the reference's positions, found
   double support_precision = 0;  // of the candidate's positions, right
   bool same_support = false;
-  // || W_candidate(matched) - W_reference ||_F / || W_reference ||_F
+  // || W_candidate(matched) - W_reference ||_F / || W_reference ||_F, where a neuron
+  // without a partner counts whole. For a zero reference 0 when the candidate is zero
+  // too, infinity otherwise; so is the next.
   double relative_weight_error = 0;
   // || f_candidate - f_reference || / || f_reference || on the given inputs
   double relative_function_error = 0;
-  // 20 log10 max|f_reference| - 10 log10 MSE on the given inputs, capped at 400 dB
+  // 20 log10 max|f_reference| - 10 log10 MSE on the given inputs, within +-400 dB
   double psnr_db = 0;
-  int64_t reference_neurons = 0;  // after merging
+  int64_t reference_neurons = 0;  // after reduction
   int64_t candidate_neurons = 0;
   // matched_neuron[j]: candidate neuron matched to reference neuron j, -1 for none.
+  // Neurons are numbered as ReduceNetwork (core/network/merge.h) leaves them.
   std::vector<int64_t> matched_neuron;
 };
 
-// Both networks are reduced first (parallel neurons of equal sign merged, dead ones
-// dropped), then neurons of equal sign are matched so that the summed squared weight
-// distance is least (Hungarian method, exact).
-// Errors: INVALID_ARGUMENT when the networks' inputs or bias differ.
-// Cost: O(m^3) for m neurons, O(n s) for the function.
+// The most neurons a reduced network may have in a comparison.
+inline constexpr int64_t kMaxComparedNeurons = 5000;
+
+// Both networks are reduced first (ReduceNetwork: parallel neurons of equal sign merged,
+// dead ones dropped), then neurons of equal sign are matched so that the summed squared
+// weight distance is least, each neuron without a partner counting as matched with zero
+// (Hungarian method, exact). Weight vectors without a positive inner product are
+// never matched: apart they are as close.
+//
+// Other weights can give the same function, for example (x)_+ - (-x)_+ = x; so a small
+// function error with a large weight error is possible, the reverse is not.
+// Errors: INVALID_ARGUMENT when a network is invalid, the networks' inputs or bias
+// differ, the inputs do not fit, are not finite or hold no sample; RESOURCE_EXHAUSTED
+// beyond kMaxComparedNeurons.
+// Cost: O(m^3) for m neurons, O(n s) for the function; O(n + m + s) memory.
 absl::StatusOr<NetworkComparison> CompareNetworks(const SparseNetwork& candidate,
-                                                  const SparseNetwork& reference,
-                                                  InputView inputs);
+                                                  const SparseNetwork& reference, InputView inputs);
 
 }  // namespace thresher
 

@@ -1,0 +1,192 @@
+#include "core/network/merge.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "core/gates/random_gates.h"
+
+namespace thresher {
+namespace {
+
+struct Row {
+  std::vector<int32_t> column;
+  std::vector<double> value;
+};
+
+// A neuron's direction: its row scaled to length 1, and the row's length.
+struct Direction {
+  Row unit;
+  double projection = 0;  // on a fixed vector with entries in [-1, 1]
+};
+
+Row RowOf(const SparseRows& rows, size_t row) {
+  const auto begin = static_cast<std::ptrdiff_t>(rows.row_begin[row]);
+  const auto end = static_cast<std::ptrdiff_t>(rows.row_begin[row + 1]);
+  return {{rows.column.begin() + begin, rows.column.begin() + end},
+          {rows.value.begin() + begin, rows.value.begin() + end}};
+}
+
+void AppendRow(const Row& row, SparseRows& rows) {
+  rows.column.insert(rows.column.end(), row.column.begin(), row.column.end());
+  rows.value.insert(rows.value.end(), row.value.begin(), row.value.end());
+  rows.row_begin.push_back(rows.nonzeros());
+}
+
+// Entry q of the fixed vector that directions are projected on.
+double ProjectionEntry(int32_t q) {
+  const auto word = Philox(0, static_cast<uint64_t>(q), 0).word[0];
+  return static_cast<double>(word) * 0x1p-31 - 1.0;
+}
+
+// Expects a row with a non-zero weight. Scaled by the largest weight first, so that no
+// square overflows or vanishes.
+Direction DirectionOf(Row row) {
+  double largest = 0;
+  for (const double value : row.value) largest = std::max(largest, std::abs(value));
+  double square = 0;
+  for (double& value : row.value) {
+    value /= largest;
+    square += value * value;
+  }
+  const double length = std::sqrt(square);
+  Direction direction;
+  for (size_t e = 0; e < row.value.size(); ++e) {
+    row.value[e] /= length;
+    direction.projection += row.value[e] * ProjectionEntry(row.column[e]);
+  }
+  direction.unit = std::move(row);
+  return direction;
+}
+
+double InnerProduct(const Row& a, const Row& b) {
+  double sum = 0;
+  size_t ea = 0;
+  size_t eb = 0;
+  while (ea < a.column.size() && eb < b.column.size()) {
+    if (a.column[ea] < b.column[eb]) {
+      ++ea;
+    } else if (a.column[ea] > b.column[eb]) {
+      ++eb;
+    } else {
+      sum += a.value[ea++] * b.value[eb++];
+    }
+  }
+  return sum;
+}
+
+Row Sum(const Row& a, const Row& b) {
+  Row sum;
+  size_t ea = 0;
+  size_t eb = 0;
+  while (ea < a.column.size() || eb < b.column.size()) {
+    const bool from_a =
+        eb == b.column.size() || (ea < a.column.size() && a.column[ea] <= b.column[eb]);
+    const bool from_b =
+        ea == a.column.size() || (eb < b.column.size() && b.column[eb] <= a.column[ea]);
+    sum.column.push_back(from_a ? a.column[ea] : b.column[eb]);
+    sum.value.push_back((from_a ? a.value[ea] : 0.0) + (from_b ? b.value[eb] : 0.0));
+    ea += from_a ? 1 : 0;
+    eb += from_b ? 1 : 0;
+  }
+  return sum;
+}
+
+bool IsFinite(const Row& row) {
+  return std::all_of(row.value.begin(), row.value.end(),
+                     [](double value) { return std::isfinite(value); });
+}
+
+bool IsDead(const Row& row) {
+  return std::all_of(row.value.begin(), row.value.end(), [](double value) { return value == 0; });
+}
+
+}  // namespace
+
+SparseNetwork DropDeadNeurons(const SparseNetwork& network) {
+  SparseNetwork kept;
+  kept.num_inputs = network.num_inputs;
+  kept.has_bias = network.has_bias;
+  const SparseRows& rows = network.weights;
+  for (size_t j = 0; j + 1 < rows.row_begin.size(); ++j) {
+    for (auto e = static_cast<size_t>(rows.row_begin[j]);
+         e < static_cast<size_t>(rows.row_begin[j + 1]); ++e) {
+      if (rows.value[e] == 0) continue;
+      kept.weights.column.push_back(rows.column[e]);
+      kept.weights.value.push_back(rows.value[e]);
+    }
+    if (kept.weights.nonzeros() == kept.weights.row_begin.back()) continue;
+    kept.weights.row_begin.push_back(kept.weights.nonzeros());
+    kept.output_signs.push_back(network.output_signs[j]);
+  }
+  return kept;
+}
+
+SparseNetwork MergeParallelNeurons(const SparseNetwork& network, double min_cosine) {
+  struct Group {
+    Row sum;
+    Row first_unit;
+    int8_t output_sign;
+  };
+  const SparseRows& rows = network.weights;
+  const auto num_neurons = static_cast<size_t>(network.hidden_width());
+  size_t longest = 0;
+  for (size_t j = 0; j < num_neurons; ++j) {
+    longest = std::max(longest, static_cast<size_t>(rows.row_begin[j + 1] - rows.row_begin[j]));
+  }
+  // Unit vectors u, v of cosine c are sqrt(2 (1 - c)) apart, and their projections at
+  // most sqrt(entries) times that: only groups within the window need a closer look.
+  const double distance = std::sqrt(std::max(0.0, 2 * (1 - min_cosine)) + 1e-15);
+  const double window = distance * std::sqrt(2.0 * static_cast<double>(longest)) + 1e-12;
+
+  std::vector<Group> groups;
+  std::multimap<double, size_t> groups_by_projection[2];  // of sign -1 and +1
+  for (size_t j = 0; j < num_neurons; ++j) {
+    Row row = RowOf(rows, j);
+    const int8_t sign = network.output_signs[j];
+    if (IsDead(row)) {
+      groups.push_back({std::move(row), {}, sign});
+      continue;
+    }
+    Direction direction = DirectionOf(row);
+    auto& candidates = groups_by_projection[sign > 0 ? 1 : 0];
+    size_t chosen = groups.size();
+    Row chosen_sum;
+    const auto end = candidates.upper_bound(direction.projection + window);
+    for (auto it = candidates.lower_bound(direction.projection - window); it != end; ++it) {
+      const Group& group = groups[it->second];
+      if (it->second > chosen || InnerProduct(group.first_unit, direction.unit) < min_cosine) {
+        continue;
+      }
+      Row sum = Sum(group.sum, row);
+      if (!IsFinite(sum)) continue;
+      chosen = it->second;
+      chosen_sum = std::move(sum);
+    }
+    if (chosen < groups.size()) {
+      groups[chosen].sum = std::move(chosen_sum);
+    } else {
+      candidates.emplace(direction.projection, groups.size());
+      groups.push_back({std::move(row), std::move(direction.unit), sign});
+    }
+  }
+
+  SparseNetwork merged;
+  merged.num_inputs = network.num_inputs;
+  merged.has_bias = network.has_bias;
+  for (const Group& group : groups) {
+    AppendRow(group.sum, merged.weights);
+    merged.output_signs.push_back(group.output_sign);
+  }
+  return merged;
+}
+
+SparseNetwork ReduceNetwork(const SparseNetwork& network) {
+  return DropDeadNeurons(MergeParallelNeurons(DropDeadNeurons(network), /*min_cosine=*/1 - 1e-12));
+}
+
+}  // namespace thresher

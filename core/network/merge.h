@@ -1,5 +1,7 @@
 // Reductions that keep the function: neurons without weights, and neurons whose
 // weight vectors are parallel, (x.a)_+ + (x.b)_+ = (x.(a + b))_+.
+//
+// All expect a valid network (ValidateNetwork).
 #ifndef THRESHER_CORE_NETWORK_MERGE_H_
 #define THRESHER_CORE_NETWORK_MERGE_H_
 
@@ -13,8 +15,14 @@ SparseNetwork DropDeadNeurons(const SparseNetwork& network);
 // Merges neurons of equal output sign whose cosine is at least min_cosine (in
 // (0, 1]); 1 - 1e-12 keeps the function to rounding, less is an approximation.
 // The merged row is the sum, on the union of the supports; the first of the group
-// keeps its place. Cost: O(m^2 s / m).
+// keeps its place, and each neuron joins the first group whose first member it is
+// close enough to. Neurons without weights stay as they are. Neurons whose sum would
+// overflow stay apart.
+// Cost: O(s + m log m) for a min_cosine close to 1, O(m s) at worst.
 SparseNetwork MergeParallelNeurons(const SparseNetwork& network, double min_cosine);
+
+// Both reductions, with min_cosine = 1 - 1e-12: the form in which networks are compared.
+SparseNetwork ReduceNetwork(const SparseNetwork& network);
 
 }  // namespace thresher
 

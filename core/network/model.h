@@ -3,11 +3,13 @@
 #ifndef THRESHER_CORE_NETWORK_MODEL_H_
 #define THRESHER_CORE_NETWORK_MODEL_H_
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/network/network.h"
 
@@ -37,18 +39,42 @@ struct Model {
   bool operator==(const Model&) const = default;
 };
 
-// Predictions in the user's units on unscaled inputs.
-// Errors: INVALID_ARGUMENT as Evaluate, and for inputs that are not finite.
+// Bounds of what a model's texts may hold, in bytes of UTF-8.
+inline constexpr int64_t kMaxClassNameBytes = 1024;
+inline constexpr int64_t kMaxMetadataEntries = 256;
+inline constexpr int64_t kMaxMetadataKeyBytes = 256;
+inline constexpr int64_t kMaxMetadataValueBytes = 65536;
+
+// Errors: INVALID_ARGUMENT naming the field: as ValidateNetwork; `input_offset` and
+// `input_scale` (length neither 0 nor num_inputs, not finite, a scale that is not
+// positive; both or none are given), `target_offset`, `target_scale`, `class_names`
+// (neither none nor two) and `metadata` (too many or too long). Texts must be UTF-8
+// without NUL.
+absl::Status ValidateModel(const Model& model);
+
+// Predictions in the user's units on unscaled inputs. Scaled inputs are rounded to
+// float, as they are when a network is fitted.
+// Errors: INVALID_ARGUMENT as ValidateModel and Evaluate, and for inputs that are not
+// finite or become so by scaling, and predictions that overflow.
+// Memory: besides the result at most 16 MiB, or one row of inputs.
 absl::StatusOr<std::vector<double>> Predict(const Model& model, InputView inputs);
 
-// NPZ: member names are documented in core/network/README.md. A sparse network's
-// weights are the SciPy CSR members format, shape, data, indices, indptr, so that
-// scipy.sparse.load_npz on the file rebuilds the m x columns weight matrix.
+// NPZ: member names are documented in core/network/README.md. The weights are the
+// SciPy CSR members format, shape, data, indices, indptr, so that
+// scipy.sparse.load_npz on the file rebuilds the weight matrix. Equal models give
+// equal bytes.
+// Errors: INVALID_ARGUMENT as ValidateModel. On reading also for damaged files and
+// naming a member that is missing, unknown, of the wrong type or shape, or out of
+// range; RESOURCE_EXHAUSTED when the file unpacks to more than max_bytes.
 absl::StatusOr<std::string> WriteModelNpz(const Model& model);
 absl::StatusOr<Model> ReadModelNpz(std::string_view bytes, int64_t max_bytes);
 
 // JSON: one object, the same words as the NPZ members. Numbers round trip exactly.
+// Expects a model that ValidateModel accepts.
 std::string WriteModelJson(const Model& model);
+// Errors: INVALID_ARGUMENT with the place of a syntax error, or naming the member as
+// ReadModelNpz does; a member given twice is an error too.
+// Memory: up to 16 times the text.
 absl::StatusOr<Model> ReadModelJson(std::string_view text);
 
 }  // namespace thresher

@@ -75,7 +75,8 @@ struct GateVectorSet {
 };
 
 // f(x) = sum_j 1[x . h_j > 0] (x . w_j), the gates h_j held apart from the weights
-// w_j. The weights carry their sign.
+// w_j. The weights carry their sign. The gate test is IsActive's
+// (core/gates/gate_activity.h): strict, summed in double.
 struct GatedNetwork {
   int64_t num_inputs = 0;
   bool has_bias = false;
@@ -90,18 +91,23 @@ struct GatedNetwork {
 
 using Network = std::variant<SparseNetwork, GatedNetwork>;
 
+// Errors: INVALID_ARGUMENT naming the field: num_inputs (outside [1, 2^31 - 2]), weights,
+// output_signs, gates or gate_index.
 absl::Status ValidateNetwork(const SparseNetwork& network);
 absl::Status ValidateNetwork(const GatedNetwork& network);
 
-// outputs[i] = f(inputs row i), summed in double.
-// Errors: INVALID_ARGUMENT when inputs.num_inputs differs from the network's or
-// outputs.size() from inputs.num_samples.
-// Cost: O(n s); for a gated network also O(n d) per listed gate.
+// outputs[i] = f(inputs row i), summed in double. NaN inputs give NaN in a sparse
+// network; in a gated one a gate is closed when x . h is NaN.
+// Errors: INVALID_ARGUMENT as ValidateNetwork, and when inputs.num_inputs differs from
+// the network's or outputs.size() from inputs.num_samples.
+// Cost: O(n s); for a gated network also O(n d) per listed gate, each of which is
+// generated once.
 absl::Status Evaluate(const SparseNetwork& network, InputView inputs, std::span<double> outputs);
 absl::Status Evaluate(const GatedNetwork& network, InputView inputs, std::span<double> outputs);
 absl::Status Evaluate(const Network& network, InputView inputs, std::span<double> outputs);
 
 int64_t NumInputs(const Network& network);
+// Weights that are not 0, stored zeros not counted.
 int64_t Nonzeros(const Network& network);
 // Neurons (or gates) that carry at least one weight.
 int64_t ActiveNeurons(const Network& network);
