@@ -13,6 +13,7 @@
 namespace thresher {
 
 enum class WeightDistribution { kNormal, kUniform, kSign, kHeavyTailed };
+// All of mean 0 and variance 1: N(0,1); uniform on [-sqrt(3), sqrt(3)); +1 or -1.
 enum class InputDistribution { kNormal, kUniform, kBinary };
 
 struct PlantedOptions {
@@ -25,11 +26,17 @@ struct PlantedOptions {
   // Student's t with 2 degrees of freedom.
   WeightDistribution weight_distribution = WeightDistribution::kNormal;
   InputDistribution input_distribution = InputDistribution::kNormal;
+  // Mixed: +1 or -1 with equal chance for each neuron.
   OutputSigns output_signs = OutputSigns::kPositive;
-  // Signal to noise ratio in dB, 10 log10(mean y^2 / noise variance); unset: no noise.
+  // Signal to noise ratio in dB, 10 log10(mean y^2 / noise variance), in [-100, 300];
+  // unset: no noise.
   std::optional<double> noise_db;
-  // AR(1) correlation of neighbouring inputs, in (-1, 1): cov(x_a, x_b) = rho^|a-b|.
+  // Correlation of neighbouring inputs, rho in (-1, 1): cov(x_a, x_b) = rho^|a-b| for every
+  // distribution. Normal inputs are an AR(1) process; the others keep their distribution
+  // exactly: an input repeats its neighbour (times the sign of rho) with probability |rho|.
   double input_correlation = 0;
+  // Refused beyond: memory while generating, as PlantedBytes predicts it.
+  int64_t max_bytes = int64_t{1} << 31;
 };
 
 struct PlantedProblem {
@@ -37,9 +44,16 @@ struct PlantedProblem {
   SparseNetwork network;
 };
 
-// Targets are summed in double and rounded to float32; nothing is normalised.
-// Errors: INVALID_ARGUMENT naming the field, also when sizes overflow.
-// Cost: O(n (d + s)).
+// Peak memory of GeneratePlanted in bytes, an upper estimate; max_bytes is not looked at.
+// Errors: INVALID_ARGUMENT as GeneratePlanted.
+absl::StatusOr<int64_t> PlantedBytes(const PlantedOptions& options);
+
+// Targets are summed in double and rounded to float32; nothing is normalised. Inputs,
+// positions, weights, signs and noise come from separate streams of the seed, so changing
+// one option leaves the others' draws alone.
+// Errors: INVALID_ARGUMENT naming the field, also when sizes overflow, n s exceeds 10^12
+// (hours of work) or targets exceed float32; RESOURCE_EXHAUSTED beyond max_bytes.
+// Cost: O(n (d + s) + m); memory O(n d + m + s), whatever d m is.
 absl::StatusOr<PlantedProblem> GeneratePlanted(const PlantedOptions& options);
 
 }  // namespace thresher

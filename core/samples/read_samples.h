@@ -23,9 +23,9 @@ enum class FileFormat {
 // What the bytes mean.
 struct ReadOptions {
   FileFormat format = FileFormat::kNpy;
-  std::string inputs_member = "X";   // kNpz
-  std::string targets_member = "y";  // kNpz
-  std::vector<std::string> target_columns;  // kCsv, at least one
+  std::string inputs_member = "X";           // kNpz
+  std::string targets_member = "y";          // kNpz
+  std::vector<std::string> target_columns;   // kCsv, at least one
   std::vector<std::string> ignored_columns;  // kCsv
   // True: targets are class labels (numbers or, in CSV, text). Two classes become one
   // output with 0 and 1, more become one-hot outputs.

@@ -9,13 +9,17 @@ namespace thresher {
 
 enum class ScalingMode {
   kNone,
-  kStandardise,  // inputs and regression targets to mean 0, variance 1; constant
-                 // columns become 0. Class targets stay as they are.
-  kUnitRange,    // inputs to [0, 1] by one factor for all columns, max |x|; targets stay
+  kStandardise,  // inputs and regression targets to mean 0, variance 1 (over n, not n - 1);
+                 // constant columns become 0. Several outputs share one mean and variance.
+                 // Class targets stay as they are.
+  kUnitRange,    // inputs to [-1, 1] by one factor for all columns, max |x|, so non-negative
+                 // ones to [0, 1]; targets stay
 };
 
-// Changes the samples in place and records it in samples.scaling.
-// Errors: FAILED_PRECONDITION when the samples are scaled already.
+// Changes the samples in place and records it in samples.scaling, so that the original
+// inputs are x' * input_scale + input_offset up to rounding, and targets alike.
+// Errors: FAILED_PRECONDITION when the samples are scaled already (kNone always passes);
+// INVALID_ARGUMENT as ValidateSamples.
 absl::Status ScaleSamples(ScalingMode mode, Samples& samples);
 
 }  // namespace thresher

@@ -1,0 +1,72 @@
+#include "core/samples/split.h"
+
+#include <cmath>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "core/gates/random_gates.h"
+
+namespace thresher {
+namespace {
+
+// "split" in ASCII: apart from every other use of the same seed.
+constexpr uint64_t kSplitStream = 0x73706c6974000000;
+
+Samples EmptyLike(const Samples& samples, int64_t num_samples) {
+  Samples part;
+  part.num_inputs = samples.num_inputs;
+  part.num_outputs = samples.num_outputs;
+  part.class_names = samples.class_names;
+  part.scaling = samples.scaling;
+  part.inputs.reserve(num_samples * samples.num_inputs);
+  part.targets.reserve(num_samples * samples.num_outputs);
+  return part;
+}
+
+void AppendRow(const Samples& samples, int64_t row, Samples& part) {
+  const auto inputs = samples.inputs.begin() + row * samples.num_inputs;
+  const auto targets = samples.targets.begin() + row * samples.num_outputs;
+  part.inputs.insert(part.inputs.end(), inputs, inputs + samples.num_inputs);
+  part.targets.insert(part.targets.end(), targets, targets + samples.num_outputs);
+  ++part.num_samples;
+}
+
+}  // namespace
+
+absl::StatusOr<SplitSamples> Split(const Samples& samples, double held_out_fraction,
+                                   uint64_t seed) {
+  if (absl::Status status = ValidateSamples(samples); !status.ok()) return status;
+  if (!(held_out_fraction >= 0 && held_out_fraction < 1)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "held_out_fraction: must be at least 0 and less than 1, is ", held_out_fraction));
+  }
+  const int64_t num_held_out = static_cast<int64_t>(
+      std::floor(held_out_fraction * static_cast<double>(samples.num_samples)));
+  if (num_held_out >= samples.num_samples) {
+    return absl::InvalidArgumentError(absl::StrCat("held_out_fraction: ", held_out_fraction, " of ",
+                                                   samples.num_samples,
+                                                   " samples leaves none for training"));
+  }
+
+  // The first num_held_out steps of a Fisher-Yates shuffle: the rest of it changes nothing.
+  std::vector<int64_t> row(samples.num_samples);
+  std::iota(row.begin(), row.end(), int64_t{0});
+  std::vector<bool> is_held_out(samples.num_samples, false);
+  CounterRandom random(seed, kSplitStream);
+  for (int64_t i = 0; i < num_held_out; ++i) {
+    const uint64_t remaining = static_cast<uint64_t>(samples.num_samples - i);
+    std::swap(row[i], row[i + static_cast<int64_t>(random.NextBelow(remaining))]);
+    is_held_out[row[i]] = true;
+  }
+
+  SplitSamples split = {.training = EmptyLike(samples, samples.num_samples - num_held_out),
+                        .held_out = EmptyLike(samples, num_held_out)};
+  for (int64_t i = 0; i < samples.num_samples; ++i) {
+    AppendRow(samples, i, is_held_out[i] ? split.held_out : split.training);
+  }
+  return split;
+}
+
+}  // namespace thresher

@@ -17,10 +17,9 @@ struct SplitSamples {
 // Permutes the rows by a counter-based generator and gives
 // floor(held_out_fraction * n) of them to the held-out part, both parts in the
 // original row order. Fraction in [0, 1).
-// Errors: INVALID_ARGUMENT `held_out_fraction` outside the range, or leaving no
-// training sample.
-absl::StatusOr<SplitSamples> Split(const Samples& samples, double held_out_fraction,
-                                   uint64_t seed);
+// Errors: INVALID_ARGUMENT as ValidateSamples, and for `held_out_fraction` outside the
+// range or leaving no training sample.
+absl::StatusOr<SplitSamples> Split(const Samples& samples, double held_out_fraction, uint64_t seed);
 
 }  // namespace thresher
 
