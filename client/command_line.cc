@@ -1,0 +1,728 @@
+#include "client/command_line.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "client/formatting.h"
+
+namespace thresher::client {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr char kFooter[] = R"(
+Exit codes: 0 done; 1 unexpected error; 2 wrong command line, or a file it names cannot be
+used; 3 the server refused, failed or was out of reach; 4 the watched job failed; 5 the
+watched job was cancelled; 130 interrupted (Ctrl-C stops watching, never the job).
+
+Resources are named by their id (abc) or in full (jobs/abc).
+`thresher COMMAND --help` explains the flags of a command.)";
+
+// The flag's word for each value of a proto enum: its name without the type's prefix, in small
+// letters. The zero value has the word `unspecified_word`, or none when that is empty.
+template <typename Enum>
+std::vector<std::pair<std::string, Enum>> EnumWords(const std::string& unspecified_word) {
+  const google::protobuf::EnumDescriptor* type = google::protobuf::GetEnumDescriptor<Enum>();
+  const std::string zero = type->FindValueByNumber(0)->name();
+  const size_t prefix = zero.size() - std::string("UNSPECIFIED").size();
+  std::vector<std::pair<std::string, Enum>> words;
+  for (int i = 0; i < type->value_count(); ++i) {
+    const auto* value = type->value(i);
+    const std::string word = value->number() == 0
+                                 ? unspecified_word
+                                 : absl::AsciiStrToLower(value->name().substr(prefix));
+    if (!word.empty()) words.emplace_back(word, static_cast<Enum>(value->number()));
+  }
+  return words;
+}
+
+// A flag that takes one of an enum's words.
+template <typename Enum>
+CLI::Option* AddEnum(CLI::App* app, const std::string& flag, std::function<void(Enum)> set,
+                     const std::string& help, const std::string& unspecified_word = "") {
+  const auto words = EnumWords<Enum>(unspecified_word);
+  std::vector<std::string> names;
+  for (const auto& [name, value] : words) names.push_back(name);
+  const auto parse = [words, names, flag, set = std::move(set)](const std::string& text) {
+    for (const auto& [name, value] : words) {
+      if (name == text) return set(value);
+    }
+    throw CLI::ValidationError(
+        flag, absl::StrCat("\"", text, "\" is none of ", absl::StrJoin(names, ", ")));
+  };
+  return app->add_option_function<std::string>(flag, parse, help)
+      ->type_name(absl::StrJoin(names, "|"));
+}
+
+template <typename Value>
+CLI::Option* AddValue(CLI::App* app, const std::string& flag, std::function<void(Value)> set,
+                      const std::string& help, const std::string& type_name) {
+  return app
+      ->add_option_function<Value>(
+          flag, [set = std::move(set)](const Value& value) { set(value); }, help)
+      ->type_name(type_name);
+}
+
+CLI::Option* AddDuration(CLI::App* app, const std::string& flag,
+                         std::function<void(milliseconds)> set, const std::string& help) {
+  const auto parse = [flag, set = std::move(set)](const std::string& text) {
+    const auto duration = ParseDuration(text);
+    if (!duration.ok()) {
+      throw CLI::ValidationError(flag, std::string(duration.status().message()));
+    }
+    set(*duration);
+  };
+  return app->add_option_function<std::string>(flag, parse, help)->type_name("TIME");
+}
+
+// A resource named by its id or in full becomes its full name.
+std::string FullName(const std::string& flag, const std::string& collection,
+                     const std::string& text) {
+  const std::string prefix = collection + "/";
+  std::string id = text;
+  if (absl::StartsWith(id, prefix)) id.erase(0, prefix.size());
+  if (id.empty() || id.find('/') != std::string::npos) {
+    throw CLI::ValidationError(flag, absl::StrCat("\"", text, "\" is no name of one of the ",
+                                                  collection, "; give ID or ", prefix, "ID"));
+  }
+  return prefix + id;
+}
+
+CLI::Option* AddName(CLI::App* app, const std::string& flag, const std::string& collection,
+                     std::function<void(std::string)> set, const std::string& help) {
+  return app
+      ->add_option_function<std::string>(
+          flag,
+          [flag, collection, set = std::move(set)](const std::string& text) {
+            set(FullName(flag, collection, text));
+          },
+          help)
+      ->type_name("ID");
+}
+
+template <typename Labels>
+void AddLabels(CLI::App* app, Labels* labels) {
+  const auto add = [labels](const std::vector<std::string>& pairs) {
+    for (const std::string& pair : pairs) {
+      const size_t equals = pair.find('=');
+      if (equals == std::string::npos || equals == 0) {
+        throw CLI::ValidationError("--label", absl::StrCat("\"", pair, "\" is not KEY=VALUE"));
+      }
+      const std::string key = pair.substr(0, equals);
+      if (!labels->insert({key, pair.substr(equals + 1)}).second) {
+        throw CLI::ValidationError("--label", absl::StrCat("key \"", key, "\" given twice"));
+      }
+    }
+  };
+  app->add_option_function<std::vector<std::string>>(
+         "--label", add, "Label to find it by (--filter 'labels.KEY = \"VALUE\"'); may be repeated")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
+}
+
+// Everything that flags write to. Lives as long as the CLI::App whose callbacks point here.
+struct Parameters {
+  CommandLine line;
+  std::string timeout;
+
+  PlantDatasetCommand plant;
+  UploadDatasetCommand upload;
+  std::string csv_path, npz_path;
+  RecoverCommand recover;
+  WatchJobCommand watch;
+  CancelJobCommand cancel;
+  DownloadModelCommand download;
+  PredictCommand predict;
+  ListCommand lists[3] = {
+      {Collection::kDatasets, "", 50}, {Collection::kJobs, "", 50}, {Collection::kModels, "", 50}};
+  GetCommand gets[3] = {
+      {Collection::kDatasets, ""}, {Collection::kJobs, ""}, {Collection::kModels, ""}};
+  DeleteCommand deletes[3] = {
+      {Collection::kDatasets, ""}, {Collection::kJobs, ""}, {Collection::kModels, ""}};
+};
+
+CLI::App* AddCommand(CLI::App* parent, const std::string& name, const std::string& help) {
+  // Global flags are understood after the command too.
+  return parent->add_subcommand(name, help)->fallthrough();
+}
+
+void AddServerCommands(CLI::App* root, Parameters* p) {
+  CLI::App* server = AddCommand(root, "server", "Ask about the server");
+  server->require_subcommand(1);
+  AddCommand(server, "info", "Version, workers, queue and memory")->callback([p] {
+    p->line.command = ServerInfoCommand();
+  });
+  // Also without "server" in front, for health checks of containers.
+  for (CLI::App* parent : {server, root}) {
+    AddCommand(parent, "health", "Exit code 0 only when the server is SERVING")->callback([p] {
+      p->line.command = HealthCommand();
+    });
+  }
+}
+
+void AddPlant(CLI::App* datasets, Parameters* p) {
+  CLI::App* app = AddCommand(datasets, "plant", "Make samples of a random sparse network");
+  v1::CreateDatasetRequest* request = &p->plant.request;
+  v1::Dataset* dataset = request->mutable_dataset();
+  v1::PlantedSource* planted = dataset->mutable_planted();
+  AddValue<std::string>(
+      app, "--id", [=](auto id) { request->set_dataset_id(id); },
+      "Name of the new data set; made by the server when left out", "ID");
+  AddValue<int64_t>(
+      app, "--num_samples", [=](auto n) { planted->set_num_samples(n); }, "Samples n", "N")
+      ->required();
+  AddValue<int64_t>(
+      app, "--num_inputs", [=](auto d) { planted->set_num_inputs(d); }, "Inputs d", "D")
+      ->required();
+  AddValue<int64_t>(
+      app, "--hidden_width", [=](auto m) { planted->set_hidden_width(m); },
+      "Hidden neurons m of the planted network", "M")
+      ->required();
+  AddValue<int64_t>(
+      app, "--nonzeros", [=](auto s) { planted->set_nonzeros(s); },
+      "Its non-zero weights, at most D * M", "S")
+      ->required();
+  AddValue<uint64_t>(
+      app, "--seed", [=](auto seed) { planted->set_seed(seed); },
+      "Equal seeds give equal data (default 0)", "K");
+  AddValue<double>(
+      app, "--noise_db", [=](auto x) { planted->set_noise_db(x); },
+      "Signal to noise ratio of the targets in dB (default: no noise)", "X");
+  AddEnum<v1::OutputSigns>(
+      app, "--output_signs", [=](auto v) { planted->set_output_signs(v); },
+      "Whether all neurons add, or some subtract (default positive)");
+  AddEnum<v1::WeightDistribution>(
+      app, "--weight_distribution", [=](auto v) { planted->set_weight_distribution(v); },
+      "Distribution of the planted weights (default normal)");
+  AddEnum<v1::InputDistribution>(
+      app, "--input_distribution", [=](auto v) { planted->set_input_distribution(v); },
+      "Distribution of the inputs (default normal)");
+  AddValue<double>(
+      app, "--input_correlation", [=](auto x) { planted->set_input_correlation(x); },
+      "Correlation of neighbouring inputs, between -1 and 1 (default 0)", "X");
+  AddLabels(app, dataset->mutable_labels());
+  AddValue<std::string>(
+      app, "--request_id", [=](auto id) { request->set_request_id(id); },
+      "Repeating a call with the same id is safe", "R");
+  app->callback([p] { p->line.command = p->plant; });
+}
+
+// Decides the format and which file is which; the flags alone cannot say it.
+void FinishUpload(Parameters* p, bool format_given) {
+  v1::UploadSource* source = p->upload.header.mutable_dataset()->mutable_upload();
+  UploadFiles* files = &p->upload.files;
+  const bool two_files = !files->inputs_path.empty() || !files->targets_path.empty();
+  if (two_files + !p->csv_path.empty() + !p->npz_path.empty() != 1) {
+    throw CLI::ValidationError(
+        "datasets upload",
+        "give the data as one of: --inputs F --targets F | --csv F --target COLUMN | --npz F");
+  }
+  const auto require = [&](v1::FileFormat format, const std::string& flag) {
+    if (format_given && source->format() != format) {
+      throw CLI::ValidationError("--format", absl::StrCat("disagrees with ", flag));
+    }
+    source->set_format(format);
+  };
+  if (!p->csv_path.empty()) {
+    require(v1::FILE_FORMAT_CSV, "--csv");
+    files->inputs_path = p->csv_path;
+    if (source->target_columns().empty()) {
+      throw CLI::ValidationError("--target", "name the column that holds the targets");
+    }
+    return;
+  }
+  if (!p->npz_path.empty()) {
+    require(v1::FILE_FORMAT_NPZ, "--npz");
+    files->inputs_path = p->npz_path;
+    return;
+  }
+  if (files->inputs_path.empty() || files->targets_path.empty()) {
+    throw CLI::ValidationError(files->inputs_path.empty() ? "--inputs" : "--targets",
+                               "--inputs and --targets go together");
+  }
+  if (!format_given) {
+    const v1::FileFormat inputs = FileFormatOf(files->inputs_path);
+    const v1::FileFormat targets = FileFormatOf(files->targets_path);
+    if (inputs != targets) {
+      throw CLI::ValidationError("--targets", "must be of the same format as --inputs");
+    }
+    source->set_format(inputs);
+  }
+  if (source->format() == v1::FILE_FORMAT_UNSPECIFIED) {
+    throw CLI::ValidationError("--inputs",
+                               "the file's name does not tell its format; say --format npy or idx");
+  }
+  if (source->format() == v1::FILE_FORMAT_CSV || source->format() == v1::FILE_FORMAT_NPZ) {
+    throw CLI::ValidationError("--inputs",
+                               "a CSV or NPZ file holds inputs and targets: use "
+                               "--csv FILE --target COLUMN, or --npz FILE");
+  }
+}
+
+void AddUpload(CLI::App* datasets, Parameters* p) {
+  CLI::App* app = AddCommand(
+      datasets, "upload",
+      "Upload samples from files: two .npy or IDX files, one .csv or one .npz, each also .gz");
+  v1::UploadDatasetHeader* header = &p->upload.header;
+  v1::Dataset* dataset = header->mutable_dataset();
+  v1::UploadSource* source = dataset->mutable_upload();
+  AddValue<std::string>(
+      app, "--id", [=](auto id) { header->set_dataset_id(id); },
+      "Name of the new data set; made by the server when left out", "ID");
+  const auto add_file = [app](const std::string& flag, std::string* path, const char* help) {
+    app->add_option(flag, *path, help)->type_name("F");
+  };
+  add_file("--inputs", &p->upload.files.inputs_path, "Inputs X: .npy, .idx, ...-ubyte");
+  add_file("--targets", &p->upload.files.targets_path, "Targets y, in the same format");
+  add_file("--csv", &p->csv_path, "Table with a header line");
+  const auto add_list = [app](const std::string& flag, auto* list, const char* help,
+                              const char* type_name) {
+    return app
+        ->add_option_function<std::vector<std::string>>(
+            flag,
+            [list](const std::vector<std::string>& values) {
+              for (const std::string& value : values) list->Add(std::string(value));
+            },
+            help)
+        ->type_name(type_name)
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->allow_extra_args(false);
+  };
+  add_list("--target", source->mutable_target_columns(),
+           "CSV: column of the targets; may be repeated", "COLUMN");
+  add_list("--ignore", source->mutable_ignored_columns(),
+           "CSV: column to leave out; may be repeated", "COLUMN");
+  add_file("--npz", &p->npz_path, "NumPy archive with both arrays");
+  AddValue<std::string>(
+      app, "--inputs_member", [=](auto v) { source->set_inputs_member(v); },
+      "NPZ: name of the inputs (default X)", "NAME");
+  AddValue<std::string>(
+      app, "--targets_member", [=](auto v) { source->set_targets_member(v); },
+      "NPZ: name of the targets (default y)", "NAME");
+  add_list("--classes", source->mutable_classes(),
+           "Keep only samples of these classes; the first becomes target 0", "A,B")
+      ->delimiter(',');
+  app->add_flag_function(
+      "--targets_are_classes", [=](int64_t) { source->set_targets_are_classes(true); },
+      "Targets are class labels, not numbers");
+  AddEnum<v1::ScalingMode>(
+      app, "--scaling", [=](auto v) { source->set_scaling(v); },
+      "Scaling of the data, undone in predictions (default none)");
+  CLI::Option* format = AddEnum<v1::FileFormat>(
+      app, "--format", [=](auto v) { source->set_format(v); },
+      "File format, when the file's name does not tell it");
+  AddLabels(app, dataset->mutable_labels());
+  AddValue<std::string>(
+      app, "--request_id", [=](auto id) { header->set_request_id(id); },
+      "Repeating a call with the same id is safe", "R");
+  app->callback([p, format] {
+    FinishUpload(p, format->count() > 0);
+    p->line.command = p->upload;
+  });
+}
+
+void AddRecover(CLI::App* root, Parameters* p) {
+  CLI::App* app = AddCommand(root, "recover", "Find a sparse network that explains a data set");
+  v1::CreateJobRequest* request = &p->recover.request;
+  v1::Job* job = request->mutable_job();
+  v1::RecoverySpec* spec = job->mutable_recovery();
+  v1::RecoveryOptions* options = spec->mutable_options();
+  AddName(
+      app, "--dataset", "datasets", [=](auto name) { spec->set_dataset(name); },
+      "Data set to explain")
+      ->required();
+  AddValue<int64_t>(
+      app, "--hidden_width", [=](auto m) { options->set_hidden_width(m); },
+      "Hidden neurons m, or gates", "M")
+      ->required();
+  AddValue<int64_t>(
+      app, "--nonzeros", [=](auto s) { options->set_nonzeros(s); }, "Budget of non-zero weights",
+      "S")
+      ->required();
+  AddEnum<v1::Algorithm>(
+      app, "--algorithm", [=](auto v) { options->set_algorithm(v); },
+      "Which algorithm iterates (default auto: the server chooses)", "auto");
+  AddEnum<v1::GateMode>(
+      app, "--gates", [=](auto v) { options->set_gate_mode(v); },
+      "Gates that follow the weights, giving a ReLU network, or fixed random "
+      "gates, giving a gated one (default sequential)");
+  AddValue<int64_t>(
+      app, "--max_iterations", [=](auto n) { options->set_max_iterations(n); }, "Most steps", "N");
+  AddValue<uint64_t>(
+      app, "--seed", [=](auto seed) { options->set_seed(seed); },
+      "Seed of start gates and mini-batches; equal seeds give equal bits", "K");
+  AddValue<int64_t>(
+      app, "--working_nonzeros", [=](auto n) { options->set_working_nonzeros(n); },
+      "Non-zeros while iterating, at least S (default S)", "N");
+  AddEnum<v1::OutputSigns>(
+      app, "--output_signs", [=](auto v) { options->set_output_signs(v); },
+      "Whether all neurons add, or some subtract (default positive)");
+  app->add_flag_function(
+      "--bias", [=](int64_t) { options->set_bias(true); }, "Give every neuron a constant input");
+  AddValue<double>(
+      app, "--step_size", [=](auto x) { options->set_step_size(x); },
+      "Fixed step size of --algorithm iht (default: estimated)", "X");
+  AddValue<int64_t>(
+      app, "--batch_size", [=](auto n) { options->set_batch_size(n); },
+      "Samples that a step looks at (default all)", "N");
+  AddValue<double>(
+      app, "--relative_residual_tolerance",
+      [=](auto x) { options->set_relative_residual_tolerance(x); },
+      "End when ||f(X) - y|| <= X ||y||; 0: never", "X");
+  AddValue<int64_t>(
+      app, "--stagnation_iterations", [=](auto n) { options->set_stagnation_iterations(n); },
+      "End after so many steps without progress; 0: never", "N");
+  AddValue<double>(
+      app, "--held_out_fraction", [=](auto x) { spec->set_held_out_fraction(x); },
+      "Share of the samples kept for the report, in [0, 1) (default 0.2)", "X");
+  AddValue<uint64_t>(
+      app, "--split_seed", [=](auto seed) { spec->set_split_seed(seed); },
+      "Seed of the choice of held-out samples", "K");
+  AddName(
+      app, "--initial_model", "models", [=](auto name) { spec->set_initial_model(name); },
+      "Start from this model");
+  AddDuration(
+      app, "--time_limit",
+      [=](milliseconds limit) {
+        job->mutable_time_limit()->set_seconds(limit.count() / 1000);
+        job->mutable_time_limit()->set_nanos(limit.count() % 1000 * 1000000);
+      },
+      "End with the best network found after this time, as 90s, 10m, 1h30m");
+  AddValue<int32_t>(
+      app, "--priority", [=](auto n) { job->set_priority(n); },
+      "-100 to 100; higher runs first (default 0)", "P");
+  AddLabels(app, job->mutable_labels());
+  AddValue<std::string>(
+      app, "--id", [=](auto id) { request->set_job_id(id); },
+      "Name of the new job; made by the server when left out", "ID");
+  AddValue<std::string>(
+      app, "--request_id", [=](auto id) { request->set_request_id(id); },
+      "Repeating a call with the same id is safe", "R");
+  app->add_flag_function(
+      "--validate_only", [=](int64_t) { request->set_validate_only(true); },
+      "Check it and predict memory and cost; queue nothing");
+  app->add_flag("--watch", p->recover.watch, "Watch the job to its end");
+  app->callback([p] {
+    if (p->recover.watch && p->recover.request.validate_only()) {
+      throw CLI::ValidationError("--watch", "--validate_only makes no job to watch");
+    }
+    p->line.command = p->recover;
+  });
+}
+
+// list, get and delete are the same for every collection.
+void AddStandardCommands(CLI::App* parent, Parameters* p, Collection collection,
+                         const std::string& plural, const std::string& singular) {
+  const auto index = static_cast<size_t>(collection);
+  ListCommand* list_command = &p->lists[index];
+  GetCommand* get_command = &p->gets[index];
+  DeleteCommand* delete_command = &p->deletes[index];
+
+  CLI::App* list = AddCommand(parent, "list", absl::StrCat("List ", plural, ", newest first"));
+  list->add_option("--filter", list_command->filter,
+                   collection == Collection::kJobs
+                       ? "Conditions joined by AND: state = RUNNING, labels.team = \"vision\""
+                       : "Conditions joined by AND: labels.team = \"vision\"")
+      ->type_name("F");
+  list->add_option("--limit", list_command->limit, "Most entries; 0: all (default 50)")
+      ->type_name("N")
+      ->check(CLI::NonNegativeNumber);
+  list->callback([=] { p->line.command = *list_command; });
+
+  CLI::App* get = AddCommand(parent, "get", absl::StrCat("Show one ", singular));
+  AddName(
+      get, "ID", plural, [=](auto name) { get_command->name = name; }, "Which one")
+      ->required();
+  get->callback([=] { p->line.command = *get_command; });
+
+  CLI::App* erase = AddCommand(
+      parent, "delete",
+      absl::StrCat("Delete one ", singular,
+                   collection == Collection::kJobs ? " that has ended; its model stays"
+                                                   : " that no queued or running job needs"));
+  AddName(
+      erase, "ID", plural, [=](auto name) { delete_command->name = name; }, "Which one")
+      ->required();
+  erase->callback([=] { p->line.command = *delete_command; });
+}
+
+void AddJobCommands(CLI::App* root, Parameters* p) {
+  CLI::App* jobs = AddCommand(root, "jobs", "Look at jobs, watch and cancel them");
+  jobs->require_subcommand(1);
+  AddStandardCommands(jobs, p, Collection::kJobs, "jobs", "job");
+  CLI::App* watch = AddCommand(jobs, "watch",
+                               "Watch a job to its end; exit code 4 or 5 when it "
+                               "failed or was cancelled");
+  AddName(
+      watch, "ID", "jobs", [=](auto name) { p->watch.name = name; }, "Which one")
+      ->required();
+  watch
+      ->add_option("--after", p->watch.after_event_number,
+                   "Only events after this number (default 0: all that are kept)")
+      ->type_name("N")
+      ->check(CLI::NonNegativeNumber);
+  watch->callback([p] { p->line.command = p->watch; });
+  CLI::App* cancel =
+      AddCommand(jobs, "cancel", "Cancel a queued or running job; its best network so far is kept");
+  AddName(
+      cancel, "ID", "jobs", [=](auto name) { p->cancel.name = name; }, "Which one")
+      ->required();
+  cancel->callback([p] { p->line.command = p->cancel; });
+}
+
+void AddModelCommands(CLI::App* root, Parameters* p) {
+  CLI::App* models = AddCommand(root, "models", "Fetch and use the networks that were found");
+  models->require_subcommand(1);
+  AddStandardCommands(models, p, Collection::kModels, "models", "model");
+
+  CLI::App* download = AddCommand(models, "download", "Write a model to a file");
+  AddName(
+      download, "ID", "models", [=](auto name) { p->download.name = name; }, "Which one")
+      ->required();
+  AddEnum<v1::ModelFormat>(
+      download, "--format", [=](auto v) { p->download.format = v; },
+      "NumPy archive (scipy.sparse.load_npz reads its weights) or JSON "
+      "(default npz)");
+  download->add_option("--output", p->download.path, "Where to (default ID.npz or ID.json)")
+      ->type_name("FILE");
+  download->callback([p] {
+    if (p->download.path.empty()) {
+      p->download.path =
+          absl::StrCat(absl::StripPrefix(p->download.name, "models/"),
+                       p->download.format == v1::MODEL_FORMAT_JSON ? ".json" : ".npz");
+    }
+    p->line.command = p->download;
+  });
+
+  CLI::App* predict = AddCommand(models, "predict", "Outputs of a model on given inputs");
+  AddName(
+      predict, "ID", "models", [=](auto name) { p->predict.name = name; }, "Which one")
+      ->required();
+  predict
+      ->add_option("--inputs", p->predict.path,
+                   "One sample a row, at most 1 GiB: .csv (numbers and commas, no quotes, header "
+                   "line allowed) or .npy (f4 or f8, little-endian, C order)")
+      ->type_name("FILE");
+  predict
+      ->add_option("--row", p->predict.rows,
+                   "One sample as 1,2,3 in place of a file; may be repeated")
+      ->type_name("NUMBERS")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
+  predict->callback([p] {
+    if (p->predict.path.empty() == p->predict.rows.empty()) {
+      throw CLI::ValidationError("models predict", "give either --inputs FILE or --row 1,2,3");
+    }
+    p->line.command = p->predict;
+  });
+}
+
+// A word of the command line that is neither command nor flag, and the known one nearest to it.
+struct UnknownWord {
+  std::string word;
+  std::string nearest;  // empty when none is near
+};
+
+// The first unknown word, by walking the arguments as CLI11 does.
+std::optional<UnknownWord> FindUnknownWord(const CLI::App& root,
+                                           const std::vector<std::string>& arguments) {
+  const CLI::App* app = &root;
+  bool skip_value = false;
+  for (const std::string& argument : arguments) {
+    if (std::exchange(skip_value, false)) continue;
+    if (absl::StartsWith(argument, "--")) {
+      const std::string flag = argument.substr(0, argument.find('='));
+      std::vector<std::string> known;
+      const CLI::Option* found = nullptr;
+      for (const CLI::App* level = app; level != nullptr; level = level->get_parent()) {
+        for (const CLI::Option* option : level->get_options()) {
+          for (const std::string& name : option->get_lnames()) {
+            known.push_back("--" + name);
+            if (known.back() == flag && found == nullptr) found = option;
+          }
+        }
+      }
+      if (found == nullptr) return UnknownWord{flag, NearestWord(flag, known)};
+      skip_value = found->get_expected_max() > 0 && flag == argument;
+      continue;
+    }
+    std::vector<std::string> known;
+    const CLI::App* next = nullptr;
+    for (const CLI::App* command : app->get_subcommands([](const CLI::App*) { return true; })) {
+      known.push_back(command->get_name());
+      if (known.back() == argument) next = command;
+    }
+    if (next != nullptr) {
+      app = next;
+    } else if (!known.empty()) {
+      return UnknownWord{argument, NearestWord(argument, known)};
+    }
+  }
+  return std::nullopt;
+}
+
+// The help of the command that was asked for, with its full words in front.
+std::string HelpText(CLI::App* root) {
+  CLI::App* app = root;
+  std::string words = "thresher";
+  while (!app->get_subcommands().empty()) {
+    app = app->get_subcommands().front();
+    words += " " + app->get_name();
+  }
+  app->name("");
+  return app == root ? app->help("thresher") : app->help(words);
+}
+
+}  // namespace
+
+absl::StatusOr<milliseconds> ParseDuration(const std::string& text) {
+  const auto invalid = [&] {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", text, "\" is not a time such as 90s, 10m, 1h30m or 250ms"));
+  };
+  constexpr double kLargest = 10.0 * 365 * 86400 * 1000;
+  double total = 0;
+  std::string_view rest = text;
+  if (rest.empty()) return invalid();
+  while (!rest.empty()) {
+    const size_t number_end = std::min(rest.find_first_not_of("0123456789."), rest.size());
+    const size_t unit_end = std::min(rest.find_first_of("0123456789.", number_end), rest.size());
+    double number;
+    if (!absl::SimpleAtod(std::string(rest.substr(0, number_end)), &number)) return invalid();
+    const std::string_view unit = rest.substr(number_end, unit_end - number_end);
+    const bool bare = unit.empty() && rest.size() == text.size();
+    const double scale = unit == "ms"          ? 1
+                         : unit == "s" || bare ? 1000
+                         : unit == "m"         ? 60000
+                         : unit == "h"         ? 3600000
+                         : unit == "d"         ? 86400000
+                                               : 0;
+    if (scale == 0) return invalid();
+    total += number * scale;
+    rest.remove_prefix(unit_end);
+  }
+  if (total < 1 || total > kLargest) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", text, "\" is not between 1 ms and 10 years"));
+  }
+  return milliseconds(std::llround(total));
+}
+
+v1::FileFormat FileFormatOf(const std::string& path) {
+  std::string name = absl::AsciiStrToLower(path.substr(path.find_last_of('/') + 1));
+  if (absl::EndsWith(name, ".gz")) name.resize(name.size() - 3);
+  if (absl::EndsWith(name, ".npy")) return v1::FILE_FORMAT_NPY;
+  if (absl::EndsWith(name, ".npz")) return v1::FILE_FORMAT_NPZ;
+  if (absl::EndsWith(name, ".csv")) return v1::FILE_FORMAT_CSV;
+  if (absl::EndsWith(name, "ubyte") || absl::EndsWith(name, ".idx")) return v1::FILE_FORMAT_IDX;
+  // train-images.idx3, labels.idx1
+  if (name.size() > 5 && name.substr(name.size() - 5, 4) == ".idx" &&
+      absl::ascii_isdigit(name.back())) {
+    return v1::FILE_FORMAT_IDX;
+  }
+  return v1::FILE_FORMAT_UNSPECIFIED;
+}
+
+std::string NearestWord(const std::string& word, const std::vector<std::string>& known) {
+  // Edit distance with exchanges of neighbours counted once.
+  const auto distance = [](const std::string& a, const std::string& b) {
+    std::vector<std::vector<size_t>> d(a.size() + 1, std::vector<size_t>(b.size() + 1));
+    for (size_t i = 0; i <= a.size(); ++i) {
+      for (size_t j = 0; j <= b.size(); ++j) {
+        if (i == 0 || j == 0) {
+          d[i][j] = i + j;
+          continue;
+        }
+        d[i][j] =
+            std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
+        if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+          d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+        }
+      }
+    }
+    return d[a.size()][b.size()];
+  };
+  std::string best;
+  // Nobody mistypes more than a third of a word.
+  size_t best_distance = word.size() / 3 + 1;
+  if (word.size() > 100) return best;
+  for (const std::string& candidate : known) {
+    const size_t d = distance(word, candidate);
+    if (d < best_distance) {
+      best_distance = d;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+ParsedCommandLine ParseCommandLine(const std::vector<std::string>& arguments) {
+  Parameters parameters;
+  Parameters* p = &parameters;
+  CLI::App app("Recover sparse neural networks with a thresherd server.", "thresher");
+  app.footer(kFooter);
+  app.set_version_flag("--version", std::string("thresher " THRESHER_VERSION));
+  app.add_option("--server", p->line.server,
+                 "HOST:PORT or unix:PATH of thresherd (default 127.0.0.1:7700)")
+      ->type_name("ADDR")
+      ->envname("THRESHER_SERVER");
+  app.add_flag("--json", p->line.json,
+               "Print one JSON object a line, also for progress; errors as JSON on stderr");
+  AddDuration(
+      &app, "--timeout", [p](milliseconds timeout) { p->line.timeout = timeout; },
+      "Longest time for one call (default 30s; uploads and downloads: none)");
+  app.add_flag("--wait_when_full", p->line.wait_when_full,
+               "When the server has no room now, try again as it says, until --timeout");
+  app.require_subcommand(1);
+
+  AddServerCommands(&app, p);
+  CLI::App* datasets = AddCommand(&app, "datasets", "Plant, upload and look after data sets");
+  datasets->require_subcommand(1);
+  AddPlant(datasets, p);
+  AddUpload(datasets, p);
+  AddStandardCommands(datasets, p, Collection::kDatasets, "datasets", "dataset");
+  AddRecover(&app, p);
+  AddJobCommands(&app, p);
+  AddModelCommands(&app, p);
+
+  ParsedCommandLine result;
+  try {
+    // CLI11 takes the arguments last first.
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+    result.command_line = std::move(parameters.line);
+  } catch (const CLI::CallForHelp&) {
+    result.text = HelpText(&app);
+  } catch (const CLI::CallForVersion& version) {
+    result.text = absl::StrCat(version.what(), "\n");
+  } catch (const CLI::ParseError& error) {
+    result.exit_code = kExitUsage;
+    if (const auto unknown = FindUnknownWord(app, arguments)) {
+      const bool flag = absl::StartsWith(unknown->word, "--");
+      result.text = absl::StrCat("thresher: there is no ", flag ? "flag " : "command ",
+                                 Printable(unknown->word), "\n");
+      if (!unknown->nearest.empty()) {
+        absl::StrAppend(&result.text, "Did you mean ", unknown->nearest, "?\n");
+      }
+    } else {
+      result.text = absl::StrCat("thresher: ", Printable(error.what()), "\n");
+    }
+    absl::StrAppend(&result.text, "Try --help.\n");
+  }
+  return result;
+}
+
+}  // namespace thresher::client

@@ -1,0 +1,111 @@
+#ifndef THRESHER_CLIENT_COMMAND_LINE_H_
+#define THRESHER_CLIENT_COMMAND_LINE_H_
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "client/client.h"
+
+namespace thresher::client {
+
+// Exit codes of `thresher`: a contract with scripts.
+enum ExitCode : int {
+  kExitOk = 0,
+  kExitUnexpected = 1,
+  kExitUsage = 2,      // the command line, or a file it names, is wrong
+  kExitServer = 3,     // the server refused, failed or was out of reach
+  kExitFailed = 4,     // a watched job FAILED
+  kExitCancelled = 5,  // a watched job was CANCELLED
+  kExitInterrupted = 130,
+};
+
+// The commands, each as the message that it sends.
+struct ServerInfoCommand {};
+struct HealthCommand {};
+struct PlantDatasetCommand {
+  v1::CreateDatasetRequest request;
+};
+struct UploadDatasetCommand {
+  v1::UploadDatasetHeader header;
+  UploadFiles files;
+};
+struct RecoverCommand {
+  v1::CreateJobRequest request;
+  bool watch = false;
+};
+struct WatchJobCommand {
+  std::string name;
+  int64_t after_event_number = 0;
+};
+struct CancelJobCommand {
+  std::string name;
+};
+struct DownloadModelCommand {
+  std::string name;
+  v1::ModelFormat format = v1::MODEL_FORMAT_NPZ;
+  std::string path;
+};
+// Inputs are in `path`, or in `rows` when it is empty.
+struct PredictCommand {
+  std::string name;
+  std::string path;
+  std::vector<std::string> rows;
+};
+enum class Collection { kDatasets, kJobs, kModels };
+struct ListCommand {
+  Collection collection;
+  std::string filter;
+  int64_t limit = 50;
+};
+struct GetCommand {
+  Collection collection;
+  std::string name;
+};
+struct DeleteCommand {
+  Collection collection;
+  std::string name;
+};
+
+using Command =
+    std::variant<ServerInfoCommand, HealthCommand, PlantDatasetCommand, UploadDatasetCommand,
+                 RecoverCommand, WatchJobCommand, CancelJobCommand, DownloadModelCommand,
+                 PredictCommand, ListCommand, GetCommand, DeleteCommand>;
+
+struct CommandLine {
+  std::string server = kDefaultServer;
+  bool json = false;
+  std::optional<std::chrono::milliseconds> timeout;
+  bool wait_when_full = false;
+  Command command;
+};
+
+// What parsing gave: a command, or a text to print (help, version, what is wrong) and the
+// exit code that goes with it.
+struct ParsedCommandLine {
+  std::optional<CommandLine> command_line;
+  std::string text;
+  int exit_code = kExitOk;
+};
+
+// `arguments` without the program's name. Reads the environment variable THRESHER_SERVER.
+ParsedCommandLine ParseCommandLine(const std::vector<std::string>& arguments);
+
+// "90s", "10m", "1h30m", "250ms", "1.5h"; a number alone means seconds. At least 1 ms, at most
+// 10 years.
+absl::StatusOr<std::chrono::milliseconds> ParseDuration(const std::string& text);
+
+// The wire's name for an upload's file format, from the ending of the file's name, .gz aside;
+// UNSPECIFIED when the name does not say.
+v1::FileFormat FileFormatOf(const std::string& path);
+
+// The nearest of `known` to a mistyped word; empty when none is near.
+std::string NearestWord(const std::string& word, const std::vector<std::string>& known);
+
+}  // namespace thresher::client
+
+#endif  // THRESHER_CLIENT_COMMAND_LINE_H_

@@ -1,0 +1,353 @@
+#include "client/commands.h"
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "client/errors.h"
+#include "client/formatting.h"
+#include "client/job_text.h"
+#include "client/matrix_file.h"
+#include "client/watch_view.h"
+#include "nlohmann/json.hpp"
+
+namespace thresher::client {
+namespace {
+
+using std::chrono::milliseconds;
+
+// A health check that takes longer than this is a failed one.
+constexpr milliseconds kHealthTimeout{2000};
+constexpr int kExitCodeOfState[] = {kExitUnexpected, kExitOk,     kExitOk,
+                                    kExitOk,         kExitFailed, kExitCancelled};
+
+ClientOptions OptionsFor(const CommandLine& line, std::stop_token stop) {
+  ClientOptions options;
+  options.server = line.server;
+  options.stop = std::move(stop);
+  if (std::holds_alternative<HealthCommand>(line.command)) {
+    options.call_timeout = kHealthTimeout;
+    options.retry.max_attempts = 1;
+  }
+  if (line.timeout) {
+    options.call_timeout = *line.timeout;
+    options.transfer_timeout = line.timeout;
+  }
+  if (line.wait_when_full) {
+    // --timeout alone ends the waiting.
+    options.retry.retry_when_exhausted = true;
+    options.retry.max_attempts = 1 << 20;
+  }
+  options.retry.max_elapsed = options.call_timeout;
+  return options;
+}
+
+class Runner {
+ public:
+  Runner(const CommandLine& line, const Surroundings& surroundings)
+      : line_(line),
+        surroundings_(surroundings),
+        options_(OptionsFor(line, surroundings.stop)),
+        client_(options_) {}
+
+  int operator()(const ServerInfoCommand&) {
+    const auto info = client_.GetServerInfo();
+    if (!info.ok()) return Fail(info.status());
+    if (line_.json) return Json(*info);
+    return Text(FormatFields(
+        {{"version",
+          absl::StrCat(info->version(), info->commit().empty() ? "" : " of ", info->commit())},
+         {"instruction set", info->instruction_set()},
+         {"up for", FormatDuration(info->uptime())},
+         {"workers", absl::StrCat(info->workers_busy(), " of ", info->workers(), " busy, ",
+                                  FormatCount(info->threads_per_job(), "thread"), " a job")},
+         {"queue", absl::StrCat(info->queued_jobs(), " of ", info->max_queued_jobs(), " places")},
+         {"memory", absl::StrCat(FormatBytes(info->memory_reserved_bytes()), " of ",
+                                 FormatBytes(info->memory_budget_bytes()), " reserved")},
+         {"largest message", FormatBytes(info->max_message_bytes())},
+         {"largest upload", FormatBytes(info->max_upload_bytes())}}));
+  }
+
+  int operator()(const HealthCommand&) {
+    const auto health = client_.CheckHealth();
+    if (!health.ok()) return Fail(health.status());
+    using grpc::health::v1::HealthCheckResponse;
+    if (line_.json) {
+      Json(*health);
+    } else {
+      Text(HealthCheckResponse::ServingStatus_Name(health->status()) + "\n");
+    }
+    return health->status() == HealthCheckResponse::SERVING ? kExitOk : kExitServer;
+  }
+
+  int operator()(const PlantDatasetCommand& command) {
+    return ShowNew("Planted", client_.CreateDataset(command.request));
+  }
+
+  int operator()(const UploadDatasetCommand& command) {
+    return ShowNew("Uploaded", client_.UploadDataset(command.header, command.files));
+  }
+
+  int operator()(const RecoverCommand& command) {
+    const auto job = client_.CreateJob(command.request);
+    if (!job.ok()) return Fail(job.status());
+    if (line_.json) Json(*job);
+    if (command.request.validate_only()) {
+      return line_.json ? kExitOk
+                        : Text(FormatFields(DescribeJob(*job)) + "Valid; nothing was queued.\n");
+    }
+    if (!line_.json) Text(absl::StrCat("Queued ", Printable(job->name()), ".\n"));
+    if (command.watch) return Watch(*job, 0);
+    if (line_.json) return kExitOk;
+    return Text(
+        absl::StrCat("Watch it: ", Hint(absl::StrCat("jobs watch ", IdOf(job->name()))), "\n"));
+  }
+
+  int operator()(const WatchJobCommand& command) {
+    const auto job = client_.GetJob(command.name);
+    if (!job.ok()) return Fail(job.status());
+    return Watch(*job, command.after_event_number);
+  }
+
+  int operator()(const CancelJobCommand& command) {
+    const auto job = client_.CancelJob(command.name);
+    if (!job.ok()) return Fail(job.status());
+    if (line_.json) return Json(*job);
+    const std::string name = Printable(job->name());
+    if (job->state() == v1::JOB_STATE_CANCELLED) return Text(name + " is cancelled.\n");
+    if (IsEnded(job->state())) {
+      return Text(absl::StrCat(name, " had ended before: ", StateWord(job->state()), ".\n"));
+    }
+    return Text(name + " is being cancelled.\n");
+  }
+
+  int operator()(const DownloadModelCommand& command) {
+    const auto file = client_.DownloadModel(command.name, command.format, command.path);
+    if (!file.ok()) return Fail(file.status());
+    if (line_.json) {
+      // No message of the contract says this; the names and the text of a 64-bit number follow
+      // protobuf's mapping.
+      const nlohmann::ordered_json object = {{"name", command.name},
+                                             {"format", v1::ModelFormat_Name(command.format)},
+                                             {"path", file->path},
+                                             {"sizeBytes", absl::StrCat(file->size_bytes)}};
+      return Text(object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    }
+    return Text(
+        absl::StrCat("Wrote ", Printable(file->path), " (", FormatBytes(file->size_bytes), ").\n"));
+  }
+
+  int operator()(const PredictCommand& command) {
+    const auto inputs =
+        command.path.empty() ? ParseRows(command.rows) : ReadMatrixFile(command.path);
+    if (!inputs.ok()) return Fail(inputs.status());
+    const auto prediction = client_.Predict(command.name, *inputs);
+    if (!prediction.ok()) return Fail(prediction.status());
+    if (line_.json) return Json(*prediction);
+    const bool has_classes = prediction->classes_size() == prediction->outputs_size();
+    std::vector<std::vector<std::string>> rows = {{"ROW", "OUTPUT"}};
+    if (has_classes) rows[0].push_back("CLASS");
+    for (int i = 0; i < prediction->outputs_size(); ++i) {
+      rows.push_back({absl::StrCat(i + 1), absl::StrFormat("%.9g", prediction->outputs(i))});
+      if (has_classes) rows.back().push_back(prediction->classes(i));
+    }
+    return Text(FormatTable(rows));
+  }
+
+  int operator()(const ListCommand& command) {
+    switch (command.collection) {
+      case Collection::kDatasets:
+        return ShowList(client_.ListDatasets(command.filter, command.limit), DatasetTable);
+      case Collection::kJobs:
+        return ShowList(client_.ListJobs(command.filter, command.limit), JobTable);
+      case Collection::kModels:
+        return ShowList(client_.ListModels(command.filter, command.limit), ModelTable);
+    }
+    return kExitUnexpected;
+  }
+
+  int operator()(const GetCommand& command) {
+    switch (command.collection) {
+      case Collection::kDatasets:
+        return Show(client_.GetDataset(command.name), DescribeDataset);
+      case Collection::kJobs:
+        return Show(client_.GetJob(command.name), DescribeJob);
+      case Collection::kModels:
+        return Show(client_.GetModel(command.name), DescribeModel);
+    }
+    return kExitUnexpected;
+  }
+
+  int operator()(const DeleteCommand& command) {
+    const absl::Status status =
+        command.collection == Collection::kDatasets ? client_.DeleteDataset(command.name)
+        : command.collection == Collection::kJobs   ? client_.DeleteJob(command.name)
+                                                    : client_.DeleteModel(command.name);
+    if (!status.ok()) return Fail(status);
+    if (line_.json) return Json(google::protobuf::Empty());
+    return Text(absl::StrCat("Deleted ", Printable(command.name), ".\n"));
+  }
+
+ private:
+  int Text(const std::string& text) {
+    *surroundings_.out << text << std::flush;
+    return kExitOk;
+  }
+
+  int Json(const google::protobuf::Message& message) { return Text(ToJson(message) + "\n"); }
+
+  // A command to copy, for the same server.
+  std::string Hint(const std::string& words) const {
+    const std::string server = line_.server == kDefaultServer ? "" : " --server " + line_.server;
+    return absl::StrCat("thresher", server, " ", words);
+  }
+
+  template <typename Resource, typename Describe>
+  int Show(const absl::StatusOr<Resource>& resource, const Describe& describe) {
+    if (!resource.ok()) return Fail(resource.status());
+    return line_.json ? Json(*resource) : Text(FormatFields(describe(*resource)));
+  }
+
+  template <typename Resource, typename Table>
+  int ShowList(const absl::StatusOr<std::vector<Resource>>& resources, const Table& table) {
+    if (!resources.ok()) return Fail(resources.status());
+    if (!line_.json) return Text(table(*resources));
+    for (const Resource& resource : *resources) Json(resource);
+    return kExitOk;
+  }
+
+  int ShowNew(const std::string& verb, const absl::StatusOr<v1::Dataset>& dataset) {
+    if (!dataset.ok()) return Fail(dataset.status());
+    if (line_.json) return Json(*dataset);
+    std::string text = absl::StrCat(verb, " ", Printable(dataset->name()), ": ",
+                                    FormatCount(dataset->num_samples(), "sample"), " of ",
+                                    FormatCount(dataset->num_inputs(), "input"));
+    if (!dataset->class_names().empty()) {
+      absl::StrAppend(&text, ", ", dataset->class_names_size(), " classes");
+    }
+    return Text(absl::StrCat(text, ", ", FormatBytes(dataset->size_bytes()), ".\n"));
+  }
+
+  int Watch(const v1::Job& job, int64_t after_event_number) {
+    const Terminal terminal = FindTerminal(surroundings_.out_descriptor);
+    std::unique_ptr<LivePanel> panel;
+    WatchCallbacks callbacks;
+    if (line_.json) {
+      callbacks.on_event = [this](const v1::JobEvent& event) { Json(event); };
+    } else if (terminal.interactive) {
+      panel = std::make_unique<LivePanel>(job, surroundings_.out, surroundings_.out_descriptor);
+      callbacks.on_event = [&panel](const v1::JobEvent& event) { panel->OnEvent(event); };
+    } else {
+      callbacks.on_event = [this](const v1::JobEvent& event) { Text(EventLine(event) + "\n"); };
+    }
+    callbacks.on_lost = [&](const absl::Status& reason, milliseconds pause) {
+      if (panel != nullptr) return panel->OnLost(std::string(reason.message()));
+      *surroundings_.err << (line_.json ? ToJson(ToRpcStatus(reason))
+                                        : absl::StrCat("Lost the server (",
+                                                       Printable(absl::StrCat(reason.message())),
+                                                       "), asking again in ",
+                                                       FormatSeconds(1e-3 * pause.count()), "."))
+                         << std::endl;
+    };
+    const auto ended = client_.WatchJob(job.name(), after_event_number, callbacks);
+    panel.reset();
+    if (!ended.ok()) {
+      if (surroundings_.stop.stop_requested()) return StoppedWatching(job.name());
+      return Fail(ended.status());
+    }
+    if (!line_.json) ShowEnd(*ended);
+    return kExitCodeOfState[ended->state()];
+  }
+
+  void ShowEnd(const v1::Job& job) {
+    std::optional<v1::PlantedSource> planted;
+    if (job.recovery_report().has_planted()) {
+      const auto dataset = client_.GetDataset(job.recovery().dataset());
+      if (dataset.ok() && dataset->has_planted()) planted = dataset->planted();
+    }
+    Text(SummariseJob(job, planted));
+    if (job.model().empty()) return;
+    Text(absl::StrCat("Download it: ", Hint("models download " + Printable(IdOf(job.model()))),
+                      "\n"));
+  }
+
+  int StoppedWatching(const std::string& name) {
+    const std::string id = Printable(IdOf(name));
+    const std::string text = absl::StrCat(
+        "Stopped watching; the job goes on.\nWatch it again: ", Hint("jobs watch " + id),
+        "\nCancel it: ", Hint("jobs cancel " + id));
+    *surroundings_.err << (line_.json ? ToJson(ToRpcStatus(absl::CancelledError(text))) : text)
+                       << std::endl;
+    return kExitInterrupted;
+  }
+
+  // What the user can do about an error.
+  std::string Remedy(const absl::Status& status) const {
+    if (!IsFromCall(status)) return "";
+    switch (status.code()) {
+      case absl::StatusCode::kUnavailable:
+        return absl::StrCat("No thresherd answers at ", line_.server,
+                            ". Start one with: thresherd --data_dir DIR\nor say where it is with "
+                            "--server HOST:PORT or THRESHER_SERVER.");
+      case absl::StatusCode::kDeadlineExceeded:
+        return absl::StrCat("No answer within ",
+                            FormatSeconds(1e-3 * options_.call_timeout.count()),
+                            "; --timeout gives it longer.");
+      case absl::StatusCode::kUnimplemented:
+        return absl::StrCat("What listens at ", line_.server,
+                            " is not a thresherd, or an older one than this program.");
+      case absl::StatusCode::kNotFound:
+        return "List what there is with: " + Hint("datasets list (jobs list, models list)");
+      case absl::StatusCode::kResourceExhausted:
+        return RetryDelay(status) ? "--wait_when_full tries again by itself." : "";
+      default:
+        return "";
+    }
+  }
+
+  int Fail(const absl::Status& status) {
+    if (surroundings_.stop.stop_requested()) {
+      const absl::Status interrupted = absl::CancelledError("interrupted");
+      *surroundings_.err << (line_.json ? ToJson(ToRpcStatus(interrupted)) : "Interrupted.")
+                         << std::endl;
+      return kExitInterrupted;
+    }
+    if (line_.json) {
+      *surroundings_.err << ToJson(ToRpcStatus(status)) << std::endl;
+      return ExitCodeOf(status);
+    }
+    // The text may come from the server: only its line breaks may act on the terminal.
+    std::vector<std::string> lines = absl::StrSplit(DescribeError(status), '\n');
+    for (std::string& each : lines) each = Printable(each);
+    const std::string remedy = Remedy(status);
+    if (!remedy.empty()) lines.push_back(remedy);
+    *surroundings_.err << "thresher: " << absl::StrJoin(lines, "\n") << std::endl;
+    return ExitCodeOf(status);
+  }
+
+  const CommandLine& line_;
+  const Surroundings& surroundings_;
+  const ClientOptions options_;
+  Client client_;
+};
+
+}  // namespace
+
+ExitCode ExitCodeOf(const absl::Status& status) {
+  if (status.ok()) return kExitOk;
+  if (IsFromCall(status)) return kExitServer;
+  if (absl::IsInvalidArgument(status) || absl::IsNotFound(status)) return kExitUsage;
+  return kExitUnexpected;
+}
+
+int RunCommand(const CommandLine& line, const Surroundings& surroundings) {
+  return std::visit(Runner(line, surroundings), line.command);
+}
+
+}  // namespace thresher::client

@@ -1,0 +1,342 @@
+#include "client/job_text.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/time.h"
+#include "google/protobuf/util/json_util.h"
+#include "google/rpc/status.pb.h"
+
+namespace thresher::client {
+namespace {
+
+// An enum value's name without the type's prefix.
+template <typename Enum>
+std::string EnumWord(Enum value, size_t prefix) {
+  const auto* descriptor =
+      google::protobuf::GetEnumDescriptor<Enum>()->FindValueByNumber(static_cast<int>(value));
+  // A newer server may know more values.
+  if (descriptor == nullptr) return absl::StrCat(static_cast<int>(value));
+  return descriptor->name().substr(prefix);
+}
+
+template <typename Enum>
+std::string SmallEnumWord(Enum value, size_t prefix) {
+  return absl::AsciiStrToLower(EnumWord(value, prefix));
+}
+
+std::string Labels(const google::protobuf::Map<std::string, std::string>& labels) {
+  std::vector<std::string> pairs;
+  for (const auto& [key, value] : labels) pairs.push_back(absl::StrCat(key, "=", value));
+  std::sort(pairs.begin(), pairs.end());
+  return absl::StrJoin(pairs, ", ");
+}
+
+// Fits in words: "PSNR 41.2 dB, relative residual 0.003", or the accuracy for classes.
+std::string FitText(const v1::FitQuality& fit) {
+  std::string text;
+  if (fit.has_accuracy()) absl::StrAppend(&text, FormatShare(fit.accuracy()), " right, ");
+  absl::StrAppend(&text, "PSNR ", FormatDecibel(fit.psnr_db()), ", relative residual ",
+                  FormatNumber(fit.relative_residual()), " (",
+                  FormatCount(fit.num_samples(), "sample"), ")");
+  return text;
+}
+
+std::string EndSentence(const v1::RecoveryReport& report) {
+  const std::string effort = absl::StrCat(FormatCount(report.iterations(), "iteration"), " (",
+                                          FormatDuration(report.elapsed()), ")");
+  switch (report.termination_reason()) {
+    case v1::TERMINATION_REASON_CONVERGED: {
+      const double tolerance = report.options_used().relative_residual_tolerance();
+      return absl::StrCat("Converged after ", effort, ": the relative residual reached its ",
+                          "tolerance", tolerance > 0 ? " of " + FormatNumber(tolerance) : "", ".");
+    }
+    case v1::TERMINATION_REASON_STAGNATED:
+      return absl::StrCat("Stopped after ", effort, ": no further progress.");
+    case v1::TERMINATION_REASON_ITERATION_LIMIT:
+      return absl::StrCat("Stopped at the iteration limit, after ", effort, ".");
+    case v1::TERMINATION_REASON_TIME_LIMIT:
+      return absl::StrCat("Stopped at the time limit, after ", effort,
+                          ": this is the best network until then.");
+    case v1::TERMINATION_REASON_CANCELLED:
+      return absl::StrCat("Cancelled after ", effort, ": this is the best network until then.");
+    default:
+      return absl::StrCat("Ended after ", effort, ".");
+  }
+}
+
+// How close the network is to the planted one: counts, where it is known how many weights were
+// planted, and shares otherwise.
+std::string PlantedSentence(const v1::RecoveryReport& report,
+                            const std::optional<v1::PlantedSource>& planted) {
+  const v1::PlantedComparison& comparison = report.planted();
+  std::string found;
+  int64_t missing = 0;
+  if (planted) {
+    const int64_t total = planted->nonzeros();
+    const int64_t hits = std::llround(comparison.support_recall() * static_cast<double>(total));
+    missing = total - hits;
+    found = absl::StrCat(hits, " of ", total, " planted weights found");
+  } else {
+    found = absl::StrCat(FormatShare(comparison.support_recall()), " of the planted weights found");
+  }
+  const auto wrong = static_cast<int64_t>(
+      std::llround((1 - comparison.support_precision()) * static_cast<double>(report.nonzeros())));
+  std::string text = absl::StrCat("Recovered network: ", found);
+  if (wrong > 0)
+    absl::StrAppend(&text, ", ", wrong, " found that ", wrong == 1 ? "is" : "are", " not planted");
+  absl::StrAppend(&text, ", weights within ", FormatNumber(comparison.relative_weight_error()));
+  if (report.has_held_out()) {
+    absl::StrAppend(&text, ", held-out PSNR ", FormatDecibel(report.held_out().psnr_db()));
+  }
+  if (comparison.exact()) return text + ": this is the planted network.";
+
+  // The relative weight error below which `exact` calls weights equal.
+  constexpr double kExactTolerance = 1e-4;
+  if (comparison.relative_function_error() <= kExactTolerance) {
+    return absl::StrCat(text, ": it computes the planted function (within ",
+                        FormatNumber(comparison.relative_function_error()),
+                        ") with other weights.");
+  }
+  const bool same_support = comparison.support_recall() == 1 && comparison.support_precision() == 1;
+  absl::StrAppend(&text, same_support ? ": the planted support, but not the planted weights"
+                                      : ": this is not the planted network");
+  if (missing > 0) {
+    absl::StrAppend(&text, "; ", missing, missing == 1 ? " weight is" : " weights are", " missing");
+  }
+  if (comparison.recovered_neurons() != comparison.planted_neurons()) {
+    absl::StrAppend(&text, "; it has ", FormatCount(comparison.recovered_neurons(), "neuron"),
+                    " where ", comparison.planted_neurons(), " were planted");
+  }
+  absl::StrAppend(&text, "; its outputs are off by ",
+                  FormatNumber(comparison.relative_function_error()), " relative.");
+  return text;
+}
+
+void AddLabels(const google::protobuf::Map<std::string, std::string>& labels,
+               std::vector<Field>* fields) {
+  if (!labels.empty()) fields->push_back({"labels", Labels(labels)});
+}
+
+void AddSpec(const v1::RecoverySpec& spec, std::vector<Field>* fields) {
+  const v1::RecoveryOptions& options = spec.options();
+  fields->push_back({"data set", spec.dataset()});
+  fields->push_back({"network", absl::StrCat("hidden width ", options.hidden_width(), ", at most ",
+                                             FormatCount(options.nonzeros(), "weight"))});
+  std::string algorithm = options.algorithm() == v1::ALGORITHM_UNSPECIFIED
+                              ? "auto"
+                              : SmallEnumWord(options.algorithm(), sizeof("ALGORITHM"));
+  if (options.gate_mode() != v1::GATE_MODE_UNSPECIFIED) {
+    absl::StrAppend(&algorithm, ", ", SmallEnumWord(options.gate_mode(), sizeof("GATE_MODE")),
+                    " gates");
+  }
+  absl::StrAppend(&algorithm, ", seed ", options.seed());
+  fields->push_back({"algorithm", algorithm});
+  if (!spec.initial_model().empty()) fields->push_back({"starts from", spec.initial_model()});
+}
+
+void AddReport(const v1::RecoveryReport& report, std::vector<Field>* fields) {
+  fields->push_back({"ended", EndSentence(report)});
+  fields->push_back({"found", absl::StrCat(FormatCount(report.nonzeros(), "weight"), " in ",
+                                           FormatCount(report.active_neurons(), "neuron"),
+                                           report.partial() ? ", a partial result" : "")});
+  if (report.has_training()) fields->push_back({"training", FitText(report.training())});
+  if (report.has_held_out()) fields->push_back({"held out", FitText(report.held_out())});
+  if (report.has_planted()) {
+    fields->push_back({"planted", PlantedSentence(report, std::nullopt)});
+  }
+}
+
+}  // namespace
+
+std::string ToJson(const google::protobuf::Message& message) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.always_print_primitive_fields = true;
+  std::string json;
+  if (google::protobuf::util::MessageToJsonString(message, &json, options).ok()) return json;
+  // Only an Any of a type that this program does not know cannot be printed: do without the
+  // details of errors.
+  const std::unique_ptr<google::protobuf::Message> copy(message.New());
+  copy->CopyFrom(message);
+  if (auto* status = dynamic_cast<google::rpc::Status*>(copy.get())) status->clear_details();
+  if (auto* job = dynamic_cast<v1::Job*>(copy.get())) job->mutable_error()->clear_details();
+  if (auto* event = dynamic_cast<v1::JobEvent*>(copy.get())) {
+    event->mutable_job()->mutable_error()->clear_details();
+  }
+  json.clear();
+  if (!google::protobuf::util::MessageToJsonString(*copy, &json, options).ok()) return "{}";
+  return json;
+}
+
+std::string IdOf(const std::string& resource_name) {
+  return resource_name.substr(resource_name.find('/') + 1);
+}
+
+std::string StateWord(v1::JobState state) { return EnumWord(state, sizeof("JOB_STATE")); }
+
+std::string EventLine(const v1::JobEvent& event) {
+  const std::string start =
+      absl::StrCat(absl::FormatTime("%H:%M:%S", absl::FromUnixSeconds(event.time().seconds()),
+                                    absl::LocalTimeZone()),
+                   "  #", event.number(), "  ");
+  if (event.has_state_change()) {
+    const v1::JobStateChange& change = event.state_change();
+    return absl::StrCat(start, StateWord(change.state()), change.message().empty() ? "" : "  ",
+                        Printable(change.message()));
+  }
+  const v1::IterationReport& report = event.progress();
+  return absl::StrCat(start, "iteration ", report.iteration(), "  residual ",
+                      FormatNumber(report.relative_residual()), "  PSNR ",
+                      FormatDecibel(report.psnr_db()), "  support ", report.support_size(), " (",
+                      report.support_changes(), " new)  neurons ", report.active_neurons(),
+                      "  step ", FormatNumber(report.step_size()), "  elapsed ",
+                      FormatDuration(report.elapsed()));
+}
+
+std::string SummariseJob(const v1::Job& job, const std::optional<v1::PlantedSource>& planted) {
+  std::vector<std::string> lines;
+  const v1::RecoveryReport& report = job.recovery_report();
+  if (job.state() == v1::JOB_STATE_FAILED) {
+    lines.push_back(absl::StrCat("The job failed: ", Printable(job.error().message())));
+  } else if (job.state() == v1::JOB_STATE_CANCELLED && !job.has_recovery_report()) {
+    lines.push_back("The job was cancelled before it had a network.");
+  }
+  if (job.has_recovery_report()) {
+    lines.push_back(EndSentence(report));
+    if (report.has_training()) lines.push_back("Training: " + FitText(report.training()) + ".");
+    if (report.has_held_out()) lines.push_back("Held out: " + FitText(report.held_out()) + ".");
+    if (report.has_planted()) {
+      lines.push_back(PlantedSentence(report, planted));
+    } else {
+      lines.push_back(absl::StrCat("Recovered network: ", FormatCount(report.nonzeros(), "weight"),
+                                   " in ", FormatCount(report.active_neurons(), "neuron"), "."));
+    }
+  }
+  return absl::StrJoin(lines, "\n") + (lines.empty() ? "" : "\n");
+}
+
+std::vector<Field> DescribeDataset(const v1::Dataset& dataset) {
+  std::vector<Field> fields = {{"name", dataset.name()}};
+  if (dataset.has_planted()) {
+    const v1::PlantedSource& planted = dataset.planted();
+    std::string text =
+        absl::StrCat("hidden width ", planted.hidden_width(), ", ",
+                     FormatCount(planted.nonzeros(), "weight"), ", seed ", planted.seed());
+    if (planted.has_noise_db()) {
+      absl::StrAppend(&text, ", noise at ", FormatDecibel(planted.noise_db()));
+    }
+    fields.push_back({"planted", text});
+  } else if (dataset.has_upload()) {
+    fields.push_back({"uploaded as", EnumWord(dataset.upload().format(), sizeof("FILE_FORMAT"))});
+  }
+  fields.push_back({"samples", absl::StrCat(dataset.num_samples())});
+  fields.push_back({"inputs", absl::StrCat(dataset.num_inputs())});
+  fields.push_back({"outputs", absl::StrCat(dataset.num_outputs())});
+  if (!dataset.class_names().empty()) {
+    fields.push_back({"classes", absl::StrJoin(dataset.class_names(), ", ")});
+  }
+  fields.push_back({"size", FormatBytes(dataset.size_bytes())});
+  fields.push_back({"created", FormatTime(dataset.create_time())});
+  fields.push_back({"SHA-256", dataset.sha256()});
+  AddLabels(dataset.labels(), &fields);
+  return fields;
+}
+
+std::vector<Field> DescribeJob(const v1::Job& job) {
+  std::vector<Field> fields;
+  if (!job.name().empty()) fields.push_back({"name", job.name()});
+  if (job.state() != v1::JOB_STATE_UNSPECIFIED) fields.push_back({"state", StateWord(job.state())});
+  AddSpec(job.recovery(), &fields);
+  if (job.priority() != 0) fields.push_back({"priority", absl::StrCat(job.priority())});
+  if (job.has_time_limit()) fields.push_back({"time limit", FormatDuration(job.time_limit())});
+  if (job.has_predicted_cost()) {
+    fields.push_back(
+        {"predicted cost",
+         absl::StrCat(FormatBytes(job.predicted_cost().peak_memory_bytes()), " of memory, ",
+                      FormatNumber(job.predicted_cost().flops_per_iteration()),
+                      " operations an iteration")});
+  }
+  if (job.has_create_time()) fields.push_back({"created", FormatTime(job.create_time())});
+  if (job.has_start_time()) fields.push_back({"started", FormatTime(job.start_time())});
+  if (job.has_end_time()) fields.push_back({"ended at", FormatTime(job.end_time())});
+  if (job.attempt_count() > 1) fields.push_back({"attempts", absl::StrCat(job.attempt_count())});
+  if (job.state() == v1::JOB_STATE_RUNNING && job.has_progress()) {
+    fields.push_back(
+        {"progress", absl::StrCat("iteration ", job.progress().iteration(), ", relative residual ",
+                                  FormatNumber(job.progress().relative_residual()), ", PSNR ",
+                                  FormatDecibel(job.progress().psnr_db()))});
+  }
+  if (job.has_error()) fields.push_back({"error", job.error().message()});
+  if (job.has_recovery_report()) AddReport(job.recovery_report(), &fields);
+  if (!job.model().empty()) fields.push_back({"model", job.model()});
+  AddLabels(job.labels(), &fields);
+  return fields;
+}
+
+std::vector<Field> DescribeModel(const v1::Model& model) {
+  std::vector<Field> fields = {{"name", model.name()}};
+  fields.push_back({"network", absl::StrCat(EnumWord(model.network_kind(), sizeof("NETWORK_KIND")),
+                                            ", ", FormatCount(model.num_inputs(), "input"),
+                                            model.bias() ? " and a bias" : "", ", ",
+                                            FormatCount(model.nonzeros(), "weight"), " in ",
+                                            FormatCount(model.active_neurons(), "neuron"))});
+  if (!model.class_names().empty()) {
+    fields.push_back({"classes", absl::StrJoin(model.class_names(), ", ")});
+  }
+  fields.push_back({"size", FormatBytes(model.size_bytes())});
+  fields.push_back({"created", FormatTime(model.create_time())});
+  fields.push_back({"job", model.job()});
+  AddSpec(model.spec(), &fields);
+  if (model.has_report()) AddReport(model.report(), &fields);
+  fields.push_back({"made by", absl::StrCat("thresherd ", model.program_version())});
+  AddLabels(model.labels(), &fields);
+  return fields;
+}
+
+std::string DatasetTable(const std::vector<v1::Dataset>& datasets) {
+  std::vector<std::vector<std::string>> rows = {
+      {"ID", "SOURCE", "SAMPLES", "INPUTS", "OUTPUTS", "SIZE", "CREATED", "LABELS"}};
+  for (const v1::Dataset& dataset : datasets) {
+    rows.push_back({IdOf(dataset.name()), dataset.has_planted() ? "planted" : "upload",
+                    absl::StrCat(dataset.num_samples()), absl::StrCat(dataset.num_inputs()),
+                    absl::StrCat(dataset.num_outputs()), FormatBytes(dataset.size_bytes()),
+                    FormatTime(dataset.create_time()), Labels(dataset.labels())});
+  }
+  return FormatTable(rows);
+}
+
+std::string JobTable(const std::vector<v1::Job>& jobs) {
+  std::vector<std::vector<std::string>> rows = {{"ID", "STATE", "DATASET", "WIDTH", "NONZEROS",
+                                                 "ITERATION", "RESIDUAL", "CREATED", "LABELS"}};
+  for (const v1::Job& job : jobs) {
+    const v1::RecoveryOptions& options = job.recovery().options();
+    rows.push_back({IdOf(job.name()), StateWord(job.state()), IdOf(job.recovery().dataset()),
+                    absl::StrCat(options.hidden_width()), absl::StrCat(options.nonzeros()),
+                    job.has_progress() ? absl::StrCat(job.progress().iteration()) : "-",
+                    job.has_progress() ? FormatNumber(job.progress().relative_residual()) : "-",
+                    FormatTime(job.create_time()), Labels(job.labels())});
+  }
+  return FormatTable(rows);
+}
+
+std::string ModelTable(const std::vector<v1::Model>& models) {
+  std::vector<std::vector<std::string>> rows = {{"ID", "KIND", "INPUTS", "NONZEROS", "NEURONS",
+                                                 "PSNR", "ACCURACY", "DATASET", "CREATED",
+                                                 "LABELS"}};
+  for (const v1::Model& model : models) {
+    const v1::FitQuality& fit =
+        model.report().has_held_out() ? model.report().held_out() : model.report().training();
+    rows.push_back({IdOf(model.name()), EnumWord(model.network_kind(), sizeof("NETWORK_KIND")),
+                    absl::StrCat(model.num_inputs()), absl::StrCat(model.nonzeros()),
+                    absl::StrCat(model.active_neurons()), FormatDecibel(fit.psnr_db()),
+                    fit.has_accuracy() ? FormatShare(fit.accuracy()) : "-", IdOf(model.dataset()),
+                    FormatTime(model.create_time()), Labels(model.labels())});
+  }
+  return FormatTable(rows);
+}
+
+}  // namespace thresher::client
