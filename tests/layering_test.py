@@ -5,6 +5,7 @@ Run by ctest; by hand: /usr/bin/python3 tests/layering_test.py
 
 import pathlib
 import re
+import sys
 import tempfile
 import unittest
 
@@ -162,4 +163,4 @@ class RulesTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(argv=sys.argv[:1])
