@@ -1,14 +1,13 @@
 #include "core/samples/class_targets.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <map>
 #include <optional>
 
 #include "absl/strings/escaping.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "core/samples/number_text.h"
 
 namespace thresher {
 namespace {
@@ -20,10 +19,10 @@ std::string Quoted(const std::string& text) {
                       "'");
 }
 
+// Labels that are not finite stay text.
 std::optional<double> AsNumber(const std::string& text) {
-  double value = 0;
-  if (!absl::SimpleAtod(text, &value) || !std::isfinite(value)) return std::nullopt;
-  return value;
+  const std::optional<double> value = ParseNumber(text);
+  return value.has_value() && std::isfinite(*value) ? value : std::nullopt;
 }
 
 // The classes there are, sorted, and the class of each label.
@@ -50,7 +49,7 @@ ClassList ListClasses(const std::vector<std::string>& labels) {
     for (const double number : numbers) class_of_number.emplace(number, 0);
     for (auto& [number, index] : class_of_number) {
       index = list.names.size();
-      list.names.push_back(NumberName(number));
+      list.names.push_back(NumberText(number));
     }
     for (size_t i = 0; i < labels.size(); ++i) {
       list.class_of_label[i] = class_of_number.at(numbers[i]);
@@ -83,17 +82,6 @@ std::string Listed(const std::vector<std::string>& names) {
 
 }  // namespace
 
-std::string NumberName(double value) {
-  if (value == 0) return "0";  // -0 too
-  char text[32];
-  // Whole numbers in full, not as 1e+06.
-  const bool whole = value == std::trunc(value) && std::fabs(value) < 1e15;
-  const std::to_chars_result end =
-      whole ? std::to_chars(text, text + sizeof(text), static_cast<int64_t>(value))
-            : std::to_chars(text, text + sizeof(text), value);
-  return std::string(text, end.ptr);
-}
-
 absl::Status SetClassTargets(const Labels& labels, const std::vector<std::string>& classes,
                              int64_t max_bytes, Samples& samples) {
   if (static_cast<int64_t>(labels.of_sample.size()) != samples.num_samples) {
@@ -111,7 +99,7 @@ absl::Status SetClassTargets(const Labels& labels, const std::vector<std::string
   }
   for (const std::string& wanted : classes) {
     const std::optional<double> number = list.numeric ? AsNumber(wanted) : std::nullopt;
-    const std::string name = number.has_value() ? NumberName(*number) : wanted;
+    const std::string name = number.has_value() ? NumberText(*number) : wanted;
     const auto found = std::find(list.names.begin(), list.names.end(), name);
     if (found == list.names.end()) {
       return absl::InvalidArgumentError(absl::StrCat("classes: no sample has class ",

@@ -16,9 +16,6 @@ struct Labels {
   std::vector<int32_t> of_sample;  // index of a name for each sample
 };
 
-// The shortest decimal text that reads back as `value`: 1 is "1", 0.5 is "0.5".
-std::string NumberName(double value);
-
 // Sets samples.targets, num_outputs and class_names, with num_samples, num_inputs and inputs
 // already set. Labels that are all numbers are compared as numbers ("1" is "1.0") and sorted
 // as such. With `classes`, samples of other classes are left out; the rest keep their order.

@@ -11,8 +11,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "core/samples/number_text.h"
 
 namespace thresher {
 namespace {
@@ -194,8 +194,9 @@ class TableBuilder {
       AddLabel(field, i);
       return;
     }
-    double value = 0;
-    if (!absl::SimpleAtod(absl::string_view(field.data(), field.size()), &value)) {
+    const std::optional<double> number = ParseNumber(field);
+    const double value = number.value_or(0);
+    if (!number.has_value()) {
       FailAtField(i, absl::StrCat(Quoted(field), " is not a number"));
     } else if (!std::isfinite(value)) {
       FailAtField(i, absl::StrCat(Quoted(field), " is not finite"));

@@ -30,7 +30,7 @@ struct PlantedOptions {
   OutputSigns output_signs = OutputSigns::kPositive;
   // Signal to noise ratio in dB, 10 log10(mean y^2 / noise variance), in [-100, 300];
   // unset: no noise.
-  std::optional<double> noise_db;
+  std::optional<double> noise_db = std::nullopt;
   // Correlation of neighbouring inputs, rho in (-1, 1): cov(x_a, x_b) = rho^|a-b| for every
   // distribution. Normal inputs are an AR(1) process; the others keep their distribution
   // exactly: an input repeats its neighbour (times the sign of rho) with probability |rho|.

@@ -17,6 +17,7 @@
 #include "core/samples/class_targets.h"
 #include "core/samples/csv.h"
 #include "core/samples/idx.h"
+#include "core/samples/number_text.h"
 
 namespace thresher {
 namespace {
@@ -103,7 +104,7 @@ absl::StatusOr<Labels> LabelsOf(const NpyArray& array) {
             } else if constexpr (std::is_integral_v<Value>) {
               labels.names.push_back(absl::StrCat(static_cast<int64_t>(values[i])));
             } else {
-              labels.names.push_back(NumberName(values[i]));
+              labels.names.push_back(NumberText(values[i]));
             }
           }
           labels.of_sample.push_back(found->second);

@@ -23,15 +23,15 @@ enum class FileFormat {
 // What the bytes mean.
 struct ReadOptions {
   FileFormat format = FileFormat::kNpy;
-  std::string inputs_member = "X";           // kNpz
-  std::string targets_member = "y";          // kNpz
-  std::vector<std::string> target_columns;   // kCsv, at least one
-  std::vector<std::string> ignored_columns;  // kCsv
+  std::string inputs_member = "X";                // kNpz
+  std::string targets_member = "y";               // kNpz
+  std::vector<std::string> target_columns = {};   // kCsv, at least one
+  std::vector<std::string> ignored_columns = {};  // kCsv
   // True: targets are class labels (numbers or, in CSV, text). Two classes become one
   // output with 0 and 1, more become one-hot outputs.
   bool targets_are_classes = false;
   // With classes: keep only samples of these, in this order; empty keeps all, sorted.
-  std::vector<std::string> classes;
+  std::vector<std::string> classes = {};
   ScalingMode scaling = ScalingMode::kNone;
   int64_t max_bytes = int64_t{1} << 31;  // of each unpacked file and of the samples
 };

@@ -16,13 +16,13 @@ struct Samples {
   int64_t num_samples = 0;
   int64_t num_inputs = 0;
   int64_t num_outputs = 1;
-  std::vector<float> inputs;   // num_samples x num_inputs, row-major
-  std::vector<float> targets;  // num_samples x num_outputs, row-major
+  std::vector<float> inputs = {};   // num_samples x num_inputs, row-major
+  std::vector<float> targets = {};  // num_samples x num_outputs, row-major
   // Names of the classes behind targets 0, 1, ...; empty for regression. Two classes
   // are one output with targets 0 and 1, k > 2 classes k outputs, one-hot.
-  std::vector<std::string> class_names;
+  std::vector<std::string> class_names = {};
   // What has been done to inputs and targets since they were read.
-  Scaling scaling;
+  Scaling scaling = {};
 
   InputView input_view() const { return {inputs.data(), num_samples, num_inputs}; }
 };

@@ -1,0 +1,277 @@
+#include "core/samples/planted.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace thresher {
+namespace {
+
+using ::testing::StartsWith;
+
+PlantedOptions Small() {
+  return {.num_samples = 50, .num_inputs = 8, .hidden_width = 6, .nonzeros = 10, .seed = 1};
+}
+
+PlantedProblem Generate(const PlantedOptions& options) {
+  auto problem = GeneratePlanted(options);
+  EXPECT_TRUE(problem.ok()) << problem.status();
+  return problem.ok() ? *std::move(problem) : PlantedProblem{};
+}
+
+// Flat positions row * d + column of the network's weights.
+std::vector<int64_t> Positions(const SparseNetwork& network) {
+  std::vector<int64_t> positions;
+  for (int64_t j = 0; j < network.hidden_width(); ++j) {
+    for (int64_t e = network.weights.row_begin[j]; e < network.weights.row_begin[j + 1]; ++e) {
+      positions.push_back(j * network.num_inputs + network.weights.column[e]);
+    }
+  }
+  return positions;
+}
+
+TEST(GeneratePlantedTest, TargetsAreThePlantedNetworksAnswers) {
+  for (const OutputSigns signs : {OutputSigns::kPositive, OutputSigns::kMixed}) {
+    PlantedOptions options = Small();
+    options.output_signs = signs;
+    const PlantedProblem problem = Generate(options);
+    ASSERT_TRUE(ValidateSamples(problem.samples).ok());
+    ASSERT_TRUE(ValidateNetwork(problem.network).ok());
+    EXPECT_EQ(problem.network.hidden_width(), 6);
+    EXPECT_EQ(problem.network.weights.nonzeros(), 10);
+    for (int64_t i = 0; i < 50; ++i) {
+      double expected = 0;
+      for (int64_t j = 0; j < 6; ++j) {
+        double sum = 0;
+        for (int64_t e = problem.network.weights.row_begin[j];
+             e < problem.network.weights.row_begin[j + 1]; ++e) {
+          sum += problem.network.weights.value[e] *
+                 problem.samples.inputs[i * 8 + problem.network.weights.column[e]];
+        }
+        expected += problem.network.output_signs[j] * std::max(sum, 0.0);
+      }
+      EXPECT_NEAR(problem.samples.targets[i], expected, 1e-6 * (1 + std::fabs(expected)));
+    }
+  }
+}
+
+TEST(GeneratePlantedTest, RepeatsForASeed) {
+  const PlantedProblem first = Generate(Small());
+  const PlantedProblem again = Generate(Small());
+  EXPECT_EQ(first.samples.inputs, again.samples.inputs);
+  EXPECT_EQ(first.samples.targets, again.samples.targets);
+  EXPECT_EQ(first.network, again.network);
+  PlantedOptions other = Small();
+  other.seed = 2;
+  EXPECT_NE(first.samples.inputs, Generate(other).samples.inputs);
+  EXPECT_NE(first.network, Generate(other).network);
+}
+
+TEST(GeneratePlantedTest, OneChoiceLeavesTheOtherDrawsAlone) {
+  const PlantedProblem plain = Generate(Small());
+  PlantedOptions options = Small();
+  options.noise_db = 20;
+  options.output_signs = OutputSigns::kMixed;
+  options.num_samples = 20;
+  const PlantedProblem other = Generate(options);
+  EXPECT_EQ(plain.network.weights, other.network.weights);
+  EXPECT_TRUE(std::equal(other.samples.inputs.begin(), other.samples.inputs.end(),
+                         plain.samples.inputs.begin()));
+}
+
+TEST(GeneratePlantedTest, TakesTheSmallestAndTheFullestProblem) {
+  PlantedOptions options = {
+      .num_samples = 1, .num_inputs = 1, .hidden_width = 1, .nonzeros = 1, .seed = 0};
+  EXPECT_EQ(Positions(Generate(options).network), (std::vector<int64_t>{0}));
+  options = Small();
+  options.nonzeros = 48;
+  std::vector<int64_t> all(48);
+  for (int64_t k = 0; k < 48; ++k) all[k] = k;
+  EXPECT_EQ(Positions(Generate(options).network), all);
+}
+
+TEST(GeneratePlantedTest, PositionsAreUniformInBothMethods) {
+  // 3 of 60 positions are drawn by Floyd's method, 20 of 60 by selection sampling.
+  for (const int64_t nonzeros : {3, 20}) {
+    std::vector<int> times(60, 0);
+    constexpr int kDraws = 3000;
+    for (uint64_t seed = 0; seed < kDraws; ++seed) {
+      const PlantedProblem problem = Generate({.num_samples = 1,
+                                               .num_inputs = 10,
+                                               .hidden_width = 6,
+                                               .nonzeros = nonzeros,
+                                               .seed = seed});
+      const std::vector<int64_t> positions = Positions(problem.network);
+      ASSERT_EQ(std::set<int64_t>(positions.begin(), positions.end()).size(),
+                static_cast<size_t>(nonzeros));
+      for (const int64_t position : positions) ++times[position];
+    }
+    const double chance = static_cast<double>(nonzeros) / 60;
+    const double deviation = std::sqrt(kDraws * chance * (1 - chance));
+    for (const int count : times) EXPECT_NEAR(count, kDraws * chance, 5 * deviation);
+  }
+}
+
+TEST(GeneratePlantedTest, ManyCandidatesTakeLittleMemory) {
+  // 10^9 candidate weights; a vector over them would exceed the limit by far.
+  const PlantedOptions options = {.num_samples = 10,
+                                  .num_inputs = 1000,
+                                  .hidden_width = 1'000'000,
+                                  .nonzeros = 1000,
+                                  .seed = 5,
+                                  .max_bytes = 20'000'000};
+  const PlantedProblem problem = Generate(options);
+  EXPECT_EQ(problem.network.weights.nonzeros(), 1000);
+  EXPECT_TRUE(ValidateNetwork(problem.network).ok());
+  EXPECT_EQ(problem.network.hidden_width(), 1'000'000);
+}
+
+TEST(GeneratePlantedTest, WeightsFollowTheirDistribution) {
+  const auto weights_of = [](WeightDistribution distribution) {
+    std::vector<double> weights = Generate({.num_samples = 1,
+                                            .num_inputs = 100,
+                                            .hidden_width = 400,
+                                            .nonzeros = 40000,
+                                            .seed = 3,
+                                            .weight_distribution = distribution})
+                                      .network.weights.value;
+    std::sort(weights.begin(), weights.end());
+    return weights;
+  };
+  // Quantiles against the distribution function; 40000 draws put them within 0.015 in
+  // probability (six standard deviations).
+  const auto expect_distribution = [](const std::vector<double>& sorted, auto cdf) {
+    for (const double p : {0.05, 0.25, 0.5, 0.75, 0.95}) {
+      EXPECT_NEAR(cdf(sorted[static_cast<size_t>(p * 40000)]), p, 0.015);
+    }
+  };
+  expect_distribution(weights_of(WeightDistribution::kNormal),
+                      [](double w) { return 0.5 * std::erfc(-w / std::sqrt(2.0)); });
+  expect_distribution(weights_of(WeightDistribution::kHeavyTailed),
+                      [](double w) { return 0.5 + w / (2 * std::sqrt(2 + w * w)); });
+  const std::vector<double> uniform = weights_of(WeightDistribution::kUniform);
+  expect_distribution(uniform, [](double w) {
+    return w < 0 ? std::min(0.5, (w + 1) / 1.8) : std::max(0.5, 0.5 + (w - 0.1) / 1.8);
+  });
+  for (const double w : uniform) {
+    EXPECT_GE(std::fabs(w), 0.1);
+    EXPECT_LE(std::fabs(w), 1);
+  }
+  const std::vector<double> signs = weights_of(WeightDistribution::kSign);
+  EXPECT_NEAR(std::count(signs.begin(), signs.end(), 1.0), 20000, 600);
+  EXPECT_NEAR(std::count(signs.begin(), signs.end(), -1.0), 20000, 600);
+}
+
+TEST(GeneratePlantedTest, InputsHaveUnitVarianceAndTheCorrelationAsked) {
+  constexpr int64_t kSamples = 20000;
+  constexpr int64_t kInputs = 6;
+  for (const InputDistribution distribution :
+       {InputDistribution::kNormal, InputDistribution::kUniform, InputDistribution::kBinary}) {
+    for (const double rho : {0.0, 0.8, -0.5}) {
+      const PlantedProblem problem = Generate({.num_samples = kSamples,
+                                               .num_inputs = kInputs,
+                                               .hidden_width = 1,
+                                               .nonzeros = 1,
+                                               .seed = 11,
+                                               .input_distribution = distribution,
+                                               .input_correlation = rho});
+      const std::vector<float>& x = problem.samples.inputs;
+      for (int64_t a = 0; a < kInputs; ++a) {
+        for (int64_t b = 0; b < kInputs; ++b) {
+          double covariance = 0;
+          for (int64_t i = 0; i < kSamples; ++i) {
+            covariance += x[i * kInputs + a] * x[i * kInputs + b] / kSamples;
+          }
+          EXPECT_NEAR(covariance, std::pow(rho, std::abs(a - b)), 0.06)
+              << static_cast<int>(distribution) << " " << rho << " " << a << " " << b;
+        }
+      }
+      for (const float value : x) {
+        if (distribution == InputDistribution::kUniform) {
+          ASSERT_LE(std::fabs(value), 1.7320509f);
+        } else if (distribution == InputDistribution::kBinary) {
+          ASSERT_EQ(std::fabs(value), 1);
+        }
+      }
+    }
+  }
+}
+
+TEST(GeneratePlantedTest, NoiseHasTheRatioAsked) {
+  PlantedOptions options = {
+      .num_samples = 20000, .num_inputs = 5, .hidden_width = 4, .nonzeros = 8, .seed = 2};
+  const PlantedProblem clean = Generate(options);
+  for (const double noise_db : {-10.0, 0.0, 30.0}) {
+    options.noise_db = noise_db;
+    const PlantedProblem noisy = Generate(options);
+    double signal = 0;
+    double noise = 0;
+    for (int64_t i = 0; i < 20000; ++i) {
+      signal += std::pow(clean.samples.targets[i], 2);
+      noise += std::pow(noisy.samples.targets[i] - clean.samples.targets[i], 2);
+    }
+    EXPECT_NEAR(10 * std::log10(signal / noise), noise_db, 0.3);
+  }
+}
+
+TEST(GeneratePlantedTest, MixedSignsAreBoth) {
+  PlantedOptions options = Small();
+  options.hidden_width = 1000;
+  options.output_signs = OutputSigns::kMixed;
+  const SparseNetwork network = Generate(options).network;
+  EXPECT_NEAR(std::count(network.output_signs.begin(), network.output_signs.end(), 1), 500, 100);
+  options.output_signs = OutputSigns::kPositive;
+  const SparseNetwork positive = Generate(options).network;
+  EXPECT_EQ(std::count(positive.output_signs.begin(), positive.output_signs.end(), 1), 1000);
+}
+
+TEST(GeneratePlantedTest, NamesTheFieldThatIsWrong) {
+  const auto error = [](auto change) {
+    PlantedOptions options = Small();
+    change(options);
+    const absl::Status status = GeneratePlanted(options).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_EQ(PlantedBytes(options).status(), status);
+    return std::string(status.message());
+  };
+  constexpr int64_t kHuge = std::numeric_limits<int64_t>::max();
+  EXPECT_THAT(error([](auto& o) { o.num_samples = 0; }), StartsWith("num_samples:"));
+  EXPECT_THAT(error([](auto& o) { o.num_inputs = -1; }), StartsWith("num_inputs:"));
+  EXPECT_THAT(error([](auto& o) { o.hidden_width = 0; }), StartsWith("hidden_width:"));
+  EXPECT_THAT(error([](auto& o) { o.nonzeros = 0; }), StartsWith("nonzeros:"));
+  EXPECT_THAT(error([](auto& o) { o.nonzeros = 49; }), StartsWith("nonzeros:"));
+  EXPECT_THAT(error([](auto& o) { o.num_inputs = int64_t{1} << 31; }), StartsWith("num_inputs:"));
+  EXPECT_THAT(error([](auto& o) { o.num_samples = kHuge; }), StartsWith("num_samples:"));
+  EXPECT_THAT(error([](auto& o) { o.hidden_width = kHuge; }), StartsWith("hidden_width:"));
+  EXPECT_THAT(error([](auto& o) { o.num_samples = 200'000'000'000; }), StartsWith("num_samples:"));
+  EXPECT_THAT(error([](auto& o) { o.noise_db = std::nan(""); }), StartsWith("noise_db:"));
+  EXPECT_THAT(error([](auto& o) { o.noise_db = -101; }), StartsWith("noise_db:"));
+  EXPECT_THAT(error([](auto& o) { o.input_correlation = 1; }), StartsWith("input_correlation:"));
+  EXPECT_THAT(error([](auto& o) { o.input_correlation = std::nan(""); }),
+              StartsWith("input_correlation:"));
+}
+
+TEST(GeneratePlantedTest, RefusesWhatDoesNotFit) {
+  PlantedOptions options = Small();
+  const auto bytes = PlantedBytes(options);
+  ASSERT_TRUE(bytes.ok());
+  options.max_bytes = *bytes;
+  EXPECT_TRUE(GeneratePlanted(options).ok());
+  options.max_bytes = *bytes - 1;
+  EXPECT_TRUE(absl::IsResourceExhausted(GeneratePlanted(options).status()));
+  // Far beyond any memory; must fail at once, not allocate.
+  options = Small();
+  options.hidden_width = int64_t{1} << 59;
+  EXPECT_TRUE(absl::IsResourceExhausted(GeneratePlanted(options).status()));
+}
+
+}  // namespace
+}  // namespace thresher

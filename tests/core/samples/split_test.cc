@@ -1,0 +1,91 @@
+#include "core/samples/split.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace thresher {
+namespace {
+
+Samples Numbered(int64_t num_samples) {
+  Samples samples{.num_samples = num_samples, .num_inputs = 2, .num_outputs = 1};
+  samples.class_names = {"a", "b"};
+  for (int64_t i = 0; i < num_samples; ++i) {
+    samples.inputs.push_back(static_cast<float>(i));
+    samples.inputs.push_back(static_cast<float>(-i));
+    samples.targets.push_back(static_cast<float>(2 * i));
+  }
+  return samples;
+}
+
+void ExpectRowsBelongTogether(const Samples& part) {
+  ASSERT_EQ(static_cast<int64_t>(part.inputs.size()), 2 * part.num_samples);
+  ASSERT_EQ(static_cast<int64_t>(part.targets.size()), part.num_samples);
+  for (int64_t i = 0; i < part.num_samples; ++i) {
+    EXPECT_EQ(part.inputs[2 * i + 1], -part.inputs[2 * i]);
+    EXPECT_EQ(part.targets[i], 2 * part.inputs[2 * i]);
+    if (i > 0) {
+      EXPECT_LT(part.inputs[2 * i - 2], part.inputs[2 * i]);
+    }
+  }
+}
+
+TEST(SplitTest, EveryRowIsInOnePartInItsOrder) {
+  for (const int64_t n : {1, 2, 7, 100}) {
+    for (const double fraction : {0.0, 0.2, 0.5, 0.999}) {
+      const auto split = Split(Numbered(n), fraction, 3);
+      ASSERT_TRUE(split.ok()) << split.status();
+      EXPECT_EQ(split->held_out.num_samples,
+                static_cast<int64_t>(std::floor(fraction * static_cast<double>(n))));
+      EXPECT_EQ(split->training.num_samples + split->held_out.num_samples, n);
+      ExpectRowsBelongTogether(split->training);
+      ExpectRowsBelongTogether(split->held_out);
+      std::vector<float> targets = split->training.targets;
+      targets.insert(targets.end(), split->held_out.targets.begin(), split->held_out.targets.end());
+      std::sort(targets.begin(), targets.end());
+      EXPECT_EQ(targets, Numbered(n).targets);
+      EXPECT_EQ(split->held_out.class_names, Numbered(n).class_names);
+      EXPECT_EQ(split->held_out.num_inputs, 2);
+    }
+  }
+}
+
+TEST(SplitTest, RepeatsForASeedAndDiffersBetweenSeeds) {
+  const Samples samples = Numbered(1000);
+  const auto first = Split(samples, 0.3, 1);
+  const auto again = Split(samples, 0.3, 1);
+  const auto other = Split(samples, 0.3, 2);
+  ASSERT_TRUE(first.ok() && again.ok() && other.ok());
+  EXPECT_EQ(first->held_out.targets, again->held_out.targets);
+  EXPECT_NE(first->held_out.targets, other->held_out.targets);
+}
+
+TEST(SplitTest, EveryRowIsHeldOutEquallyOften) {
+  // 2000 draws of 3 out of 10: 600 expected for each row, standard deviation 20.5.
+  const Samples samples = Numbered(10);
+  std::vector<int> times(10, 0);
+  for (uint64_t seed = 0; seed < 2000; ++seed) {
+    const auto split = Split(samples, 0.3, seed);
+    ASSERT_TRUE(split.ok());
+    for (int64_t i = 0; i < 3; ++i) ++times[static_cast<int>(split->held_out.inputs[2 * i])];
+  }
+  for (const int count : times) EXPECT_NEAR(count, 600, 6 * 20.5);
+}
+
+TEST(SplitTest, RefusesFractionsOutOfRange) {
+  for (const double fraction :
+       {-0.1, 1.0, 2.0, std::nan(""), std::numeric_limits<double>::infinity()}) {
+    const auto split = Split(Numbered(10), fraction, 0);
+    EXPECT_TRUE(absl::IsInvalidArgument(split.status())) << fraction;
+    EXPECT_TRUE(split.status().message().find("held_out_fraction") != absl::string_view::npos);
+  }
+  EXPECT_TRUE(absl::IsInvalidArgument(Split(Samples{}, 0.5, 0).status()));
+}
+
+}  // namespace
+}  // namespace thresher
