@@ -57,42 +57,23 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# A port of this machine that nobody listens on.
-free_port() {
-  local port tries
-  for tries in $(seq 50); do
-    port=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
-    if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-      echo "$port"
-      return
-    fi
-  done
-  fail "found no free port in $tries tries."
-}
-
-healthy() { "$thresher" --server "$address" health >/dev/null 2>&1; }
-running() { kill -0 "$server" 2>/dev/null; }
-
-# A port can be taken between the search and the start: then take another.
-for attempt in 1 2 3; do
-  address=127.0.0.1:$(free_port)
-  metrics=127.0.0.1:$(free_port)
-  "$thresherd" --listen_address "$address" --metrics_address "$metrics" --data_dir "$scratch/data" \
-    >"$scratch/thresherd.log" 2>&1 &
-  server=$!
-  waited=0
-  until healthy || ! running || [ $waited -ge 150 ]; do
-    sleep 0.1
-    waited=$((waited + 1))
-  done
-  ! healthy || break
-  kill -KILL "$server" 2>/dev/null || true
-  wait "$server" 2>/dev/null || true
-  server=''
+# Port 0: the server takes free ones and says which.
+"$thresherd" --listen_address 127.0.0.1:0 --metrics_address 127.0.0.1:0 --data_dir "$scratch/data" \
+  >"$scratch/thresherd.out" 2>"$scratch/thresherd.log" &
+server=$!
+address=''
+for _ in $(seq 300); do
+  address=$(sed -n 's/^listening on //p' "$scratch/thresherd.out")
+  page=$(sed -n 's/^metrics on //p' "$scratch/thresherd.out")
+  if [ -n "$address" ] && [ -n "$page" ] && "$thresher" --server "$address" health >/dev/null 2>&1; then
+    break
+  fi
+  kill -0 "$server" 2>/dev/null || break
+  sleep 0.1
 done
-if [ -z "$server" ]; then
+if ! "$thresher" --server "$address" health >/dev/null 2>&1; then
   tail -n 20 "$scratch/thresherd.log"
-  fail "thresherd did not start in $attempt tries; its log stands above."
+  fail "thresherd did not start; its log stands above."
 fi
 echo "thresherd listens on $address and keeps its data in $scratch/data."
 
@@ -121,17 +102,18 @@ client datasets upload --id fashion --classes 0,1 \
   --inputs "$pictures/train-images-idx3-ubyte.gz" --targets "$pictures/train-labels-idx1-ubyte.gz"
 client recover --dataset fashion --hidden_width 20 --nonzeros 300 --seed 1 --watch
 
-heading "6. What Prometheus reads on http://$metrics/metrics"
-read_metrics() {
-  exec 3<>"/dev/tcp/${metrics%:*}/${metrics#*:}"
-  printf 'GET /metrics HTTP/1.0\r\nHost: %s\r\n\r\n' "$metrics" >&3
-  cat <&3
-  exec 3>&-
+heading "6. What Prometheus reads on $page"
+# Without curl: HTTP is few enough words.
+read_page() {
+  local host=${page#http://}
+  host=${host%%/*}
+  exec 3<>"/dev/tcp/${host%:*}/${host##*:}"
+  printf 'GET /metrics HTTP/1.0\r\nHost: %s\r\n\r\n' "$host" >&3
+  tr -d '\r' <&3
 }
-page=$(read_metrics 2>/dev/null | tr -d '\r') || fail "the server gives no metrics on http://$metrics/metrics."
-lines=$(grep -E '^thresher_(build_info|jobs_total|iterations_total|gradient_flops_total|checkpoints_total|workers|rpcs_total\{.*CreateJob.*)' <<<"$page" | head -n 12) ||
-  fail "http://$metrics/metrics holds no thresher_ metrics."
-echo "$lines"
+metrics=$(read_page 2>/dev/null) || fail "the server gives no metrics on $page."
+grep -E '^thresher_(build_info|jobs_total|iterations_total|gradient_flops_total|checkpoints_total|workers|resident_memory_peak_bytes|rpcs_total\{[^}]*(CreateJob|UploadDataset))' \
+  <<<"$metrics" || fail "$page holds no thresher_ metrics."
 
 heading "7. Done"
 kill -TERM "$server"

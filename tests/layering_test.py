@@ -31,9 +31,11 @@ CORE_ROOMS = ["formats", "gates", "network", "samples", "kernels", "recovery", "
 # The longest matching folder decides; a file may be named as well.
 FOLDERS = {
     "core": (ALL, ["core"]),
-    "server/jobs": ({"grpc", "protobuf", "cli11"}, ["core", "server/jobs", "server/store", "server/telemetry"]),
-    "server/store": ({"grpc", "protobuf", "cli11", "prometheus"}, ["core", "server/store", "server/jobs"]),
-    "server/telemetry": ({"grpc", "protobuf", "sqlite", "cli11"}, ["core", "server/telemetry", "server/jobs", "server/store"]),
+    "server/store": ({"grpc", "protobuf", "cli11", "prometheus"}, ["core", "server/store"]),
+    "server/jobs": ({"grpc", "protobuf", "cli11", "prometheus", "sqlite"},
+                    ["core", "server/store", "server/jobs"]),
+    "server/telemetry": ({"grpc", "protobuf", "sqlite", "cli11"},
+                         ["core", "server/store", "server/jobs", "server/telemetry"]),
     "server/rpc": ({"sqlite", "cli11"}, ["core", "server"]),
     "server": (set(), ["core", "server"]),
     "client": ({"sqlite", "prometheus"}, ["client"]),
@@ -133,6 +135,8 @@ class RulesTest(unittest.TestCase):
             ("server/jobs/a.cc", "#include <grpcpp/server.h>", "must not see grpc"),
             ("server/jobs/a.h", '#include "thresher/v1/job.pb.h"', "must not see protobuf"),
             ("server/jobs/a.h", '#include "server/rpc/convert.h"', "must not include"),
+            ("server/jobs/a.cc", '#include "server/telemetry/metrics.h"', "must not include"),
+            ("server/store/a.cc", '#include "server/jobs/job.h"', "must not include"),
             ("server/store/a.cc", '#include "thresher/v1/job.pb.h"', "must not see protobuf"),
             ("server/telemetry/a.cc", "#include <grpcpp/server.h>", "must not see grpc"),
             ("server/rpc/a.cc", "#include <sqlite3.h>", "must not see sqlite"),

@@ -9,9 +9,9 @@ import atexit
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -61,12 +61,6 @@ from thresher.v1 import (dataset_pb2, dataset_service_pb2, dataset_service_pb2_g
                          server_service_pb2_grpc)
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def wait_until(condition, what):
     """Asks again and again; fails when the answer stays false."""
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -82,30 +76,36 @@ class Thresherd:
     def __init__(self, data_dir, *flags):
         self.data_dir = data_dir
         self.flags = flags
-        self.process = None
+        # Port 0: the server takes a free one and says which.
+        self.address = "127.0.0.1:0"
+        self.metrics_address = "127.0.0.1:0"
         self.start()
 
     def start(self):
-        # The ports stay the same over a restart, as a client expects.
-        for _ in range(5):
-            if self.process is None:
-                self.address = f"127.0.0.1:{free_port()}"
-                self.metrics_address = f"127.0.0.1:{free_port()}"
-            self.log_path = pathlib.Path(self.data_dir) / "thresherd.log"
-            pathlib.Path(self.data_dir).mkdir(exist_ok=True)
-            with open(self.log_path, "ab") as log:
-                self.process = subprocess.Popen(
-                    [THRESHERD, "--listen_address", self.address, "--metrics_address", self.metrics_address,
-                     "--data_dir", str(self.data_dir), *self.flags], stdout=log, stderr=log)
-            self.channel = grpc.insecure_channel(
-                self.address, options=[("grpc.initial_reconnect_backoff_ms", 50),
-                                       ("grpc.max_reconnect_backoff_ms", 200)])
-            wait_until(lambda: self.process.poll() is not None or self.serving(), "thresherd to serve")
-            if self.process.poll() is None:
-                return
-            self.channel.close()
-            self.process = None
-        raise AssertionError(f"thresherd does not start:\n{self.log()}")
+        """Starts it, or starts it again on the same ports, as a client expects."""
+        pathlib.Path(self.data_dir).mkdir(exist_ok=True)
+        self.log_path = pathlib.Path(self.data_dir) / "thresherd.log"
+        output = pathlib.Path(self.data_dir) / "thresherd.out"
+        # The file is emptied: the lines that name the ports are of this start.
+        with open(self.log_path, "ab") as log, open(output, "wb") as out:
+            self.process = subprocess.Popen(
+                [THRESHERD, "--listen_address", self.address, "--metrics_address", self.metrics_address,
+                 "--data_dir", str(self.data_dir), *self.flags], stdout=out, stderr=log)
+
+        def said(pattern):
+            found = re.search(pattern, output.read_text())
+            return found and found[1]
+
+        wait_until(lambda: self.process.poll() is not None or said(r"metrics on http://(\S+)/metrics\n"),
+                   "thresherd to say where it listens")
+        if self.process.poll() is not None:
+            raise AssertionError(f"thresherd ended with {self.process.returncode}:\n{self.log()}")
+        self.address = said(r"listening on (\S+)\n")
+        self.metrics_address = said(r"metrics on http://(\S+)/metrics\n")
+        self.channel = grpc.insecure_channel(
+            self.address, options=[("grpc.initial_reconnect_backoff_ms", 50),
+                                   ("grpc.max_reconnect_backoff_ms", 200)])
+        wait_until(self.serving, "thresherd to serve")
 
     def log(self):
         return self.log_path.read_text(errors="replace")
