@@ -1,0 +1,53 @@
+// AVX-512 F, BW, DQ, VL. Compiled with these switched on: see CMakeLists.txt.
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace thresher {
+namespace {
+
+struct Simd {
+  using Floats = __m512;
+  using Doubles = __m512d;
+  static constexpr int kFloatLanes = 16;
+  static constexpr int kDoubleLanes = 8;
+  static constexpr int kGatesAtOnce = 6;  // 24 accumulators of 32 registers
+  static constexpr int kGateSplit = 1;
+  static constexpr int kTableVectors = 2;
+
+  static Floats ZeroFloats() { return _mm512_setzero_ps(); }
+  static Doubles ZeroDoubles() { return _mm512_setzero_pd(); }
+  static Floats Load(const float* p) { return _mm512_loadu_ps(p); }
+  static Doubles Load(const double* p) { return _mm512_loadu_pd(p); }
+  static Doubles LoadFloatsAsDoubles(const float* p) {
+    return _mm512_maskz_cvtps_pd(0xff, _mm256_loadu_ps(p));
+  }
+  static void Store(float* p, Floats v) { _mm512_storeu_ps(p, v); }
+  static void Store(double* p, Doubles v) { _mm512_storeu_pd(p, v); }
+  static Floats Broadcast(float v) { return _mm512_set1_ps(v); }
+  static Doubles Broadcast(double v) { return _mm512_set1_pd(v); }
+  static Floats Add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+  static Doubles Add(Doubles a, Doubles b) { return _mm512_add_pd(a, b); }
+  static Floats Multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+  static Floats MultiplyAdd(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+  static Doubles MultiplyAdd(Doubles a, Doubles b, Doubles c) { return _mm512_fmadd_pd(a, b, c); }
+  static uint32_t PositiveBits(Floats v) {
+    return _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_GT_OQ);
+  }
+  static uint32_t PositiveBits(Doubles v) {
+    return _mm512_cmp_pd_mask(v, _mm512_setzero_pd(), _CMP_GT_OQ);
+  }
+  static Doubles SelectDoubles(uint32_t bits, Doubles v) {
+    return _mm512_maskz_mov_pd(static_cast<__mmask8>(bits), v);
+  }
+};
+
+}  // namespace
+}  // namespace thresher
+
+#include "core/kernels/kernels_impl.h"
+
+namespace thresher {
+extern const KernelTable kAvx512Kernels;
+const KernelTable kAvx512Kernels = kTable;
+}  // namespace thresher

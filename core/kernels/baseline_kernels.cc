@@ -1,0 +1,59 @@
+// x86-64 without extensions: SSE2.
+#include <emmintrin.h>
+
+#include <cstdint>
+
+namespace thresher {
+namespace {
+
+struct Simd {
+  using Floats = __m128;
+  using Doubles = __m128d;
+  static constexpr int kFloatLanes = 4;
+  static constexpr int kDoubleLanes = 2;
+  static constexpr int kGatesAtOnce = 3;  // 12 accumulators of 16 registers
+  static constexpr int kGateSplit = 4;
+  static constexpr int kTableVectors = 4;
+
+  static Floats ZeroFloats() { return _mm_setzero_ps(); }
+  static Doubles ZeroDoubles() { return _mm_setzero_pd(); }
+  static Floats Load(const float* p) { return _mm_loadu_ps(p); }
+  static Doubles Load(const double* p) { return _mm_loadu_pd(p); }
+  static Doubles LoadFloatsAsDoubles(const float* p) {
+    return _mm_cvtps_pd(_mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
+  static void Store(float* p, Floats v) { _mm_storeu_ps(p, v); }
+  static void Store(double* p, Doubles v) { _mm_storeu_pd(p, v); }
+  static Floats Broadcast(float v) { return _mm_set1_ps(v); }
+  static Doubles Broadcast(double v) { return _mm_set1_pd(v); }
+  static Floats Add(Floats a, Floats b) { return _mm_add_ps(a, b); }
+  static Doubles Add(Doubles a, Doubles b) { return _mm_add_pd(a, b); }
+  static Floats Multiply(Floats a, Floats b) { return _mm_mul_ps(a, b); }
+  static Floats MultiplyAdd(Floats a, Floats b, Floats c) {
+    return _mm_add_ps(_mm_mul_ps(a, b), c);
+  }
+  static Doubles MultiplyAdd(Doubles a, Doubles b, Doubles c) {
+    return _mm_add_pd(_mm_mul_pd(a, b), c);
+  }
+  static uint32_t PositiveBits(Floats v) {
+    return static_cast<uint32_t>(_mm_movemask_ps(_mm_cmpgt_ps(v, _mm_setzero_ps())));
+  }
+  static uint32_t PositiveBits(Doubles v) {
+    return static_cast<uint32_t>(_mm_movemask_pd(_mm_cmpgt_pd(v, _mm_setzero_pd())));
+  }
+  static Doubles SelectDoubles(uint32_t bits, Doubles v) {
+    const auto low = -static_cast<int64_t>(bits & 1);
+    const auto high = -static_cast<int64_t>(bits >> 1);
+    return _mm_and_pd(v, _mm_castsi128_pd(_mm_set_epi64x(high, low)));
+  }
+};
+
+}  // namespace
+}  // namespace thresher
+
+#include "core/kernels/kernels_impl.h"
+
+namespace thresher {
+extern const KernelTable kBaselineKernels;
+const KernelTable kBaselineKernels = kTable;
+}  // namespace thresher

@@ -1,0 +1,61 @@
+// The hot loops, one table of functions per instruction set.
+//
+// All work on 64 samples at a time, one word of gate bits. `columns` points at the first
+// of these samples in column-major inputs: input q of sample i is columns[q * stride + i].
+// AVX2 and AVX-512 give the same bits: both have eight lanes of double sums and fused
+// multiply-adds in the same order. The baseline has no fused multiply-add.
+#ifndef THRESHER_CORE_KERNELS_KERNEL_TABLE_H_
+#define THRESHER_CORE_KERNELS_KERNEL_TABLE_H_
+
+#include <cstdint>
+
+#include "core/kernels/instruction_set.h"
+
+namespace thresher {
+
+inline constexpr int kSamplesPerWord = 64;
+// Columns of one tile of the gated adjoint; the row-major inputs are padded to half of it.
+inline constexpr int kAdjointTileColumns = 32;
+inline constexpr int kRowPadding = 16;
+// Lanes of a double sum.
+inline constexpr int kSumLanes = 8;
+
+struct KernelTable {
+  // Gate bits of dense float gates. words[j] bit i = [ sum_q gates[j * num_columns + q]
+  // x_iq > 0 ], summed in float over ascending q.
+  void (*dense_gate_words)(const float* columns, int64_t stride, int64_t num_columns,
+                           const float* gates, int64_t num_gates, uint64_t* words);
+
+  // Gate bits of one sparse gate, summed in double over its entries in order.
+  uint64_t (*sparse_gate_word)(const float* columns, int64_t stride, const int32_t* column,
+                               const double* value, int64_t num_entries);
+
+  // outputs[i] += bit i of word ? sum_e value[e] x_i,column[e] : 0, in double.
+  void (*gated_forward)(const float* columns, int64_t stride, const int32_t* column,
+                        const double* value, int64_t num_entries, uint64_t word, double* outputs);
+
+  // sums[e * kSumLanes + l] += sum over samples i = l modulo kSumLanes with bit i of word
+  // of residual[i] x_i,column[e], in double.
+  void (*gated_adjoint)(const float* columns, int64_t stride, const int32_t* column,
+                        int64_t num_entries, uint64_t word, const double* residual, double* sums);
+
+  // All gates at once, by table lookup: for each gate j of num_gates and tile column q,
+  //   sums[j * kAdjointTileColumns + q] += sum_i bit i of words[j] * residual[i] * rows[i *
+  //   row_stride + q],
+  // i over 64 samples, in float. Each four samples' sixteen subset sums stand in a table;
+  // a gate adds the entry that its four bits choose (Arlazarov, Dinic, Kronrod and
+  // Faradzhev, 1970). width is kAdjointTileColumns or kRowPadding columns.
+  // tables is scratch of kAdjointTableFloats floats; it, rows and sums are 64-byte aligned.
+  void (*table_adjoint)(const float* rows, int64_t row_stride, int width, const float* residual,
+                        const uint64_t* words, int64_t num_gates, float* tables, float* sums);
+};
+
+inline constexpr int64_t kAdjointTableFloats = (kSamplesPerWord / 4) * 16 * kAdjointTileColumns;
+
+// The kernels of an instruction set that this processor has (see
+// AvailableInstructionSets).
+const KernelTable& Kernels(InstructionSet instruction_set);
+
+}  // namespace thresher
+
+#endif  // THRESHER_CORE_KERNELS_KERNEL_TABLE_H_

@@ -1,0 +1,205 @@
+// The kernels, written once over a vector type and compiled once per instruction set: the
+// including file defines `Simd` (see avx512_kernels.cc) and then the table.
+//
+// Only plain loops over pointers here: code shared with other files would be compiled for
+// the wrong processor and merged by the linker.
+//
+// Simd gives kFloatLanes, kDoubleLanes, kHasFusedMultiplyAdd and, for floats and doubles,
+// Zero, Load, Store, Broadcast, Add, MultiplyAdd(a, b, c) = a b + c; PositiveBits, the lanes
+// above zero as bits; LoadFloatsAsDoubles; SelectDoubles(bits, v), v where the bit is set.
+#include <cstdint>
+
+#include "core/kernels/kernel_table.h"
+
+namespace thresher {
+namespace {
+
+using Floats = Simd::Floats;
+using Doubles = Simd::Doubles;
+
+// Words of kGates gates at a time: kGates x kVectors accumulators stay in registers.
+template <int kGates>
+inline void DenseGateWords(const float* columns, int64_t stride, int64_t num_columns,
+                           const float* gates, uint64_t* words) {
+  constexpr int kVectors = kSamplesPerWord / Simd::kFloatLanes / Simd::kGateSplit;
+  for (int gate = 0; gate < kGates; ++gate) words[gate] = 0;
+  for (int part = 0; part < Simd::kGateSplit; ++part) {
+    const int first = part * kVectors * Simd::kFloatLanes;
+    Floats sum[kGates][kVectors];
+    for (int gate = 0; gate < kGates; ++gate)
+      for (int v = 0; v < kVectors; ++v) sum[gate][v] = Simd::ZeroFloats();
+    for (int64_t q = 0; q < num_columns; ++q) {
+      Floats x[kVectors];
+      for (int v = 0; v < kVectors; ++v)
+        x[v] = Simd::Load(columns + q * stride + first + v * Simd::kFloatLanes);
+      for (int gate = 0; gate < kGates; ++gate) {
+        const Floats h = Simd::Broadcast(gates[gate * num_columns + q]);
+        for (int v = 0; v < kVectors; ++v) sum[gate][v] = Simd::MultiplyAdd(h, x[v], sum[gate][v]);
+      }
+    }
+    for (int gate = 0; gate < kGates; ++gate)
+      for (int v = 0; v < kVectors; ++v)
+        words[gate] |= static_cast<uint64_t>(Simd::PositiveBits(sum[gate][v]))
+                       << (first + v * Simd::kFloatLanes);
+  }
+}
+
+void DenseGateWordsAll(const float* columns, int64_t stride, int64_t num_columns,
+                       const float* gates, int64_t num_gates, uint64_t* words) {
+  int64_t gate = 0;
+  for (; gate + Simd::kGatesAtOnce <= num_gates; gate += Simd::kGatesAtOnce)
+    DenseGateWords<Simd::kGatesAtOnce>(columns, stride, num_columns, gates + gate * num_columns,
+                                       words + gate);
+  for (; gate < num_gates; ++gate)
+    DenseGateWords<1>(columns, stride, num_columns, gates + gate * num_columns, words + gate);
+}
+
+constexpr int kDoubleVectors = kSamplesPerWord / Simd::kDoubleLanes;
+
+// The 64 pre-activations of one neuron are computed in parts that fit the registers.
+constexpr int kDoubleParts = kDoubleVectors > 8 ? kDoubleVectors / 8 : 1;
+constexpr int kPartVectors = kDoubleVectors / kDoubleParts;
+constexpr int kPartSamples = kSamplesPerWord / kDoubleParts;
+
+inline void PreActivations(const float* columns, int64_t stride, const int32_t* column,
+                           const double* value, int64_t num_entries, Doubles* sum) {
+  for (int v = 0; v < kPartVectors; ++v) sum[v] = Simd::ZeroDoubles();
+  for (int64_t e = 0; e < num_entries; ++e) {
+    const float* x = columns + column[e] * stride;
+    const Doubles w = Simd::Broadcast(value[e]);
+    for (int v = 0; v < kPartVectors; ++v)
+      sum[v] = Simd::MultiplyAdd(w, Simd::LoadFloatsAsDoubles(x + v * Simd::kDoubleLanes), sum[v]);
+  }
+}
+
+uint64_t SparseGateWord(const float* columns, int64_t stride, const int32_t* column,
+                        const double* value, int64_t num_entries) {
+  uint64_t word = 0;
+  for (int part = 0; part < kDoubleParts; ++part) {
+    Doubles sum[kPartVectors];
+    PreActivations(columns + part * kPartSamples, stride, column, value, num_entries, sum);
+    for (int v = 0; v < kPartVectors; ++v)
+      word |= static_cast<uint64_t>(Simd::PositiveBits(sum[v]))
+              << (part * kPartSamples + v * Simd::kDoubleLanes);
+  }
+  return word;
+}
+
+void GatedForward(const float* columns, int64_t stride, const int32_t* column, const double* value,
+                  int64_t num_entries, uint64_t word, double* outputs) {
+  for (int part = 0; part < kDoubleParts; ++part) {
+    Doubles sum[kPartVectors];
+    PreActivations(columns + part * kPartSamples, stride, column, value, num_entries, sum);
+    for (int v = 0; v < kPartVectors; ++v) {
+      const int first = part * kPartSamples + v * Simd::kDoubleLanes;
+      const auto bits = static_cast<uint32_t>(word >> first) & ((1u << Simd::kDoubleLanes) - 1);
+      Simd::Store(outputs + first,
+                  Simd::Add(Simd::Load(outputs + first), Simd::SelectDoubles(bits, sum[v])));
+    }
+  }
+}
+
+void GatedAdjoint(const float* columns, int64_t stride, const int32_t* column, int64_t num_entries,
+                  uint64_t word, const double* residual, double* sums) {
+  constexpr int kVectorsPerSum = kSumLanes / Simd::kDoubleLanes;
+  alignas(64) double gated[kSamplesPerWord];
+  for (int v = 0; v < kDoubleVectors; ++v) {
+    const int first = v * Simd::kDoubleLanes;
+    const auto bits = static_cast<uint32_t>(word >> first) & ((1u << Simd::kDoubleLanes) - 1);
+    Simd::Store(gated + first, Simd::SelectDoubles(bits, Simd::Load(residual + first)));
+  }
+  for (int64_t e = 0; e < num_entries; ++e) {
+    const float* x = columns + column[e] * stride;
+    Doubles even[kVectorsPerSum];
+    Doubles odd[kVectorsPerSum];
+    for (int l = 0; l < kVectorsPerSum; ++l) {
+      even[l] = Simd::ZeroDoubles();
+      odd[l] = Simd::ZeroDoubles();
+    }
+    for (int first = 0; first < kSamplesPerWord; first += 2 * kSumLanes) {
+      for (int l = 0; l < kVectorsPerSum; ++l) {
+        const int i = first + l * Simd::kDoubleLanes;
+        even[l] =
+            Simd::MultiplyAdd(Simd::Load(gated + i), Simd::LoadFloatsAsDoubles(x + i), even[l]);
+        odd[l] = Simd::MultiplyAdd(Simd::Load(gated + i + kSumLanes),
+                                   Simd::LoadFloatsAsDoubles(x + i + kSumLanes), odd[l]);
+      }
+    }
+    double* sum = sums + e * kSumLanes;
+    for (int l = 0; l < kVectorsPerSum; ++l) {
+      double* lane = sum + l * Simd::kDoubleLanes;
+      Simd::Store(lane, Simd::Add(Simd::Load(lane), Simd::Add(even[l], odd[l])));
+    }
+  }
+}
+
+// kVectors vectors wide: kAdjointTileColumns or kRowPadding columns.
+template <int kVectors>
+inline void TableAdjointTile(const float* rows, int64_t row_stride, const float* residual,
+                             const uint64_t* words, int64_t num_gates, float* tables,
+                             float* sums) {
+  constexpr int kWidth = kVectors * Simd::kFloatLanes;
+  constexpr int kGroups = kSamplesPerWord / 4;
+  constexpr int kEntries = 16;
+  for (int group = 0; group < kGroups; ++group) {
+    float* table = tables + group * kEntries * kWidth;
+    for (int v = 0; v < kVectors; ++v)
+      Simd::Store(table + v * Simd::kFloatLanes, Simd::ZeroFloats());
+    for (int bit = 0; bit < 4; ++bit) {
+      const int i = group * 4 + bit;
+      const Floats r = Simd::Broadcast(residual[i]);
+      for (int v = 0; v < kVectors; ++v) {
+        const int q = v * Simd::kFloatLanes;
+        const Floats row = Simd::Multiply(r, Simd::Load(rows + i * row_stride + q));
+        for (int entry = 0; entry < (1 << bit); ++entry)
+          Simd::Store(table + ((1 << bit) + entry) * kWidth + q,
+                      Simd::Add(Simd::Load(table + entry * kWidth + q), row));
+      }
+    }
+  }
+  // Columns that do not fit the registers twice over go through in parts.
+  constexpr int kPart = kVectors < Simd::kTableVectors ? kVectors : Simd::kTableVectors;
+  for (int64_t gate = 0; gate < num_gates; ++gate) {
+    const uint64_t word = words[gate];
+    for (int part = 0; part < kVectors; part += kPart) {
+      float* sum = sums + gate * kAdjointTileColumns + part * Simd::kFloatLanes;
+      const float* base = tables + part * Simd::kFloatLanes;
+      Floats even[kPart];
+      Floats odd[kPart];
+      for (int v = 0; v < kPart; ++v) {
+        even[v] = Simd::Load(sum + v * Simd::kFloatLanes);
+        odd[v] = Simd::ZeroFloats();
+      }
+#pragma GCC unroll 8
+      for (int group = 0; group < kGroups; group += 2) {
+        const float* first =
+            base + (group * kEntries + ((word >> (4 * group)) & 15)) * kWidth;
+        const float* second =
+            base + ((group + 1) * kEntries + ((word >> (4 * group + 4)) & 15)) * kWidth;
+        for (int v = 0; v < kPart; ++v) {
+          even[v] = Simd::Add(even[v], Simd::Load(first + v * Simd::kFloatLanes));
+          odd[v] = Simd::Add(odd[v], Simd::Load(second + v * Simd::kFloatLanes));
+        }
+      }
+      for (int v = 0; v < kPart; ++v)
+        Simd::Store(sum + v * Simd::kFloatLanes, Simd::Add(even[v], odd[v]));
+    }
+  }
+}
+
+void TableAdjoint(const float* rows, int64_t row_stride, int width, const float* residual,
+                  const uint64_t* words, int64_t num_gates, float* tables, float* sums) {
+  if (width == kAdjointTileColumns) {
+    TableAdjointTile<kAdjointTileColumns / Simd::kFloatLanes>(rows, row_stride, residual, words,
+                                                              num_gates, tables, sums);
+  } else {
+    TableAdjointTile<kRowPadding / Simd::kFloatLanes>(rows, row_stride, residual, words, num_gates,
+                                                      tables, sums);
+  }
+}
+
+constexpr KernelTable kTable = {&DenseGateWordsAll, &SparseGateWord, &GatedForward, &GatedAdjoint,
+                                &TableAdjoint};
+
+}  // namespace
+}  // namespace thresher

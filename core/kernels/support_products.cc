@@ -1,0 +1,64 @@
+#include "core/kernels/support_products.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace thresher {
+
+void SupportForward(Engine& engine, const Design& design, const GateMasks& masks,
+                    const SparseRows& support, std::span<double> outputs) {
+  const int64_t stride = design.padded_samples();
+  engine.pool.ParallelFor(static_cast<int64_t>(design.chunks.size()), [&](int64_t c, int) {
+    const RowChunk& chunk = design.chunks[c];
+    for (int64_t w = chunk.first_word; w < chunk.first_word + chunk.num_words; ++w) {
+      if (engine.stop_requested()) return;
+      double* out = outputs.data() + w * kSamplesPerWord;
+      std::fill_n(out, kSamplesPerWord, 0.0);
+      const float* columns = design.columns.get() + w * kSamplesPerWord;
+      const uint64_t* words = masks.row(w);
+      for (int64_t k = 0; k < support.num_rows(); ++k) {
+        const int64_t begin = support.row_begin[k];
+        const int64_t entries = support.row_begin[k + 1] - begin;
+        if (words[k] == 0 || entries == 0) continue;
+        engine.kernels.gated_forward(columns, stride, support.column.data() + begin,
+                                     support.value.data() + begin, entries, words[k], out);
+      }
+    }
+  });
+}
+
+void SupportAdjoint(Engine& engine, const Design& design, const GateMasks& masks,
+                    const SparseRows& support, std::span<const double> residual,
+                    std::span<double> products) {
+  const int64_t stride = design.padded_samples();
+  const int64_t num_entries = support.nonzeros();
+  const auto num_chunks = static_cast<int64_t>(design.chunks.size());
+  std::vector<double> partial(num_chunks * num_entries);
+  engine.pool.ParallelFor(num_chunks, [&](int64_t c, int) {
+    const RowChunk& chunk = design.chunks[c];
+    std::vector<double> sums(num_entries * kSumLanes, 0.0);
+    for (int64_t w = chunk.first_word; w < chunk.first_word + chunk.num_words; ++w) {
+      if (engine.stop_requested()) return;
+      const float* columns = design.columns.get() + w * kSamplesPerWord;
+      const double* r = residual.data() + w * kSamplesPerWord;
+      const uint64_t* words = masks.row(w);
+      for (int64_t k = 0; k < support.num_rows(); ++k) {
+        const int64_t begin = support.row_begin[k];
+        const int64_t entries = support.row_begin[k + 1] - begin;
+        if (words[k] == 0 || entries == 0) continue;
+        engine.kernels.gated_adjoint(columns, stride, support.column.data() + begin, entries,
+                                     words[k], r, sums.data() + begin * kSumLanes);
+      }
+    }
+    for (int64_t e = 0; e < num_entries; ++e) {
+      const double* lane = sums.data() + e * kSumLanes;
+      partial[c * num_entries + e] = ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
+                                     ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+    }
+  });
+  std::fill(products.begin(), products.end(), 0.0);
+  for (int64_t c = 0; c < num_chunks; ++c)
+    for (int64_t e = 0; e < num_entries; ++e) products[e] += partial[c * num_entries + e];
+}
+
+}  // namespace thresher

@@ -1,0 +1,14 @@
+// The solve as a whole: state, loop, result. Internal to recovery/.
+#ifndef THRESHER_CORE_RECOVERY_SOLVER_H_
+#define THRESHER_CORE_RECOVERY_SOLVER_H_
+
+#include "core/recovery/recovery.h"
+
+namespace thresher {
+
+// Defaults filled in: the algorithm, s~, the batch size.
+RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_samples);
+
+}  // namespace thresher
+
+#endif  // THRESHER_CORE_RECOVERY_SOLVER_H_

@@ -1,0 +1,121 @@
+// What Recover accepts, and what it will cost.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "core/kernels/design.h"
+#include "core/kernels/top_gradient.h"
+#include "core/recovery/recovery.h"
+#include "core/recovery/solver.h"
+
+namespace thresher {
+namespace {
+
+constexpr int kMaxThreads = 256;
+// Keys of candidate weights and byte counts stay far from overflow.
+constexpr int64_t kMaxCandidates = int64_t{1} << 50;
+constexpr int64_t kMaxSamples = int64_t{1} << 40;
+constexpr int64_t kMaxInputs = std::numeric_limits<int32_t>::max() - 64;
+
+absl::Status Invalid(std::string_view field, std::string_view rule) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(std::string(field), ": ", std::string(rule)));
+}
+
+}  // namespace
+
+absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples,
+                             int64_t num_inputs) {
+  if (num_samples < 1) return Invalid("num_samples", "there are no samples to learn from");
+  if (num_samples > kMaxSamples) return Invalid("num_samples", "more than 2^40");
+  if (num_inputs < 1) return Invalid("num_inputs", "the samples have no inputs");
+  if (num_inputs > kMaxInputs) return Invalid("num_inputs", "more than 2^31 - 64");
+  if (options.hidden_width < 1) {
+    return Invalid("hidden_width", absl::StrCat("must be at least 1, is ", options.hidden_width));
+  }
+  const int64_t num_columns = num_inputs + (options.bias ? 1 : 0);
+  if (options.hidden_width > kMaxCandidates / num_columns) {
+    return Invalid("hidden_width",
+                   absl::StrCat("inputs * hidden_width must be at most 2^50; with ", num_columns,
+                                " inputs hidden_width may be at most ",
+                                kMaxCandidates / num_columns));
+  }
+  const int64_t num_candidates = num_columns * options.hidden_width;
+  if (options.nonzeros < 1 || options.nonzeros > num_candidates) {
+    return Invalid("nonzeros", absl::StrCat("must be between 1 and inputs * hidden_width = ",
+                                            num_candidates, ", is ", options.nonzeros));
+  }
+  if (options.working_nonzeros != 0 && (options.working_nonzeros < options.nonzeros ||
+                                        options.working_nonzeros > num_candidates)) {
+    return Invalid("working_nonzeros",
+                   absl::StrCat("must be 0 or between nonzeros = ", options.nonzeros,
+                                " and inputs * hidden_width = ", num_candidates, ", is ",
+                                options.working_nonzeros));
+  }
+  if (options.step_size) {
+    if (options.algorithm != Algorithm::kIht) {
+      return Invalid("step_size",
+                     "only algorithm iht takes a step size; leave it unset or choose iht");
+    }
+    if (!(*options.step_size > 0) || !std::isfinite(*options.step_size)) {
+      return Invalid("step_size",
+                     absl::StrCat("must be positive and finite, is ", *options.step_size));
+    }
+  }
+  if (options.batch_size < 0) {
+    return Invalid("batch_size", absl::StrCat("must be at least 0 (0 takes all samples), is ",
+                                              options.batch_size));
+  }
+  if (options.batch_size > 0 && options.batch_size < num_samples &&
+      options.algorithm == Algorithm::kHtp) {
+    return Invalid("batch_size",
+                   "algorithm htp solves over all samples; leave batch_size unset or choose "
+                   "another algorithm");
+  }
+  if (options.num_threads < 1 || options.num_threads > kMaxThreads) {
+    return Invalid("num_threads",
+                   absl::StrCat("must be between 1 and ", kMaxThreads, ", is ",
+                                options.num_threads));
+  }
+  if (options.mask_memory_limit_bytes < 0) {
+    return Invalid("mask_memory_limit_bytes", "must be at least 0");
+  }
+  return ValidateTermination(options.termination);
+}
+
+RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int64_t num_inputs) {
+  const RecoveryOptions options = ResolveOptions(given, num_samples);
+  const int64_t num_columns = num_inputs + (options.bias ? 1 : 0);
+  const auto n = static_cast<double>(num_samples);
+  const int64_t working = options.working_nonzeros;
+  // In sequential mode at most s~ neurons are live after the first steps.
+  const double all_gates = static_cast<double>(options.hidden_width);
+  const double mask_bytes = n / 8 * all_gates;
+  const bool masks_kept = mask_bytes <= static_cast<double>(options.mask_memory_limit_bytes);
+  // Support, candidates and their masks; sums of the products on them.
+  const double candidates = 2.0 * static_cast<double>(working) + 128;
+  const double candidate_neurons = std::min(candidates, all_gates);
+  const double chunks = static_cast<double>(MakeRowChunks(num_samples).size());
+  double bytes = static_cast<double>(DesignBytes(num_samples, num_columns));
+  bytes += n * (static_cast<double>(num_inputs) + 1) * sizeof(float);  // the samples
+  bytes += masks_kept ? mask_bytes : 0;
+  bytes += 3 * n / 8 * candidate_neurons;
+  bytes += candidates * (chunks * sizeof(double) +
+                         options.num_threads * kSumLanes * sizeof(double) + 12 * sizeof(KeyedValue));
+  bytes += 10 * n * sizeof(double);  // residuals and images
+  if (!masks_kept) bytes += candidate_neurons * static_cast<double>(num_columns) * sizeof(float);
+  bytes += static_cast<double>(TopGradientBytes(num_samples, num_columns, options.hidden_width,
+                                                options.num_threads, masks_kept));
+  constexpr double kFixedBytes = 16.0 * 1024 * 1024;  // code, stacks, allocator slack
+  bytes = 1.1 * bytes + kFixedBytes;
+  RecoveryCost cost;
+  cost.peak_memory_bytes =
+      static_cast<int64_t>(std::min(bytes, static_cast<double>(int64_t{1} << 62)));
+  const double dense_pass = 2 * n * static_cast<double>(num_columns) * all_gates;
+  const double support_pass = 2 * n * static_cast<double>(working);
+  cost.flops_per_iteration = (masks_kept ? 1 : 2) * dense_pass + 24 * support_pass;
+  return cost;
+}
+
+}  // namespace thresher
