@@ -20,6 +20,10 @@ namespace thresher::jobs {
 
 class EventLog;
 
+// Event numbers are reserved in the store in blocks of this size, so that no number is
+// given twice, whenever the server dies. Gaps come from what a dead one had left.
+inline constexpr int64_t kReservedBlock = 10000;
+
 // Watchers in the whole server. `limit` is checked by the manager.
 struct WatcherCount {
   std::atomic<int64_t> open = 0;

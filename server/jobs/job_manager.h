@@ -23,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "server/jobs/event_log.h"
 #include "server/jobs/job.h"
+#include "server/store/job_store.h"
 #include "server/store/mutex.h"
 #include "server/store/records.h"
 #include "server/store/store.h"
@@ -47,8 +48,8 @@ struct JobManagerOptions {
   std::string program_version;
 };
 
-// Called as things happen, on the threads where they happen; must be quick. Unset ones
-// are not called.
+// Called as things happen, on the threads where they happen; must be quick and must
+// not call the manager. Unset ones are not called.
 struct JobMetrics {
   std::function<void(JobState outcome)> job_ended;
   std::function<void(double seconds)> job_waited;  // creation or requeueing to RUNNING
@@ -106,7 +107,8 @@ class JobManager {
   absl::StatusOr<JobRecord> Get(std::string_view id);
   absl::StatusOr<store::Page<JobRecord>> List(const store::ListRequest& request);
 
-  // Asks a running job to stop; a queued one is CANCELLED on return. Durable on return.
+  // Asks a running job to stop; a queued one is CANCELLED on return, but for one with a
+  // checkpoint, which runs once more to give its iterate. Durable on return.
   // Cancelling an ended job changes nothing. Errors: NOT_FOUND.
   absl::StatusOr<JobRecord> Cancel(std::string_view id);
 
@@ -133,33 +135,52 @@ class JobManager {
 
  private:
   struct ActiveJob;
-  // Orders the queue: priority descending, then key ascending.
+  // Orders the queue: what only waits to be cancelled, then by priority descending, then
+  // by key ascending.
   struct QueueOrder {
     bool operator()(const std::shared_ptr<ActiveJob>& a, const std::shared_ptr<ActiveJob>& b) const;
   };
 
+  absl::Status TakeUp(const std::shared_ptr<ActiveJob>& job) THRESHER_EXCLUDES(mutex_);
   absl::StatusOr<JobRecord> Validate(const CreateJobRequest& request);
   absl::StatusOr<std::optional<JobRecord>> FindEarlier(const store::CreateIdentity& identity);
-  absl::StatusOr<JobRecord> Insert(const CreateJobRequest& request, JobRecord record);
+  absl::StatusOr<JobRecord> Insert(const CreateJobRequest& request, JobRecord record)
+      THRESHER_EXCLUDES(mutex_);
+  absl::StatusOr<store::StoredJob> ReadStored(std::string_view id);
+  // The job, or null and `ended` filled in. Errors: NOT_FOUND.
   absl::StatusOr<std::shared_ptr<ActiveJob>> FindActive(std::string_view id,
-                                                        std::optional<JobRecord>* ended)
+                                                        store::StoredJob* ended)
+      THRESHER_EXCLUDES(mutex_);
+  absl::StatusOr<std::shared_ptr<EventLog>> LogOfEnded(const store::StoredJob& job)
       THRESHER_EXCLUDES(mutex_);
   JobRecord Snapshot(const ActiveJob& job) const THRESHER_REQUIRES(mutex_);
 
-  void WorkerLoop();
+  void WorkerLoop() THRESHER_EXCLUDES(mutex_);
   void RunJob(const std::shared_ptr<ActiveJob>& job) THRESHER_EXCLUDES(mutex_);
   bool BeginAttempt(const std::shared_ptr<ActiveJob>& job) THRESHER_EXCLUDES(mutex_);
-  absl::StatusOr<JobOutcome> CallRunner(const std::shared_ptr<ActiveJob>& job);
-  void WriteCheckpoint(const std::shared_ptr<ActiveJob>& job, std::string checkpoint);
-  void EndAttempt(const std::shared_ptr<ActiveJob>& job, absl::StatusOr<JobOutcome> outcome);
-  void Requeue(const std::shared_ptr<ActiveJob>& job, std::string checkpoint);
-  absl::Status CommitState(const std::shared_ptr<ActiveJob>& job, JobRecord record,
-                           std::string message, store::PreparedModel* model,
-                           std::vector<std::string> blobs);
-  bool CommitStateUntilDone(const std::shared_ptr<ActiveJob>& job, JobRecord record,
-                            const std::string& message, store::PreparedModel* model,
-                            const std::vector<std::string>& blobs);
+  absl::StatusOr<JobOutcome> CallRunner(const std::shared_ptr<ActiveJob>& job)
+      THRESHER_EXCLUDES(mutex_);
   void ReserveEventNumbers(const std::shared_ptr<ActiveJob>& job);
+  void WriteCheckpoint(const std::shared_ptr<ActiveJob>& job, std::string checkpoint)
+      THRESHER_EXCLUDES(mutex_);
+  void EndAttempt(const std::shared_ptr<ActiveJob>& job, absl::StatusOr<JobOutcome> outcome)
+      THRESHER_EXCLUDES(mutex_);
+  void Requeue(const std::shared_ptr<ActiveJob>& job, JobRecord next, const std::string& checkpoint)
+      THRESHER_EXCLUDES(mutex_);
+
+  // Commits the record and the events so far, in the same state.
+  absl::Status CommitRecord(const std::shared_ptr<ActiveJob>& job, const JobRecord& record)
+      THRESHER_EXCLUDES(mutex_);
+  // Commits a change of state with its event, then shows it.
+  absl::Status CommitState(const std::shared_ptr<ActiveJob>& job, JobRecord record,
+                           const std::string& message, store::PreparedModel* model)
+      THRESHER_EXCLUDES(mutex_);
+  // As CommitState, again and again while the store fails. False: the server stops.
+  bool CommitStateUntilDone(const std::shared_ptr<ActiveJob>& job, JobRecord record,
+                            const std::string& message, const Model* model)
+      THRESHER_EXCLUDES(mutex_);
+  absl::Status End(const std::shared_ptr<ActiveJob>& job, JobRecord record, JobState state,
+                   const std::string& message) THRESHER_EXCLUDES(mutex_);
   void CollectBlob(const std::string& sha256);
   absl::Status Rejected(absl::Status status);
 

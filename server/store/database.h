@@ -52,9 +52,11 @@ class Statement {
   friend class Connection;
   Statement(sqlite3* database, sqlite3_stmt* statement)
       : database_(database), statement_(statement) {}
+  void Keep(int code);
 
   sqlite3* database_;
   sqlite3_stmt* statement_;
+  int bind_result_ = 0;  // the first that failed; Step reports it
 };
 
 // One connection, used by one thread at a time. Keeps its prepared statements.

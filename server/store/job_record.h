@@ -96,7 +96,7 @@ struct JobRecord {
   int64_t latest_event_number = 0;
 
   // The server's own.
-  bool cancel_requested = false;
+  bool cancel_requested = false;     // kept beside the JSON
   std::string checkpoint_sha256;     // blob to resume from; empty: none
   int64_t checkpoint_iteration = 0;  // of that checkpoint
   int crash_count = 0;               // deaths of the server since the last checkpoint
@@ -119,7 +119,7 @@ struct JobEvent {
 std::string JobRecordToJson(const JobRecord& record);
 absl::StatusOr<JobRecord> JobRecordFromJson(std::string_view text);
 std::string JobEventToJson(const JobEvent& event);
-absl::StatusOr<JobEvent> JobEventFromJson(std::string_view text);
+absl::StatusOr<JobEvent> JobEventFromJson(int64_t number, std::string_view text);
 
 }  // namespace thresher::store
 

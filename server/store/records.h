@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/store/blob_folder.h"
 #include "server/store/database.h"
 
 namespace thresher::store {
@@ -73,12 +74,12 @@ struct NewRecord {
   CreateIdentity identity;  // id not empty
   int state = 0;
   std::string body;
-  const Labels* labels = nullptr;
+  Labels labels;
   std::vector<std::string> blobs;  // SHA-256 of blobs that the record keeps alive
 };
 
 // Inserts inside a write. Errors: ALREADY_EXISTS when the id is taken (the request id is
-// the caller's to look up first, in the same write, by FindByRequest).
+// the caller's to look up first, in the same write, by FindEarlier).
 absl::StatusOr<int64_t> InsertRecord(Connection& connection, const NewRecord& record);
 
 // The record that an earlier call of this identity made; nothing if there was none.
@@ -96,6 +97,13 @@ absl::Status SetBlobs(Connection& connection, int64_t key, const std::vector<std
 absl::StatusOr<std::vector<std::string>> BlobsOf(Connection& connection, int64_t key);
 absl::StatusOr<bool> IsBlobReferenced(Connection& connection, std::string_view sha256);
 absl::Status DeleteRecord(Connection& connection, int64_t key);
+
+// A job needs a data set or a model as long as it has not ended.
+absl::Status AddUse(Connection& connection, int64_t key, Collection used, std::string_view id);
+absl::StatusOr<bool> IsUsed(Connection& connection, Collection used, std::string_view id);
+
+// Removes the blob when no record refers to it any more.
+absl::Status CollectBlob(Database& database, BlobFolder& blobs, std::string_view sha256);
 
 // Errors: INVALID_ARGUMENT `page_size` (negative) or `page_token` (not of such a list).
 absl::StatusOr<Page<RecordRow>> ListRecords(Connection& connection, Collection collection,

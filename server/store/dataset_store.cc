@@ -1,0 +1,391 @@
+#include "server/store/dataset_store.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/network/model.h"
+#include "server/store/error_details.h"
+#include "server/store/record_json.h"
+
+namespace thresher::store {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "blobs are little endian");
+
+// Bounds the time that one planted problem may take, n (d + s) multiply-adds.
+constexpr double kMaxPlantedWork = 5e10;
+
+// Header of a float32 .npy file in C order, version 1.0, as numpy.save pads it.
+std::string NpyHeader(int64_t rows, int64_t columns) {
+  std::string text = absl::StrCat("{'descr': '<f4', 'fortran_order': False, 'shape': (", rows, ", ",
+                                  columns, "), }");
+  constexpr size_t kPrefixBytes = 10;
+  while ((kPrefixBytes + text.size() + 1) % 64 != 0) text.push_back(' ');
+  text.push_back('\n');
+  std::string header("\x93NUMPY\x01\x00", 8);
+  header.push_back(static_cast<char>(text.size() & 0xff));
+  header.push_back(static_cast<char>(text.size() >> 8));
+  return header + text;
+}
+
+std::string_view BytesOf(const std::vector<float>& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
+}
+
+absl::Status CheckIdentity(const CreateIdentity& identity, const Labels& labels) {
+  absl::Status status = ValidateRequestId(identity.request_id);
+  if (status.ok() && !identity.id.empty()) status = ValidateId(identity.id, "dataset_id");
+  if (status.ok()) status = ValidateLabels(labels);
+  return status;
+}
+
+absl::Status TooLarge(const std::string& what, int64_t limit) {
+  return WithQuota(WithReason(absl::ResourceExhaustedError(
+                                  absl::StrCat(what, ", the server takes data sets of at most ",
+                                               limit, " bytes; use fewer samples or inputs")),
+                              kReasonTooLarge),
+                   "dataset_bytes");
+}
+
+absl::Status CheckPlantedSize(const PlantedOptions& options, int64_t max_bytes) {
+  // In doubles: sizes of a request may overflow integers.
+  const double samples = static_cast<double>(std::max<int64_t>(options.num_samples, 0));
+  const double inputs = static_cast<double>(std::max<int64_t>(options.num_inputs, 0));
+  const double width = static_cast<double>(std::max<int64_t>(options.hidden_width, 0));
+  const double nonzeros = static_cast<double>(std::max<int64_t>(options.nonzeros, 0));
+  const double bytes = 4 * samples * (inputs + 1) + 16 * width + 64 * nonzeros;
+  if (bytes > static_cast<double>(max_bytes)) {
+    return TooLarge(absl::StrCat("planted: needs about ", bytes, " bytes"), max_bytes);
+  }
+  if (samples * (inputs + nonzeros) > kMaxPlantedWork) {
+    return WithQuota(WithReason(absl::ResourceExhaustedError(absl::StrCat(
+                                    "planted: num_samples * (num_inputs + nonzeros) must be at "
+                                    "most ",
+                                    kMaxPlantedWork, "; use fewer samples or non-zeros")),
+                                kReasonTooLarge),
+                     "planted_work");
+  }
+  return absl::OkStatus();
+}
+
+std::string RecordToJson(const DatasetRecord& record) {
+  return Dump({{"version", 1},
+               {"id", record.id},
+               {"source", ToJson(record.source)},
+               {"labels", record.labels},
+               {"create_time", ToJson(record.create_time)},
+               {"num_samples", record.num_samples},
+               {"num_inputs", record.num_inputs},
+               {"num_outputs", record.num_outputs},
+               {"class_names", record.class_names},
+               {"size_bytes", record.size_bytes},
+               {"sha256", record.sha256},
+               {"scaling", ToJson(record.scaling)},
+               {"constant_targets", record.constant_targets},
+               {"planted_network", record.planted_network_sha256}});
+}
+
+absl::StatusOr<DatasetRecord> RecordFromJson(std::string_view text) {
+  return ParseRecord<DatasetRecord>(text, [](const Json& json) {
+    DatasetRecord record;
+    record.id = json.at("id").get<std::string>();
+    record.source = ReadDatasetSource(json.at("source"));
+    record.labels = json.at("labels").get<Labels>();
+    record.create_time = ReadTimestamp(json.at("create_time"));
+    record.num_samples = json.at("num_samples").get<int64_t>();
+    record.num_inputs = json.at("num_inputs").get<int64_t>();
+    record.num_outputs = json.at("num_outputs").get<int64_t>();
+    record.class_names = json.at("class_names").get<std::vector<std::string>>();
+    record.size_bytes = json.at("size_bytes").get<int64_t>();
+    record.sha256 = json.at("sha256").get<std::string>();
+    record.scaling = ReadScaling(json.at("scaling"));
+    record.constant_targets = json.at("constant_targets").get<bool>();
+    record.planted_network_sha256 = json.at("planted_network").get<std::string>();
+    return record;
+  });
+}
+
+bool AllEqual(const std::vector<float>& values) {
+  return std::all_of(values.begin(), values.end(), [&](float v) { return v == values[0]; });
+}
+
+// Copies a stream of pieces into places that lie one behind the other.
+class Scatter {
+ public:
+  void Add(char* place, size_t size) { places_.push_back({place, size}); }
+
+  absl::Status Take(std::string_view piece) {
+    while (!piece.empty()) {
+      while (next_ < places_.size() && places_[next_].second == 0) ++next_;
+      if (next_ == places_.size()) return absl::DataLossError("the data set's blob is too long");
+      auto& [place, size] = places_[next_];
+      const size_t count = std::min(size, piece.size());
+      std::memcpy(place, piece.data(), count);
+      place += count;
+      size -= count;
+      piece.remove_prefix(count);
+    }
+    return absl::OkStatus();
+  }
+
+  bool full() const {
+    return std::all_of(places_.begin(), places_.end(),
+                       [](const auto& place) { return place.second == 0; });
+  }
+
+ private:
+  std::vector<std::pair<char*, size_t>> places_;
+  size_t next_ = 0;
+};
+
+absl::StatusOr<std::shared_ptr<const Samples>> ReadBlob(BlobFolder& blobs,
+                                                        const DatasetRecord& record) {
+  auto samples = std::make_shared<Samples>();
+  samples->num_samples = record.num_samples;
+  samples->num_inputs = record.num_inputs;
+  samples->num_outputs = record.num_outputs;
+  samples->class_names = record.class_names;
+  samples->scaling = record.scaling;
+  samples->inputs.resize(static_cast<size_t>(record.num_samples * record.num_inputs));
+  samples->targets.resize(static_cast<size_t>(record.num_samples * record.num_outputs));
+  const std::string inputs_header = NpyHeader(record.num_samples, record.num_inputs);
+  const std::string targets_header = NpyHeader(record.num_samples, record.num_outputs);
+  std::string read_inputs_header(inputs_header.size(), '\0');
+  std::string read_targets_header(targets_header.size(), '\0');
+  Scatter scatter;
+  scatter.Add(read_inputs_header.data(), read_inputs_header.size());
+  scatter.Add(reinterpret_cast<char*>(samples->inputs.data()),
+              samples->inputs.size() * sizeof(float));
+  scatter.Add(read_targets_header.data(), read_targets_header.size());
+  scatter.Add(reinterpret_cast<char*>(samples->targets.data()),
+              samples->targets.size() * sizeof(float));
+  absl::Status status = blobs.Stream(
+      record.sha256, [&scatter](std::string_view piece) { return scatter.Take(piece); });
+  if (!status.ok()) return status;
+  if (!scatter.full() || read_inputs_header != inputs_header ||
+      read_targets_header != targets_header) {
+    return absl::DataLossError(
+        absl::StrCat("the blob of datasets/", record.id, " does not fit its record"));
+  }
+  return std::shared_ptr<const Samples>(std::move(samples));
+}
+
+}  // namespace
+
+DatasetStore::DatasetStore(Database* database, BlobFolder* blobs, int64_t max_dataset_bytes)
+    : database_(database), blobs_(blobs), max_dataset_bytes_(max_dataset_bytes) {}
+
+absl::StatusOr<std::optional<DatasetRecord>> DatasetStore::FindEarlier(
+    const CreateIdentity& identity) {
+  absl::Status status = CheckIdentity(identity, {});
+  if (!status.ok()) return status;
+  std::optional<RecordRow> row;
+  status = database_->Read([&](Connection& connection) -> absl::Status {
+    absl::StatusOr<std::optional<RecordRow>> found =
+        store::FindEarlier(connection, Collection::kDatasets, identity);
+    if (!found.ok()) return found.status();
+    row = std::move(*found);
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  if (!row.has_value()) return std::optional<DatasetRecord>();
+  absl::StatusOr<DatasetRecord> record = RecordFromJson(row->body);
+  if (!record.ok()) return record.status();
+  return std::optional<DatasetRecord>(std::move(*record));
+}
+
+absl::StatusOr<DatasetRecord> DatasetStore::CreatePlanted(const CreateIdentity& identity,
+                                                          const PlantedOptions& options,
+                                                          const Labels& labels) {
+  absl::Status status = CheckIdentity(identity, labels);
+  if (!status.ok()) return status;
+  absl::StatusOr<std::optional<DatasetRecord>> earlier = FindEarlier(identity);
+  if (!earlier.ok()) return earlier.status();
+  if (earlier->has_value()) return **earlier;
+  status = CheckPlantedSize(options, max_dataset_bytes_);
+  if (!status.ok()) return status;
+  absl::StatusOr<PlantedProblem> problem = GeneratePlanted(options);
+  if (!problem.ok()) return NameField(problem.status(), "planted.");
+  return Create(identity, options, labels, problem->samples, &problem->network);
+}
+
+absl::StatusOr<DatasetRecord> DatasetStore::CreateUploaded(const CreateIdentity& identity,
+                                                           const ReadOptions& options,
+                                                           const Labels& labels,
+                                                           std::string_view inputs,
+                                                           std::string_view targets) {
+  absl::Status status = CheckIdentity(identity, labels);
+  if (!status.ok()) return status;
+  absl::StatusOr<std::optional<DatasetRecord>> earlier = FindEarlier(identity);
+  if (!earlier.ok()) return earlier.status();
+  if (earlier->has_value()) return **earlier;
+  thresher::ReadOptions bounded = options;
+  bounded.max_bytes = std::min(bounded.max_bytes, max_dataset_bytes_);
+  absl::StatusOr<Samples> samples = ReadSamples(bounded, inputs, targets);
+  if (!samples.ok()) return NameField(samples.status(), "upload.");
+  return Create(identity, options, labels, *samples, nullptr);
+}
+
+absl::StatusOr<DatasetRecord> DatasetStore::Create(const CreateIdentity& identity,
+                                                   const DatasetSource& source,
+                                                   const Labels& labels, const Samples& samples,
+                                                   const SparseNetwork* planted_network) {
+  absl::Status status = CheckIdentity(identity, labels);
+  if (status.ok()) status = NameField(ValidateSamples(samples), "");
+  if (!status.ok()) return status;
+
+  DatasetRecord record;
+  record.id = identity.id.empty() ? MakeId('d') : identity.id;
+  record.source = source;
+  record.labels = labels;
+  record.create_time = Now();
+  record.num_samples = samples.num_samples;
+  record.num_inputs = samples.num_inputs;
+  record.num_outputs = samples.num_outputs;
+  record.class_names = samples.class_names;
+  record.scaling = samples.scaling;
+  record.constant_targets = samples.num_outputs == 1 && AllEqual(samples.targets);
+
+  absl::StatusOr<TemporaryFile> file = blobs_->NewTemporaryFile();
+  if (!file.ok()) return file.status();
+  status = file->Append(NpyHeader(samples.num_samples, samples.num_inputs));
+  if (status.ok()) status = file->Append(BytesOf(samples.inputs));
+  if (status.ok()) status = file->Append(NpyHeader(samples.num_samples, samples.num_outputs));
+  if (status.ok()) status = file->Append(BytesOf(samples.targets));
+  if (!status.ok()) return status;
+  absl::StatusOr<BlobPin> blob = blobs_->Keep(std::move(*file));
+  if (!blob.ok()) return blob.status();
+  record.sha256 = blob->sha256();
+  record.size_bytes = blob->size();
+
+  NewRecord row;
+  row.collection = Collection::kDatasets;
+  row.identity = identity;
+  row.identity.id = record.id;
+  row.labels = labels;
+  row.blobs = {record.sha256};
+  BlobPin network_pin;
+  if (planted_network != nullptr) {
+    Model model;
+    model.network = *planted_network;
+    absl::StatusOr<std::string> npz = WriteModelNpz(model);
+    if (!npz.ok()) return npz.status();
+    absl::StatusOr<BlobPin> pin = blobs_->Put(*npz);
+    if (!pin.ok()) return pin.status();
+    network_pin = std::move(*pin);
+    record.planted_network_sha256 = network_pin.sha256();
+    row.blobs.push_back(record.planted_network_sha256);
+  }
+  row.body = RecordToJson(record);
+
+  std::optional<RecordRow> earlier;
+  status = database_->Write([&](Connection& connection) -> absl::Status {
+    absl::StatusOr<std::optional<RecordRow>> found =
+        store::FindEarlier(connection, Collection::kDatasets, identity);
+    if (!found.ok()) return found.status();
+    earlier = std::move(*found);
+    if (earlier.has_value()) return absl::OkStatus();
+    return InsertRecord(connection, row).status();
+  });
+  if (!status.ok()) return status;
+  if (earlier.has_value()) return RecordFromJson(earlier->body);
+  return record;
+}
+
+absl::StatusOr<DatasetRecord> DatasetStore::Get(std::string_view id) {
+  RecordRow row;
+  absl::Status status = database_->Read([&](Connection& connection) -> absl::Status {
+    absl::StatusOr<RecordRow> found = FindRecord(connection, Collection::kDatasets, id);
+    if (!found.ok()) return found.status();
+    row = std::move(*found);
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  return RecordFromJson(row.body);
+}
+
+absl::StatusOr<Page<DatasetRecord>> DatasetStore::List(const ListRequest& request) {
+  Page<RecordRow> rows;
+  absl::Status status = database_->Read([&](Connection& connection) -> absl::Status {
+    absl::StatusOr<Page<RecordRow>> found = ListRecords(connection, Collection::kDatasets, request);
+    if (!found.ok()) return found.status();
+    rows = std::move(*found);
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  Page<DatasetRecord> page;
+  page.next_page_token = std::move(rows.next_page_token);
+  for (const RecordRow& row : rows.records) {
+    absl::StatusOr<DatasetRecord> record = RecordFromJson(row.body);
+    if (!record.ok()) return record.status();
+    page.records.push_back(std::move(*record));
+  }
+  return page;
+}
+
+absl::Status DatasetStore::Delete(std::string_view id) {
+  std::vector<std::string> blobs;
+  absl::Status status = database_->Write([&](Connection& connection) -> absl::Status {
+    absl::StatusOr<RecordRow> row = FindRecord(connection, Collection::kDatasets, id);
+    if (!row.ok()) return row.status();
+    absl::StatusOr<bool> used = IsUsed(connection, Collection::kDatasets, id);
+    if (!used.ok()) return used.status();
+    if (*used) {
+      return WithReason(
+          absl::FailedPreconditionError(absl::StrCat("datasets/", row->id,
+                                                     " is needed by a queued or running job; "
+                                                     "cancel the job or wait for its end")),
+          kReasonInUse);
+    }
+    absl::StatusOr<std::vector<std::string>> found = BlobsOf(connection, row->key);
+    if (!found.ok()) return found.status();
+    blobs = std::move(*found);
+    return DeleteRecord(connection, row->key);
+  });
+  if (!status.ok()) return status;
+  for (const std::string& blob : blobs) {
+    // What stays by a failure here is removed at the next start.
+    CollectBlob(*database_, *blobs_, blob).IgnoreError();
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<const Samples>> DatasetStore::Load(const DatasetRecord& record) {
+  std::shared_ptr<Loading> loading;
+  {
+    MutexLock lock(mutex_);
+    // An entry that only the map holds is in nobody's hands, so its samples may be gone.
+    std::erase_if(loaded_, [](const auto& entry) {
+      if (entry.second.use_count() > 1) return false;
+      MutexLock entry_lock(entry.second->mutex);
+      return entry.second->samples.expired();
+    });
+    // Records of equal samples may differ in class names or scaling, so by id, not hash.
+    std::shared_ptr<Loading>& entry = loaded_[absl::StrCat(record.id, "/", record.sha256)];
+    if (entry == nullptr) entry = std::make_shared<Loading>();
+    loading = entry;
+  }
+  MutexLock lock(loading->mutex);
+  if (std::shared_ptr<const Samples> samples = loading->samples.lock()) return samples;
+  absl::StatusOr<std::shared_ptr<const Samples>> samples = ReadBlob(*blobs_, record);
+  if (samples.ok()) loading->samples = *samples;
+  return samples;
+}
+
+absl::StatusOr<std::optional<SparseNetwork>> DatasetStore::LoadPlantedNetwork(
+    const DatasetRecord& record) {
+  if (record.planted_network_sha256.empty()) return std::optional<SparseNetwork>();
+  absl::StatusOr<std::string> bytes = blobs_->Get(record.planted_network_sha256);
+  if (!bytes.ok()) return bytes.status();
+  absl::StatusOr<Model> model = ReadModelNpz(*bytes, INT64_MAX);
+  if (!model.ok()) return model.status();
+  if (auto* network = std::get_if<SparseNetwork>(&model->network)) {
+    return std::optional<SparseNetwork>(std::move(*network));
+  }
+  return absl::DataLossError("the planted network is no ReLU network");
+}
+
+}  // namespace thresher::store

@@ -1,0 +1,34 @@
+#include "server/store/job_record.h"
+
+namespace thresher::store {
+
+std::string_view JobStateName(JobState state) {
+  switch (state) {
+    case JobState::kQueued:
+      return "QUEUED";
+    case JobState::kRunning:
+      return "RUNNING";
+    case JobState::kSucceeded:
+      return "SUCCEEDED";
+    case JobState::kFailed:
+      return "FAILED";
+    case JobState::kCancelled:
+      return "CANCELLED";
+  }
+  return "UNKNOWN";
+}
+
+bool IsEnded(JobState state) { return state != JobState::kQueued && state != JobState::kRunning; }
+
+bool IsLegalTransition(JobState from, JobState to) {
+  switch (from) {
+    case JobState::kQueued:
+      return to == JobState::kRunning || to == JobState::kCancelled || to == JobState::kFailed;
+    case JobState::kRunning:
+      return to != JobState::kRunning;
+    default:
+      return false;
+  }
+}
+
+}  // namespace thresher::store

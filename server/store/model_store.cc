@@ -1,0 +1,181 @@
+#include "server/store/model_store.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/store/error_details.h"
+#include "server/store/record_json.h"
+
+namespace thresher::store {
+namespace {
+
+constexpr size_t kMaxIdBytes = 63;
+
+std::string RecordToJson(const ModelRecord& record) {
+  Json json = {{"version", 1},
+               {"id", record.id},
+               {"create_time", ToJson(record.create_time)},
+               {"job", record.job_id},
+               {"dataset", record.dataset_id},
+               {"dataset_sha256", record.dataset_sha256},
+               {"network_kind", static_cast<int>(record.network_kind)},
+               {"num_inputs", record.num_inputs},
+               {"bias", record.bias},
+               {"nonzeros", record.nonzeros},
+               {"active_neurons", record.active_neurons},
+               {"class_names", record.class_names},
+               {"recovery", ToJson(record.spec)},
+               {"program_version", record.program_version},
+               {"labels", record.labels},
+               {"size_bytes", record.size_bytes},
+               {"sha256", record.sha256}};
+  if (record.report.has_value()) json["report"] = ToJson(*record.report);
+  return Dump(json);
+}
+
+absl::StatusOr<ModelRecord> RecordFromJson(std::string_view text) {
+  return ParseRecord<ModelRecord>(text, [](const Json& json) {
+    ModelRecord record;
+    record.id = json.at("id").get<std::string>();
+    record.create_time = ReadTimestamp(json.at("create_time"));
+    record.job_id = json.at("job").get<std::string>();
+    record.dataset_id = json.at("dataset").get<std::string>();
+    record.dataset_sha256 = json.at("dataset_sha256").get<std::string>();
+    record.network_kind =
+        json.at("network_kind").get<int>() == 2 ? NetworkKind::kGated : NetworkKind::kRelu;
+    record.num_inputs = json.at("num_inputs").get<int64_t>();
+    record.bias = json.at("bias").get<bool>();
+    record.nonzeros = json.at("nonzeros").get<int64_t>();
+    record.active_neurons = json.at("active_neurons").get<int64_t>();
+    record.class_names = json.at("class_names").get<std::vector<std::string>>();
+    record.spec = ReadRecoverySpec(json.at("recovery"));
+    if (json.contains("report")) record.report = ReadRecoveryReport(json.at("report"));
+    record.program_version = json.at("program_version").get<std::string>();
+    record.labels = json.at("labels").get<Labels>();
+    record.size_bytes = json.at("size_bytes").get<int64_t>();
+    record.sha256 = json.at("sha256").get<std::string>();
+    return record;
+  });
+}
+
+}  // namespace
+
+ModelStore::ModelStore(Database* database, BlobFolder* blobs)
+    : database_(database), blobs_(blobs) {}
+
+absl::StatusOr<PreparedModel> ModelStore::Prepare(const Model& model) {
+  absl::StatusOr<std::string> npz = WriteModelNpz(model);
+  if (!npz.ok()) return npz.status();
+  absl::StatusOr<BlobPin> blob = blobs_->Put(*npz);
+  if (!blob.ok()) return blob.status();
+  PreparedModel prepared;
+  prepared.blob = std::move(*blob);
+  ModelRecord& record = prepared.record;
+  record.network_kind = std::holds_alternative<SparseNetwork>(model.network) ? NetworkKind::kRelu
+                                                                             : NetworkKind::kGated;
+  record.num_inputs = NumInputs(model.network);
+  record.bias = std::visit([](const auto& network) { return network.has_bias; }, model.network);
+  record.nonzeros = Nonzeros(model.network);
+  record.active_neurons = ActiveNeurons(model.network);
+  record.class_names = model.class_names;
+  record.size_bytes = prepared.blob.size();
+  record.sha256 = prepared.blob.sha256();
+  return prepared;
+}
+
+absl::StatusOr<std::string> ModelStore::Insert(Connection& connection, ModelRecord record,
+                                               std::string_view wanted_id) {
+  record.id = std::string(wanted_id);
+  record.create_time = Now();
+  if (FindRecord(connection, Collection::kModels, record.id).ok()) {
+    const std::string ending = "-" + MakeId('m');
+    record.id = record.id.substr(0, kMaxIdBytes - ending.size()) + ending;
+  }
+  NewRecord row;
+  row.collection = Collection::kModels;
+  row.identity.id = record.id;
+  row.labels = record.labels;
+  row.blobs = {record.sha256};
+  row.body = RecordToJson(record);
+  absl::StatusOr<int64_t> key = InsertRecord(connection, row);
+  if (!key.ok()) return key.status();
+  return record.id;
+}
+
+absl::StatusOr<ModelRecord> ModelStore::Get(std::string_view id) {
+  RecordRow row;
+  absl::Status status = database_->Read([&](Connection& connection) -> absl::Status {
+    absl::StatusOr<RecordRow> found = FindRecord(connection, Collection::kModels, id);
+    if (!found.ok()) return found.status();
+    row = std::move(*found);
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  return RecordFromJson(row.body);
+}
+
+absl::StatusOr<Page<ModelRecord>> ModelStore::List(const ListRequest& request) {
+  Page<RecordRow> rows;
+  absl::Status status = database_->Read([&](Connection& connection) -> absl::Status {
+    absl::StatusOr<Page<RecordRow>> found = ListRecords(connection, Collection::kModels, request);
+    if (!found.ok()) return found.status();
+    rows = std::move(*found);
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  Page<ModelRecord> page;
+  page.next_page_token = std::move(rows.next_page_token);
+  for (const RecordRow& row : rows.records) {
+    absl::StatusOr<ModelRecord> record = RecordFromJson(row.body);
+    if (!record.ok()) return record.status();
+    page.records.push_back(std::move(*record));
+  }
+  return page;
+}
+
+absl::Status ModelStore::Delete(std::string_view id) {
+  std::vector<std::string> blobs;
+  absl::Status status = database_->Write([&](Connection& connection) -> absl::Status {
+    absl::StatusOr<RecordRow> row = FindRecord(connection, Collection::kModels, id);
+    if (!row.ok()) return row.status();
+    absl::StatusOr<bool> used = IsUsed(connection, Collection::kModels, id);
+    if (!used.ok()) return used.status();
+    if (*used) {
+      return WithReason(
+          absl::FailedPreconditionError(absl::StrCat("models/", row->id,
+                                                     " is the start of a queued or running job; "
+                                                     "cancel the job or wait for its end")),
+          kReasonInUse);
+    }
+    absl::StatusOr<std::vector<std::string>> found = BlobsOf(connection, row->key);
+    if (!found.ok()) return found.status();
+    blobs = std::move(*found);
+    return DeleteRecord(connection, row->key);
+  });
+  if (!status.ok()) return status;
+  for (const std::string& blob : blobs) {
+    // What stays by a failure here is removed at the next start.
+    CollectBlob(*database_, *blobs_, blob).IgnoreError();
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ModelStore::ReadNpz(const ModelRecord& record) {
+  return blobs_->Get(record.sha256);
+}
+
+absl::StatusOr<std::string> ModelStore::ReadJson(const ModelRecord& record) {
+  absl::StatusOr<std::shared_ptr<const Model>> model = Load(record);
+  if (!model.ok()) return model.status();
+  return WriteModelJson(**model);
+}
+
+absl::StatusOr<std::shared_ptr<const Model>> ModelStore::Load(const ModelRecord& record) {
+  absl::StatusOr<std::string> npz = ReadNpz(record);
+  if (!npz.ok()) return npz.status();
+  absl::StatusOr<Model> model = ReadModelNpz(*npz, INT64_MAX);
+  if (!model.ok()) return model.status();
+  return std::make_shared<const Model>(std::move(*model));
+}
+
+}  // namespace thresher::store

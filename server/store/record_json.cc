@@ -1,0 +1,437 @@
+#include "server/store/record_json.h"
+
+#include <cmath>
+#include <limits>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace thresher::store {
+namespace {
+
+// Enumerators are stored by name, so that core may reorder them.
+template <typename Enum>
+struct Name {
+  Enum value;
+  const char* name;
+};
+
+constexpr Name<Algorithm> kAlgorithms[] = {{Algorithm::kAuto, "auto"},
+                                           {Algorithm::kIht, "iht"},
+                                           {Algorithm::kNiht, "niht"},
+                                           {Algorithm::kAiht, "aiht"},
+                                           {Algorithm::kHtp, "htp"}};
+constexpr Name<GateMode> kGateModes[] = {{GateMode::kSequential, "sequential"},
+                                         {GateMode::kRandom, "random"}};
+constexpr Name<OutputSigns> kOutputSigns[] = {{OutputSigns::kPositive, "positive"},
+                                              {OutputSigns::kMixed, "mixed"}};
+constexpr Name<TerminationReason> kTerminationReasons[] = {
+    {TerminationReason::kConverged, "converged"},
+    {TerminationReason::kStagnated, "stagnated"},
+    {TerminationReason::kIterationLimit, "iteration_limit"},
+    {TerminationReason::kTimeLimit, "time_limit"},
+    {TerminationReason::kCancelled, "cancelled"}};
+constexpr Name<WeightDistribution> kWeightDistributions[] = {
+    {WeightDistribution::kNormal, "normal"},
+    {WeightDistribution::kUniform, "uniform"},
+    {WeightDistribution::kSign, "sign"},
+    {WeightDistribution::kHeavyTailed, "heavy_tailed"}};
+constexpr Name<InputDistribution> kInputDistributions[] = {{InputDistribution::kNormal, "normal"},
+                                                           {InputDistribution::kUniform, "uniform"},
+                                                           {InputDistribution::kBinary, "binary"}};
+constexpr Name<FileFormat> kFileFormats[] = {{FileFormat::kNpy, "npy"},
+                                             {FileFormat::kNpz, "npz"},
+                                             {FileFormat::kCsv, "csv"},
+                                             {FileFormat::kIdx, "idx"}};
+constexpr Name<ScalingMode> kScalingModes[] = {{ScalingMode::kNone, "none"},
+                                               {ScalingMode::kStandardise, "standardise"},
+                                               {ScalingMode::kUnitRange, "unit_range"}};
+
+template <typename Enum, size_t kSize>
+Json NameOf(const Name<Enum> (&names)[kSize], Enum value) {
+  for (const Name<Enum>& entry : names) {
+    if (entry.value == value) return entry.name;
+  }
+  return nullptr;
+}
+
+template <typename Enum, size_t kSize>
+Enum ReadName(const Name<Enum> (&names)[kSize], const Json& json) {
+  const std::string name = json.get<std::string>();
+  for (const Name<Enum>& entry : names) {
+    if (name == entry.name) return entry.value;
+  }
+  throw Json::other_error::create(501, "unknown name " + name, &json);
+}
+
+Json DoublesToJson(const std::vector<double>& values) {
+  Json json = Json::array();
+  for (const double value : values) json.push_back(ToJson(value));
+  return json;
+}
+
+std::vector<double> ReadDoubles(const Json& json) {
+  std::vector<double> values;
+  values.reserve(json.size());
+  for (const Json& value : json) values.push_back(ReadDouble(value));
+  return values;
+}
+
+Json OptionsToJson(const RecoveryOptions& options) {
+  const TerminationCriteria& termination = options.termination;
+  Json json = {
+      {"hidden_width", options.hidden_width},
+      {"nonzeros", options.nonzeros},
+      {"working_nonzeros", options.working_nonzeros},
+      {"algorithm", NameOf(kAlgorithms, options.algorithm)},
+      {"gate_mode", NameOf(kGateModes, options.gate_mode)},
+      {"output_signs", NameOf(kOutputSigns, options.output_signs)},
+      {"bias", options.bias},
+      {"seed", options.seed},
+      {"batch_size", options.batch_size},
+      {"max_iterations", termination.max_iterations},
+      {"relative_residual_tolerance", ToJson(termination.relative_residual_tolerance)},
+      {"stagnation_iterations", termination.stagnation_iterations},
+      {"stagnation_decrease", ToJson(termination.stagnation_decrease)},
+      {"time_limit_seconds", ToJson(termination.time_limit_seconds)},
+      {"num_threads", options.num_threads},
+      {"mask_memory_limit_bytes", options.mask_memory_limit_bytes},
+  };
+  if (options.step_size.has_value()) json["step_size"] = ToJson(*options.step_size);
+  return json;
+}
+
+RecoveryOptions ReadRecoveryOptions(const Json& json) {
+  RecoveryOptions options;
+  options.hidden_width = json.at("hidden_width").get<int64_t>();
+  options.nonzeros = json.at("nonzeros").get<int64_t>();
+  options.working_nonzeros = json.at("working_nonzeros").get<int64_t>();
+  options.algorithm = ReadName(kAlgorithms, json.at("algorithm"));
+  options.gate_mode = ReadName(kGateModes, json.at("gate_mode"));
+  options.output_signs = ReadName(kOutputSigns, json.at("output_signs"));
+  options.bias = json.at("bias").get<bool>();
+  options.seed = json.at("seed").get<uint64_t>();
+  options.batch_size = json.at("batch_size").get<int64_t>();
+  TerminationCriteria& termination = options.termination;
+  termination.max_iterations = json.at("max_iterations").get<int64_t>();
+  termination.relative_residual_tolerance = ReadDouble(json.at("relative_residual_tolerance"));
+  termination.stagnation_iterations = json.at("stagnation_iterations").get<int64_t>();
+  termination.stagnation_decrease = ReadDouble(json.at("stagnation_decrease"));
+  termination.time_limit_seconds = ReadDouble(json.at("time_limit_seconds"));
+  options.num_threads = json.at("num_threads").get<int>();
+  options.mask_memory_limit_bytes = json.at("mask_memory_limit_bytes").get<int64_t>();
+  if (json.contains("step_size")) options.step_size = ReadDouble(json.at("step_size"));
+  return options;
+}
+
+Json FitToJson(const FitQuality& fit) {
+  Json json = {{"num_samples", fit.num_samples},
+               {"relative_residual", ToJson(fit.relative_residual)},
+               {"psnr_db", ToJson(fit.psnr_db)}};
+  if (fit.accuracy.has_value()) json["accuracy"] = ToJson(*fit.accuracy);
+  return json;
+}
+
+FitQuality ReadFit(const Json& json) {
+  FitQuality fit;
+  fit.num_samples = json.at("num_samples").get<int64_t>();
+  fit.relative_residual = ReadDouble(json.at("relative_residual"));
+  fit.psnr_db = ReadDouble(json.at("psnr_db"));
+  if (json.contains("accuracy")) fit.accuracy = ReadDouble(json.at("accuracy"));
+  return fit;
+}
+
+// A table row: progress events are many.
+Json ProgressToJson(const IterationReport& report) {
+  return {report.iteration,
+          ToJson(report.relative_residual),
+          ToJson(report.psnr_db),
+          ToJson(report.step_size),
+          report.support_size,
+          report.support_changes,
+          report.active_neurons,
+          ToJson(report.best_relative_residual),
+          ToJson(report.elapsed_seconds)};
+}
+
+IterationReport ReadProgress(const Json& json) {
+  IterationReport report;
+  report.iteration = json.at(0).get<int64_t>();
+  report.relative_residual = ReadDouble(json.at(1));
+  report.psnr_db = ReadDouble(json.at(2));
+  report.step_size = ReadDouble(json.at(3));
+  report.support_size = json.at(4).get<int64_t>();
+  report.support_changes = json.at(5).get<int64_t>();
+  report.active_neurons = json.at(6).get<int64_t>();
+  report.best_relative_residual = ReadDouble(json.at(7));
+  report.elapsed_seconds = ReadDouble(json.at(8));
+  return report;
+}
+
+Json JobToJson(const JobRecord& record) {
+  Json json = {
+      {"version", 1},
+      {"id", record.id},
+      {"recovery", ToJson(record.spec)},
+      {"priority", record.priority},
+      {"labels", record.labels},
+      {"state", static_cast<int>(record.state)},
+      {"create_time", ToJson(record.create_time)},
+      {"attempt_count", record.attempt_count},
+      {"peak_memory_bytes", record.predicted_cost.peak_memory_bytes},
+      {"flops_per_iteration", ToJson(record.predicted_cost.flops_per_iteration)},
+      {"model", record.model_id},
+      {"latest_event_number", record.latest_event_number},
+      {"checkpoint", record.checkpoint_sha256},
+      {"checkpoint_iteration", record.checkpoint_iteration},
+      {"crash_count", record.crash_count},
+  };
+  if (record.time_limit_seconds) json["time_limit_seconds"] = ToJson(*record.time_limit_seconds);
+  if (record.start_time) json["start_time"] = ToJson(*record.start_time);
+  if (record.end_time) json["end_time"] = ToJson(*record.end_time);
+  if (record.error) {
+    json["error"] = {{"code", static_cast<int>(record.error->code)},
+                     {"message", record.error->message}};
+  }
+  if (record.progress) json["progress"] = ProgressToJson(*record.progress);
+  if (record.report) json["report"] = ToJson(*record.report);
+  return json;
+}
+
+JobState ReadState(const Json& json) {
+  const int number = json.get<int>();
+  if (number < static_cast<int>(JobState::kQueued) ||
+      number > static_cast<int>(JobState::kCancelled)) {
+    throw Json::other_error::create(501, "unknown job state", &json);
+  }
+  return static_cast<JobState>(number);
+}
+
+JobRecord ReadJob(const Json& json) {
+  JobRecord record;
+  record.id = json.at("id").get<std::string>();
+  record.spec = ReadRecoverySpec(json.at("recovery"));
+  record.priority = json.at("priority").get<int>();
+  record.labels = json.at("labels").get<Labels>();
+  record.state = ReadState(json.at("state"));
+  record.create_time = ReadTimestamp(json.at("create_time"));
+  record.attempt_count = json.at("attempt_count").get<int>();
+  record.predicted_cost.peak_memory_bytes = json.at("peak_memory_bytes").get<int64_t>();
+  record.predicted_cost.flops_per_iteration = ReadDouble(json.at("flops_per_iteration"));
+  record.model_id = json.at("model").get<std::string>();
+  record.latest_event_number = json.at("latest_event_number").get<int64_t>();
+  record.checkpoint_sha256 = json.at("checkpoint").get<std::string>();
+  record.checkpoint_iteration = json.at("checkpoint_iteration").get<int64_t>();
+  record.crash_count = json.at("crash_count").get<int>();
+  if (json.contains("time_limit_seconds")) {
+    record.time_limit_seconds = ReadDouble(json.at("time_limit_seconds"));
+  }
+  if (json.contains("start_time")) record.start_time = ReadTimestamp(json.at("start_time"));
+  if (json.contains("end_time")) record.end_time = ReadTimestamp(json.at("end_time"));
+  if (json.contains("error")) {
+    record.error =
+        JobError{.code = static_cast<absl::StatusCode>(json.at("error").at("code").get<int>()),
+                 .message = json.at("error").at("message").get<std::string>()};
+  }
+  if (json.contains("progress")) record.progress = ReadProgress(json.at("progress"));
+  if (json.contains("report")) record.report = ReadRecoveryReport(json.at("report"));
+  return record;
+}
+
+}  // namespace
+
+std::string Dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Json ToJson(double value) {
+  if (std::isfinite(value)) return value;
+  if (std::isnan(value)) return "nan";
+  return value > 0 ? "inf" : "-inf";
+}
+
+double ReadDouble(const Json& json) {
+  if (!json.is_string()) return json.get<double>();
+  const std::string text = json.get<std::string>();
+  if (text == "inf") return std::numeric_limits<double>::infinity();
+  if (text == "-inf") return -std::numeric_limits<double>::infinity();
+  return std::numeric_limits<double>::quiet_NaN();
+}
+
+Json ToJson(Timestamp time) { return time.time_since_epoch().count(); }
+
+Timestamp ReadTimestamp(const Json& json) {
+  return Timestamp(std::chrono::microseconds(json.get<int64_t>()));
+}
+
+Json ToJson(const Scaling& scaling) {
+  return {{"input_offset", DoublesToJson(scaling.input_offset)},
+          {"input_scale", DoublesToJson(scaling.input_scale)},
+          {"target_offset", ToJson(scaling.target_offset)},
+          {"target_scale", ToJson(scaling.target_scale)}};
+}
+
+Scaling ReadScaling(const Json& json) {
+  return {.input_offset = ReadDoubles(json.at("input_offset")),
+          .input_scale = ReadDoubles(json.at("input_scale")),
+          .target_offset = ReadDouble(json.at("target_offset")),
+          .target_scale = ReadDouble(json.at("target_scale"))};
+}
+
+Json ToJson(const DatasetSource& source) {
+  if (const auto* planted = std::get_if<PlantedOptions>(&source)) {
+    Json json = {
+        {"num_samples", planted->num_samples},
+        {"num_inputs", planted->num_inputs},
+        {"hidden_width", planted->hidden_width},
+        {"nonzeros", planted->nonzeros},
+        {"seed", planted->seed},
+        {"weight_distribution", NameOf(kWeightDistributions, planted->weight_distribution)},
+        {"input_distribution", NameOf(kInputDistributions, planted->input_distribution)},
+        {"output_signs", NameOf(kOutputSigns, planted->output_signs)},
+        {"input_correlation", ToJson(planted->input_correlation)},
+    };
+    if (planted->noise_db.has_value()) json["noise_db"] = ToJson(*planted->noise_db);
+    return {{"planted", json}};
+  }
+  const auto& upload = std::get<thresher::ReadOptions>(source);
+  return {{"upload",
+           {{"format", NameOf(kFileFormats, upload.format)},
+            {"inputs_member", upload.inputs_member},
+            {"targets_member", upload.targets_member},
+            {"target_columns", upload.target_columns},
+            {"ignored_columns", upload.ignored_columns},
+            {"targets_are_classes", upload.targets_are_classes},
+            {"classes", upload.classes},
+            {"scaling", NameOf(kScalingModes, upload.scaling)}}}};
+}
+
+DatasetSource ReadDatasetSource(const Json& json) {
+  if (json.contains("planted")) {
+    const Json& from = json.at("planted");
+    PlantedOptions planted;
+    planted.num_samples = from.at("num_samples").get<int64_t>();
+    planted.num_inputs = from.at("num_inputs").get<int64_t>();
+    planted.hidden_width = from.at("hidden_width").get<int64_t>();
+    planted.nonzeros = from.at("nonzeros").get<int64_t>();
+    planted.seed = from.at("seed").get<uint64_t>();
+    planted.weight_distribution = ReadName(kWeightDistributions, from.at("weight_distribution"));
+    planted.input_distribution = ReadName(kInputDistributions, from.at("input_distribution"));
+    planted.output_signs = ReadName(kOutputSigns, from.at("output_signs"));
+    planted.input_correlation = ReadDouble(from.at("input_correlation"));
+    if (from.contains("noise_db")) planted.noise_db = ReadDouble(from.at("noise_db"));
+    return planted;
+  }
+  const Json& from = json.at("upload");
+  thresher::ReadOptions upload;
+  upload.format = ReadName(kFileFormats, from.at("format"));
+  upload.inputs_member = from.at("inputs_member").get<std::string>();
+  upload.targets_member = from.at("targets_member").get<std::string>();
+  upload.target_columns = from.at("target_columns").get<std::vector<std::string>>();
+  upload.ignored_columns = from.at("ignored_columns").get<std::vector<std::string>>();
+  upload.targets_are_classes = from.at("targets_are_classes").get<bool>();
+  upload.classes = from.at("classes").get<std::vector<std::string>>();
+  upload.scaling = ReadName(kScalingModes, from.at("scaling"));
+  return upload;
+}
+
+Json ToJson(const RecoverySpec& spec) {
+  return {{"dataset", spec.dataset_id},
+          {"options", OptionsToJson(spec.options)},
+          {"held_out_fraction", ToJson(spec.held_out_fraction)},
+          {"split_seed", spec.split_seed},
+          {"initial_model", spec.initial_model_id}};
+}
+
+RecoverySpec ReadRecoverySpec(const Json& json) {
+  return {.dataset_id = json.at("dataset").get<std::string>(),
+          .options = ReadRecoveryOptions(json.at("options")),
+          .held_out_fraction = ReadDouble(json.at("held_out_fraction")),
+          .split_seed = json.at("split_seed").get<uint64_t>(),
+          .initial_model_id = json.at("initial_model").get<std::string>()};
+}
+
+Json ToJson(const RecoveryReport& report) {
+  Json json = {{"termination_reason", NameOf(kTerminationReasons, report.termination_reason)},
+               {"iterations", report.iterations},
+               {"elapsed_seconds", ToJson(report.elapsed_seconds)},
+               {"options_used", OptionsToJson(report.options_used)},
+               {"training", FitToJson(report.training)},
+               {"nonzeros", report.nonzeros},
+               {"active_neurons", report.active_neurons},
+               {"partial", report.partial}};
+  if (report.held_out) json["held_out"] = FitToJson(*report.held_out);
+  if (report.planted) {
+    json["planted"] = {{"support_recall", ToJson(report.planted->support_recall)},
+                       {"support_precision", ToJson(report.planted->support_precision)},
+                       {"relative_weight_error", ToJson(report.planted->relative_weight_error)},
+                       {"relative_function_error", ToJson(report.planted->relative_function_error)},
+                       {"exact", report.planted->exact},
+                       {"planted_neurons", report.planted->planted_neurons},
+                       {"recovered_neurons", report.planted->recovered_neurons}};
+  }
+  return json;
+}
+
+RecoveryReport ReadRecoveryReport(const Json& json) {
+  RecoveryReport report;
+  report.termination_reason = ReadName(kTerminationReasons, json.at("termination_reason"));
+  report.iterations = json.at("iterations").get<int64_t>();
+  report.elapsed_seconds = ReadDouble(json.at("elapsed_seconds"));
+  report.options_used = ReadRecoveryOptions(json.at("options_used"));
+  report.training = ReadFit(json.at("training"));
+  report.nonzeros = json.at("nonzeros").get<int64_t>();
+  report.active_neurons = json.at("active_neurons").get<int64_t>();
+  report.partial = json.at("partial").get<bool>();
+  if (json.contains("held_out")) report.held_out = ReadFit(json.at("held_out"));
+  if (json.contains("planted")) {
+    const Json& from = json.at("planted");
+    report.planted =
+        PlantedComparison{.support_recall = ReadDouble(from.at("support_recall")),
+                          .support_precision = ReadDouble(from.at("support_precision")),
+                          .relative_weight_error = ReadDouble(from.at("relative_weight_error")),
+                          .relative_function_error = ReadDouble(from.at("relative_function_error")),
+                          .exact = from.at("exact").get<bool>(),
+                          .planted_neurons = from.at("planted_neurons").get<int64_t>(),
+                          .recovered_neurons = from.at("recovered_neurons").get<int64_t>()};
+  }
+  return report;
+}
+
+std::string JobRecordToJson(const JobRecord& record) { return Dump(JobToJson(record)); }
+
+absl::StatusOr<JobRecord> JobRecordFromJson(std::string_view text) {
+  return ParseRecord<JobRecord>(text, ReadJob);
+}
+
+std::string JobEventToJson(const JobEvent& event) {
+  Json json = {{"time", ToJson(event.time)}};
+  if (const auto* change = std::get_if<StateChange>(&event.event)) {
+    json["state"] = static_cast<int>(change->state);
+    json["message"] = change->message;
+  } else {
+    json["progress"] = ProgressToJson(std::get<IterationReport>(event.event));
+  }
+  if (event.job != nullptr) json["job"] = JobToJson(*event.job);
+  return Dump(json);
+}
+
+absl::StatusOr<JobEvent> JobEventFromJson(int64_t number, std::string_view text) {
+  return ParseRecord<JobEvent>(text, [number](const Json& json) {
+    JobEvent event;
+    event.number = number;
+    event.time = ReadTimestamp(json.at("time"));
+    if (json.contains("progress")) {
+      event.event = ReadProgress(json.at("progress"));
+    } else {
+      event.event = StateChange{.state = ReadState(json.at("state")),
+                                .message = json.at("message").get<std::string>()};
+    }
+    if (json.contains("job")) {
+      event.job = std::make_shared<const JobRecord>(ReadJob(json.at("job")));
+    }
+    return event;
+  });
+}
+
+}  // namespace thresher::store
