@@ -91,7 +91,19 @@ std::vector<size_t> AssignRows(size_t num_rows, size_t num_columns, RowCosts row
   std::vector<size_t> previous(num_columns);  // the row before the column on that path
   std::vector<bool> reached(num_columns);
   std::vector<size_t> reached_columns;
+  // Start: each row takes its cheapest column if that is free. For networks that are
+  // close to each other little is left to do after it.
+  for (size_t i = 0; i < num_rows; ++i) {
+    row_costs(i, costs);
+    const auto cheapest = std::min_element(costs.begin(), costs.end());
+    row_price[i] = *cheapest;
+    const auto c = static_cast<size_t>(cheapest - costs.begin());
+    if (row_of[c] != kNone) continue;
+    row_of[c] = i;
+    column_of[i] = c;
+  }
   for (size_t start = 0; start < num_rows; ++start) {
+    if (column_of[start] != kNone) continue;
     std::fill(distance.begin(), distance.end(), std::numeric_limits<double>::infinity());
     std::fill(reached.begin(), reached.end(), false);
     reached_columns.clear();

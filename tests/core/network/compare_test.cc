@@ -1,0 +1,388 @@
+#include "core/network/compare.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/network/merge.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/core/network/random_networks.h"
+
+namespace thresher {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+using Dense = std::vector<std::vector<double>>;
+
+SparseNetwork FromDense(const Dense& rows, std::vector<int8_t> signs) {
+  SparseNetwork network;
+  network.num_inputs = static_cast<int64_t>(rows.empty() ? 1 : rows[0].size());
+  for (const std::vector<double>& row : rows) {
+    for (size_t q = 0; q < row.size(); ++q) {
+      if (row[q] == 0) continue;
+      network.weights.column.push_back(static_cast<int32_t>(q));
+      network.weights.value.push_back(row[q]);
+    }
+    network.weights.row_begin.push_back(network.weights.nonzeros());
+  }
+  network.output_signs = std::move(signs);
+  return network;
+}
+
+Dense ToDense(const SparseNetwork& network) {
+  Dense rows(static_cast<size_t>(network.hidden_width()),
+             std::vector<double>(static_cast<size_t>(network.num_columns())));
+  for (size_t j = 0; j < rows.size(); ++j) {
+    for (int64_t e = network.weights.row_begin[j]; e < network.weights.row_begin[j + 1]; ++e) {
+      rows[j][static_cast<size_t>(network.weights.column[static_cast<size_t>(e)])] =
+          network.weights.value[static_cast<size_t>(e)];
+    }
+  }
+  return rows;
+}
+
+NetworkComparison Compare(const SparseNetwork& candidate, const SparseNetwork& reference) {
+  CounterRandom random(99, 0);
+  const std::vector<float> data = RandomInputs(random, 64, reference.num_inputs);
+  absl::StatusOr<NetworkComparison> comparison =
+      CompareNetworks(candidate, reference, {data.data(), 64, reference.num_inputs});
+  EXPECT_TRUE(comparison.ok()) << comparison.status();
+  return comparison.value_or(NetworkComparison());
+}
+
+void ExpectEqualNetworks(const NetworkComparison& comparison) {
+  EXPECT_EQ(comparison.support_recall, 1);
+  EXPECT_EQ(comparison.support_precision, 1);
+  EXPECT_TRUE(comparison.same_support);
+  EXPECT_LT(comparison.relative_weight_error, 1e-14);
+  EXPECT_LT(comparison.relative_function_error, 1e-14);
+  EXPECT_GT(comparison.psnr_db, 250);
+}
+
+SparseNetwork Permuted(const SparseNetwork& network, CounterRandom& random) {
+  const Dense rows = ToDense(network);
+  std::vector<size_t> order(rows.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  for (size_t k = order.size(); k > 1; --k) std::swap(order[k - 1], order[random.NextBelow(k)]);
+  Dense permuted;
+  std::vector<int8_t> signs;
+  for (const size_t j : order) {
+    permuted.push_back(rows[j]);
+    signs.push_back(network.output_signs[j]);
+  }
+  SparseNetwork result = FromDense(permuted, signs);
+  result.num_inputs = network.num_inputs;
+  result.has_bias = network.has_bias;
+  return result;
+}
+
+TEST(MergeTest, DropsDeadNeuronsAndStoredZeros) {
+  SparseNetwork network = FromDense({{1, 0, 2}, {0, 0, 0}, {0, 3, 4}}, {1, 1, -1});
+  network.weights.value[3] = 0;  // the 4
+  const SparseNetwork kept = DropDeadNeurons(network);
+  EXPECT_EQ(kept, FromDense({{1, 0, 2}, {0, 3, 0}}, {1, -1}));
+  EXPECT_EQ(DropDeadNeurons(kept), kept);
+}
+
+TEST(MergeTest, MergesParallelNeuronsOfEqualSignInPlace) {
+  const SparseNetwork network =
+      FromDense({{1, 2}, {5, 0}, {2, 4}, {-1, -2}, {3, 6}}, {1, 1, 1, 1, -1});
+  EXPECT_EQ(MergeParallelNeurons(network, 1 - 1e-12),
+            FromDense({{3, 6}, {5, 0}, {-1, -2}, {3, 6}}, {1, 1, 1, -1}));
+}
+
+TEST(MergeTest, MinCosineIsTheBoundary) {
+  // Cosine 0.8 between the two.
+  const SparseNetwork network = FromDense({{1, 0}, {4, 3}}, {1, 1});
+  EXPECT_EQ(MergeParallelNeurons(network, 0.81).hidden_width(), 2);
+  EXPECT_EQ(MergeParallelNeurons(network, 0.79), FromDense({{5, 3}}, {1}));
+}
+
+// The short cut by projections must not miss a pair that a plain double loop finds.
+TEST(MergeTest, FindsTheGroupsThatAPlainLoopFinds) {
+  CounterRandom random(5, 0);
+  for (const double min_cosine : {0.3, 0.9, 0.999, 1 - 1e-12}) {
+    Dense rows;
+    std::vector<int8_t> signs;
+    for (int j = 0; j < 80; ++j) {
+      std::vector<double> row(4);
+      if (j > 0 && random.NextBelow(2) == 0) {
+        row = rows[random.NextBelow(rows.size())];
+        const double scale = 0.1 + random.NextUniform();
+        const double noise = std::sqrt(1 - min_cosine) * 0.7;
+        for (double& w : row) w = scale * (w + noise * random.NextNormal());
+      } else {
+        for (double& w : row) w = random.NextNormal();
+      }
+      rows.push_back(row);
+      signs.push_back(random.NextBelow(2) == 0 ? 1 : -1);
+    }
+    Dense first;
+    Dense sums;
+    std::vector<int8_t> sum_signs;
+    for (size_t j = 0; j < rows.size(); ++j) {
+      size_t group = 0;
+      for (; group < sums.size(); ++group) {
+        const auto dot = [](const std::vector<double>& a, const std::vector<double>& b) {
+          return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
+        };
+        const double cosine = dot(first[group], rows[j]) /
+                              std::sqrt(dot(first[group], first[group])) /
+                              std::sqrt(dot(rows[j], rows[j]));
+        if (sum_signs[group] == signs[j] && cosine >= min_cosine) break;
+      }
+      if (group == sums.size()) {
+        first.push_back(rows[j]);
+        sums.push_back(rows[j]);
+        sum_signs.push_back(signs[j]);
+      } else {
+        for (size_t q = 0; q < 4; ++q) sums[group][q] += rows[j][q];
+      }
+    }
+    EXPECT_LT(sums.size(), rows.size());
+    EXPECT_EQ(MergeParallelNeurons(FromDense(rows, signs), min_cosine), FromDense(sums, sum_signs))
+        << min_cosine;
+  }
+}
+
+TEST(MergeTest, HandlesExtremeWeights) {
+  const SparseNetwork tiny = FromDense({{1e-300, 2e-300}, {3e-300, 6e-300}}, {1, 1});
+  EXPECT_EQ(ReduceNetwork(tiny).hidden_width(), 1);
+  const SparseNetwork huge = FromDense({{1e308, 1e308}, {1e308, 1e308}}, {1, 1});
+  EXPECT_EQ(ReduceNetwork(huge), huge);  // the sum would overflow
+  EXPECT_EQ(ReduceNetwork(FromDense({}, {})).hidden_width(), 0);
+}
+
+TEST(ReduceNetworkTest, KeepsTheFunctionAndIsIdempotent) {
+  CounterRandom random(6, 0);
+  for (int trial = 0; trial < 20; ++trial) {
+    SparseNetwork network = RandomSparseNetwork(random, 12, 3, trial % 2 == 0, 0.3);
+    const SparseNetwork reduced = ReduceNetwork(network);
+    ASSERT_TRUE(ValidateNetwork(reduced).ok());
+    const std::vector<float> data = RandomInputs(random, 40, 3);
+    std::vector<double> before(40);
+    std::vector<double> after(40);
+    ASSERT_TRUE(Evaluate(network, {data.data(), 40, 3}, before).ok());
+    ASSERT_TRUE(Evaluate(reduced, {data.data(), 40, 3}, after).ok());
+    for (size_t i = 0; i < 40; ++i) EXPECT_NEAR(before[i], after[i], 1e-12);
+    EXPECT_EQ(ReduceNetwork(reduced), reduced);
+  }
+}
+
+TEST(CompareTest, OrderOfNeuronsDoesNotMatter) {
+  CounterRandom random(7, 0);
+  for (int trial = 0; trial < 20; ++trial) {
+    const SparseNetwork network = RandomSparseNetwork(random, 15, 6, trial % 2 == 0, 0.4);
+    ExpectEqualNetworks(Compare(Permuted(network, random), network));
+  }
+}
+
+TEST(CompareTest, ASplitNeuronCountsAsOne) {
+  const SparseNetwork whole = FromDense({{1, 2, 0}, {0, -3, 1}}, {1, -1});
+  const SparseNetwork split = FromDense(
+      {{0, -2, 2.0 / 3}, {0.25, 0.5, 0}, {0, -1, 1.0 / 3}, {0.75, 1.5, 0}}, {-1, 1, -1, 1});
+  const NetworkComparison comparison = Compare(split, whole);
+  ExpectEqualNetworks(comparison);
+  EXPECT_EQ(comparison.candidate_neurons, 2);
+  EXPECT_EQ(comparison.reference_neurons, 2);
+  EXPECT_THAT(comparison.matched_neuron, ElementsAre(1, 0));
+}
+
+TEST(CompareTest, DeadNeuronsDoNotCount) {
+  const SparseNetwork reference = FromDense({{1, 2}}, {1});
+  ExpectEqualNetworks(Compare(FromDense({{0, 0}, {1, 2}}, {-1, 1}), reference));
+}
+
+TEST(CompareTest, AFlippedSignIsDetected) {
+  const SparseNetwork reference = FromDense({{1, 2}, {3, -1}}, {1, 1});
+  const NetworkComparison comparison = Compare(FromDense({{1, 2}, {3, -1}}, {1, -1}), reference);
+  EXPECT_FALSE(comparison.same_support);
+  EXPECT_EQ(comparison.support_recall, 0.5);
+  EXPECT_EQ(comparison.support_precision, 0.5);
+  // The second neuron of both stands alone: 2 * 10 of 15.
+  EXPECT_NEAR(comparison.relative_weight_error, std::sqrt(20.0 / 15), 1e-14);
+  EXPECT_GT(comparison.relative_function_error, 0.1);
+  EXPECT_THAT(comparison.matched_neuron, ElementsAre(0, -1));
+}
+
+TEST(CompareTest, CountsMissedAndWrongPositions) {
+  const SparseNetwork reference = FromDense({{1, 2, 0, 0}, {0, 0, 3, 4}}, {1, 1});
+  const SparseNetwork candidate = FromDense({{0, 0, 3, 0}, {1, 2, 0.5, 0}}, {1, 1});
+  const NetworkComparison comparison = Compare(candidate, reference);
+  EXPECT_EQ(comparison.support_recall, 3.0 / 4);
+  EXPECT_EQ(comparison.support_precision, 3.0 / 4);
+  EXPECT_FALSE(comparison.same_support);
+  EXPECT_NEAR(comparison.relative_weight_error, std::sqrt((16 + 0.25) / 30), 1e-14);
+  EXPECT_THAT(comparison.matched_neuron, ElementsAre(1, 0));
+}
+
+TEST(CompareTest, PsnrFollowsItsFormula) {
+  const SparseNetwork reference = FromDense({{1}}, {1});
+  const SparseNetwork candidate = FromDense({{1.5}}, {1});
+  const std::vector<float> data = {1, 2, -4};
+  absl::StatusOr<NetworkComparison> comparison =
+      CompareNetworks(candidate, reference, {data.data(), 3, 1});
+  ASSERT_TRUE(comparison.ok());
+  EXPECT_NEAR(comparison->psnr_db, 20 * std::log10(2.0) - 10 * std::log10(1.25 / 3), 1e-12);
+  EXPECT_NEAR(comparison->relative_function_error, 0.5, 1e-14);
+}
+
+TEST(CompareTest, ZeroNetworks) {
+  const SparseNetwork zero = FromDense({{0, 0}}, {1});
+  const SparseNetwork some = FromDense({{1, 0}}, {1});
+  ExpectEqualNetworks(Compare(zero, zero));
+  NetworkComparison comparison = Compare(zero, some);
+  EXPECT_EQ(comparison.support_recall, 0);
+  EXPECT_EQ(comparison.support_precision, 1);
+  EXPECT_EQ(comparison.relative_weight_error, 1);
+  EXPECT_EQ(comparison.relative_function_error, 1);
+  comparison = Compare(some, zero);
+  EXPECT_EQ(comparison.support_recall, 1);
+  EXPECT_EQ(comparison.support_precision, 0);
+  EXPECT_TRUE(std::isinf(comparison.relative_weight_error));
+  EXPECT_TRUE(std::isinf(comparison.relative_function_error));
+  EXPECT_EQ(comparison.psnr_db, -400);
+}
+
+TEST(CompareTest, HugeAndTinyWeightsDoNotOverflow) {
+  for (const double scale : {1e-200, 1e200}) {
+    const SparseNetwork reference = FromDense({{1 * scale, 2 * scale}}, {1});
+    const SparseNetwork candidate = FromDense({{1 * scale, 3 * scale}}, {1});
+    const NetworkComparison comparison = Compare(candidate, reference);
+    EXPECT_NEAR(comparison.relative_weight_error, std::sqrt(1.0 / 5), 1e-14) << scale;
+    EXPECT_LT(comparison.relative_function_error, 1) << scale;
+    EXPECT_TRUE(std::isfinite(comparison.psnr_db)) << scale;
+  }
+}
+
+// The least squared distance over all partial matchings, by trying all.
+double BruteForce(const Dense& a, const Dense& b, std::vector<bool>& used, size_t j) {
+  if (j == b.size()) {
+    double rest = 0;
+    for (size_t i = 0; i < a.size(); ++i) {
+      if (!used[i]) rest += std::inner_product(a[i].begin(), a[i].end(), a[i].begin(), 0.0);
+    }
+    return rest;
+  }
+  double best = std::inner_product(b[j].begin(), b[j].end(), b[j].begin(), 0.0) +
+                BruteForce(a, b, used, j + 1);
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (used[i]) continue;
+    double distance = 0;
+    for (size_t q = 0; q < b[j].size(); ++q) distance += std::pow(a[i][q] - b[j][q], 2);
+    used[i] = true;
+    best = std::min(best, distance + BruteForce(a, b, used, j + 1));
+    used[i] = false;
+  }
+  return best;
+}
+
+TEST(CompareTest, MatchingIsTheBestOfAll) {
+  CounterRandom random(8, 0);
+  for (int trial = 0; trial < 200; ++trial) {
+    const auto candidate_width = static_cast<int64_t>(random.NextBelow(6));
+    const auto reference_width = static_cast<int64_t>(1 + random.NextBelow(5));
+    SparseNetwork candidate = RandomSparseNetwork(random, candidate_width, 2, false, 1);
+    SparseNetwork reference = RandomSparseNetwork(random, reference_width, 2, false, 1);
+    double least = 0;
+    double norm = 0;
+    for (const int8_t sign : {-1, 1}) {
+      Dense a;
+      Dense b;
+      const Dense candidate_rows = ToDense(candidate);
+      const Dense reference_rows = ToDense(reference);
+      for (size_t i = 0; i < candidate_rows.size(); ++i) {
+        if (candidate.output_signs[i] == sign) a.push_back(candidate_rows[i]);
+      }
+      for (size_t j = 0; j < reference_rows.size(); ++j) {
+        if (reference.output_signs[j] == sign) b.push_back(reference_rows[j]);
+      }
+      std::vector<bool> used(a.size(), false);
+      least += BruteForce(a, b, used, 0);
+      for (const auto& row : b)
+        norm += std::inner_product(row.begin(), row.end(), row.begin(), 0.0);
+    }
+    EXPECT_NEAR(Compare(candidate, reference).relative_weight_error, std::sqrt(least / norm), 1e-9)
+        << "trial " << trial;
+  }
+}
+
+// Each candidate neuron at most once, and only one of its sign.
+TEST(CompareTest, MatchingIsOneToOne) {
+  CounterRandom random(9, 0);
+  const SparseNetwork candidate = RandomSparseNetwork(random, 150, 8, true, 0.5);
+  const SparseNetwork reference = RandomSparseNetwork(random, 100, 8, true, 0.5);
+  const SparseNetwork found = ReduceNetwork(candidate);
+  const SparseNetwork wanted = ReduceNetwork(reference);
+  const NetworkComparison comparison = Compare(candidate, reference);
+  std::vector<bool> used(static_cast<size_t>(comparison.candidate_neurons), false);
+  ASSERT_EQ(static_cast<int64_t>(comparison.matched_neuron.size()), comparison.reference_neurons);
+  for (size_t j = 0; j < comparison.matched_neuron.size(); ++j) {
+    const int64_t partner = comparison.matched_neuron[j];
+    if (partner < 0) continue;
+    ASSERT_LT(partner, comparison.candidate_neurons);
+    EXPECT_FALSE(used[static_cast<size_t>(partner)]);
+    used[static_cast<size_t>(partner)] = true;
+    EXPECT_EQ(found.output_signs[static_cast<size_t>(partner)], wanted.output_signs[j]);
+  }
+}
+
+TEST(CompareTest, WideNetworksAreRecognised) {
+  CounterRandom random(10, 0);
+  const SparseNetwork network = RandomSparseNetwork(random, 1500, 50, false, 0.05);
+  ExpectEqualNetworks(Compare(Permuted(network, random), network));
+}
+
+TEST(CompareErrorsTest, NameWhatDisagrees) {
+  const SparseNetwork network = FromDense({{1, 2}}, {1});
+  const std::vector<float> data = {1, 2};
+  const InputView inputs{data.data(), 1, 2};
+  const auto expect = [&](const SparseNetwork& candidate, InputView view, absl::StatusCode code,
+                          const std::string& message) {
+    const absl::Status status = CompareNetworks(candidate, network, view).status();
+    EXPECT_EQ(status.code(), code);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(message));
+  };
+  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+  expect(FromDense({{1, 2, 3}}, {1}), inputs, kInvalid, "candidate takes 3 inputs");
+  SparseNetwork with_bias = network;
+  with_bias.has_bias = true;
+  expect(with_bias, inputs, kInvalid, "with a bias");
+  SparseNetwork broken = network;
+  broken.output_signs.clear();
+  expect(broken, inputs, kInvalid, "candidate network: output_signs");
+  EXPECT_THAT(std::string(CompareNetworks(network, broken, inputs).status().message()),
+              HasSubstr("reference network: output_signs"));
+  expect(network, {data.data(), 2, 1}, kInvalid, "inputs have 1 columns");
+  expect(network, {data.data(), 0, 2}, kInvalid, "at least one sample");
+  const std::vector<float> infinite = {1, std::numeric_limits<float>::infinity()};
+  expect(network, {infinite.data(), 1, 2}, kInvalid, "row 0 holds a value that is not finite");
+  expect(FromDense({{1.7e308, 1.7e308}}, {1}), inputs, kInvalid, "overflows");
+}
+
+TEST(CompareErrorsTest, TooManyNeuronsAreRefusedOnlyAfterReduction) {
+  Dense rows;
+  for (int64_t j = 0; j <= kMaxComparedNeurons; ++j) {
+    const double angle = static_cast<double>(j) / kMaxComparedNeurons;
+    rows.push_back({std::cos(angle), std::sin(angle)});
+  }
+  std::vector<int8_t> signs(rows.size(), 1);
+  const SparseNetwork wide = FromDense(rows, signs);
+  const std::vector<float> data = {1, 2};
+  EXPECT_EQ(CompareNetworks(wide, wide, {data.data(), 1, 2}).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  for (auto& row : rows) row = {1, 2};
+  const SparseNetwork parallel = FromDense(rows, signs);
+  ExpectEqualNetworks(Compare(parallel, parallel));
+}
+
+}  // namespace
+}  // namespace thresher
