@@ -13,6 +13,7 @@ struct Simd {
   static constexpr int kDoubleLanes = 4;
   static constexpr int kGatesAtOnce = 3;  // 12 accumulators of 16 registers
   static constexpr int kGateSplit = 2;
+  static constexpr int kPartVectors = 4;  // 8 sums of 16 registers
   static constexpr int kTableVectors = 4;
 
   static Floats ZeroFloats() { return _mm256_setzero_ps(); }
@@ -37,10 +38,11 @@ struct Simd {
     return static_cast<uint32_t>(
         _mm256_movemask_pd(_mm256_cmp_pd(v, _mm256_setzero_pd(), _CMP_GT_OQ)));
   }
-  static Doubles SelectDoubles(uint32_t bits, Doubles v) {
+  static Doubles AddSelected(Doubles a, uint32_t bits, Doubles b) {
     const __m256i lanes = _mm256_set_epi64x(8, 4, 2, 1);
     const __m256i chosen = _mm256_and_si256(_mm256_set1_epi64x(bits), lanes);
-    return _mm256_and_pd(v, _mm256_castsi256_pd(_mm256_cmpeq_epi64(chosen, lanes)));
+    return _mm256_add_pd(
+        a, _mm256_and_pd(b, _mm256_castsi256_pd(_mm256_cmpeq_epi64(chosen, lanes))));
   }
 };
 

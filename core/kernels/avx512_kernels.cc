@@ -13,6 +13,7 @@ struct Simd {
   static constexpr int kDoubleLanes = 8;
   static constexpr int kGatesAtOnce = 6;  // 24 accumulators of 32 registers
   static constexpr int kGateSplit = 1;
+  static constexpr int kPartVectors = 8;  // 16 sums of 32 registers
   static constexpr int kTableVectors = 2;
 
   static Floats ZeroFloats() { return _mm512_setzero_ps(); }
@@ -37,8 +38,8 @@ struct Simd {
   static uint32_t PositiveBits(Doubles v) {
     return _mm512_cmp_pd_mask(v, _mm512_setzero_pd(), _CMP_GT_OQ);
   }
-  static Doubles SelectDoubles(uint32_t bits, Doubles v) {
-    return _mm512_maskz_mov_pd(static_cast<__mmask8>(bits), v);
+  static Doubles AddSelected(Doubles a, uint32_t bits, Doubles b) {
+    return _mm512_mask_add_pd(a, static_cast<__mmask8>(bits), a, b);
   }
 };
 

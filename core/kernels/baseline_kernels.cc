@@ -13,6 +13,7 @@ struct Simd {
   static constexpr int kDoubleLanes = 2;
   static constexpr int kGatesAtOnce = 3;  // 12 accumulators of 16 registers
   static constexpr int kGateSplit = 4;
+  static constexpr int kPartVectors = 4;  // 8 sums of 16 registers
   static constexpr int kTableVectors = 4;
 
   static Floats ZeroFloats() { return _mm_setzero_ps(); }
@@ -41,10 +42,10 @@ struct Simd {
   static uint32_t PositiveBits(Doubles v) {
     return static_cast<uint32_t>(_mm_movemask_pd(_mm_cmpgt_pd(v, _mm_setzero_pd())));
   }
-  static Doubles SelectDoubles(uint32_t bits, Doubles v) {
+  static Doubles AddSelected(Doubles a, uint32_t bits, Doubles b) {
     const auto low = -static_cast<int64_t>(bits & 1);
     const auto high = -static_cast<int64_t>(bits >> 1);
-    return _mm_and_pd(v, _mm_castsi128_pd(_mm_set_epi64x(high, low)));
+    return _mm_add_pd(a, _mm_and_pd(b, _mm_castsi128_pd(_mm_set_epi64x(high, low))));
   }
 };
 

@@ -30,14 +30,19 @@ struct KernelTable {
   uint64_t (*sparse_gate_word)(const float* columns, int64_t stride, const int32_t* column,
                                const double* value, int64_t num_entries);
 
-  // outputs[i] += bit i of word ? sum_e value[e] x_i,column[e] : 0, in double.
-  void (*gated_forward)(const float* columns, int64_t stride, const int32_t* column,
-                        const double* value, int64_t num_entries, uint64_t word, double* outputs);
+  // The rows of a sparse matrix over 64 samples, row k gated by words[k]; the entries of row
+  // k are row_begin[k] <= e < row_begin[k + 1] of column and value.
+  //
+  // outputs[i] = sum_k bit i of words[k] * sum_e value[e] x_i,column[e], in double.
+  void (*gated_forward)(const float* columns, int64_t stride, const int64_t* row_begin,
+                        const int32_t* column, const double* value, int64_t num_rows,
+                        const uint64_t* words, double* outputs);
 
-  // sums[e * kSumLanes + l] += sum over samples i = l modulo kSumLanes with bit i of word
-  // of residual[i] x_i,column[e], in double.
-  void (*gated_adjoint)(const float* columns, int64_t stride, const int32_t* column,
-                        int64_t num_entries, uint64_t word, const double* residual, double* sums);
+  // sums[e * kSumLanes + l] += sum over samples i = l modulo kSumLanes with bit i of words[k]
+  // of residual[i] x_i,column[e], k the row of e, in double.
+  void (*gated_adjoint)(const float* columns, int64_t stride, const int64_t* row_begin,
+                        const int32_t* column, int64_t num_rows, const uint64_t* words,
+                        const double* residual, double* sums);
 
   // All gates at once, by table lookup: for each gate j of num_gates and tile column q,
   //   sums[j * kAdjointTileColumns + q] += sum_i bit i of words[j] * residual[i] * rows[i *

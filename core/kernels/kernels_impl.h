@@ -6,7 +6,8 @@
 //
 // Simd gives kFloatLanes, kDoubleLanes, kHasFusedMultiplyAdd and, for floats and doubles,
 // Zero, Load, Store, Broadcast, Add, MultiplyAdd(a, b, c) = a b + c; PositiveBits, the lanes
-// above zero as bits; LoadFloatsAsDoubles; SelectDoubles(bits, v), v where the bit is set.
+// above zero as bits; LoadFloatsAsDoubles; AddSelected(a, bits, b), a + b where the bit is set
+// and a elsewhere.
 #include <cstdint>
 
 #include "core/kernels/kernel_table.h"
@@ -56,11 +57,15 @@ void DenseGateWordsAll(const float* columns, int64_t stride, int64_t num_columns
 
 constexpr int kDoubleVectors = kSamplesPerWord / Simd::kDoubleLanes;
 
-// The 64 pre-activations of one neuron are computed in parts that fit the registers.
-constexpr int kDoubleParts = kDoubleVectors > 8 ? kDoubleVectors / 8 : 1;
-constexpr int kPartVectors = kDoubleVectors / kDoubleParts;
-constexpr int kPartSamples = kSamplesPerWord / kDoubleParts;
+// The 64 samples of a word go through in parts: the part's sums stay in registers.
+constexpr int kPartVectors = Simd::kPartVectors;
+constexpr int kPartSamples = kPartVectors * Simd::kDoubleLanes;
 
+inline uint32_t LaneBits(uint64_t word, int first) {
+  return static_cast<uint32_t>(word >> first) & ((1u << Simd::kDoubleLanes) - 1);
+}
+
+// Pre-activations of one neuron on kPartSamples samples.
 inline void PreActivations(const float* columns, int64_t stride, const int32_t* column,
                            const double* value, int64_t num_entries, Doubles* sum) {
   for (int v = 0; v < kPartVectors; ++v) sum[v] = Simd::ZeroDoubles();
@@ -75,60 +80,69 @@ inline void PreActivations(const float* columns, int64_t stride, const int32_t* 
 uint64_t SparseGateWord(const float* columns, int64_t stride, const int32_t* column,
                         const double* value, int64_t num_entries) {
   uint64_t word = 0;
-  for (int part = 0; part < kDoubleParts; ++part) {
+  for (int first = 0; first < kSamplesPerWord; first += kPartSamples) {
     Doubles sum[kPartVectors];
-    PreActivations(columns + part * kPartSamples, stride, column, value, num_entries, sum);
+    PreActivations(columns + first, stride, column, value, num_entries, sum);
     for (int v = 0; v < kPartVectors; ++v)
-      word |= static_cast<uint64_t>(Simd::PositiveBits(sum[v]))
-              << (part * kPartSamples + v * Simd::kDoubleLanes);
+      word |= static_cast<uint64_t>(Simd::PositiveBits(sum[v])) << (first + v * Simd::kDoubleLanes);
   }
   return word;
 }
 
-void GatedForward(const float* columns, int64_t stride, const int32_t* column, const double* value,
-                  int64_t num_entries, uint64_t word, double* outputs) {
-  for (int part = 0; part < kDoubleParts; ++part) {
-    Doubles sum[kPartVectors];
-    PreActivations(columns + part * kPartSamples, stride, column, value, num_entries, sum);
-    for (int v = 0; v < kPartVectors; ++v) {
-      const int first = part * kPartSamples + v * Simd::kDoubleLanes;
-      const auto bits = static_cast<uint32_t>(word >> first) & ((1u << Simd::kDoubleLanes) - 1);
-      Simd::Store(outputs + first,
-                  Simd::Add(Simd::Load(outputs + first), Simd::SelectDoubles(bits, sum[v])));
+void GatedForward(const float* columns, int64_t stride, const int64_t* row_begin,
+                  const int32_t* column, const double* value, int64_t num_rows,
+                  const uint64_t* words, double* outputs) {
+  for (int first = 0; first < kSamplesPerWord; first += kPartSamples) {
+    Doubles output[kPartVectors];
+    for (int v = 0; v < kPartVectors; ++v) output[v] = Simd::ZeroDoubles();
+    for (int64_t row = 0; row < num_rows; ++row) {
+      if (words[row] == 0) continue;
+      const int64_t begin = row_begin[row];
+      Doubles sum[kPartVectors];
+      PreActivations(columns + first, stride, column + begin, value + begin,
+                     row_begin[row + 1] - begin, sum);
+      for (int v = 0; v < kPartVectors; ++v)
+        output[v] = Simd::AddSelected(
+            output[v], LaneBits(words[row], first + v * Simd::kDoubleLanes), sum[v]);
     }
+    for (int v = 0; v < kPartVectors; ++v)
+      Simd::Store(outputs + first + v * Simd::kDoubleLanes, output[v]);
   }
 }
 
-void GatedAdjoint(const float* columns, int64_t stride, const int32_t* column, int64_t num_entries,
-                  uint64_t word, const double* residual, double* sums) {
+void GatedAdjoint(const float* columns, int64_t stride, const int64_t* row_begin,
+                  const int32_t* column, int64_t num_rows, const uint64_t* words,
+                  const double* residual, double* sums) {
   constexpr int kVectorsPerSum = kSumLanes / Simd::kDoubleLanes;
-  alignas(64) double gated[kSamplesPerWord];
-  for (int v = 0; v < kDoubleVectors; ++v) {
-    const int first = v * Simd::kDoubleLanes;
-    const auto bits = static_cast<uint32_t>(word >> first) & ((1u << Simd::kDoubleLanes) - 1);
-    Simd::Store(gated + first, Simd::SelectDoubles(bits, Simd::Load(residual + first)));
-  }
-  for (int64_t e = 0; e < num_entries; ++e) {
-    const float* x = columns + column[e] * stride;
-    Doubles even[kVectorsPerSum];
-    Doubles odd[kVectorsPerSum];
-    for (int l = 0; l < kVectorsPerSum; ++l) {
-      even[l] = Simd::ZeroDoubles();
-      odd[l] = Simd::ZeroDoubles();
+  for (int64_t row = 0; row < num_rows; ++row) {
+    if (words[row] == 0) continue;
+    Doubles gated[kDoubleVectors];
+    for (int v = 0; v < kDoubleVectors; ++v) {
+      const int first = v * Simd::kDoubleLanes;
+      gated[v] = Simd::AddSelected(Simd::ZeroDoubles(), LaneBits(words[row], first),
+                                   Simd::Load(residual + first));
     }
-    for (int first = 0; first < kSamplesPerWord; first += 2 * kSumLanes) {
+    for (int64_t e = row_begin[row]; e < row_begin[row + 1]; ++e) {
+      const float* x = columns + column[e] * stride;
+      // Two chains of sums in each lane, over the even and the odd groups of eight samples.
+      Doubles even[kVectorsPerSum];
+      Doubles odd[kVectorsPerSum];
       for (int l = 0; l < kVectorsPerSum; ++l) {
-        const int i = first + l * Simd::kDoubleLanes;
-        even[l] =
-            Simd::MultiplyAdd(Simd::Load(gated + i), Simd::LoadFloatsAsDoubles(x + i), even[l]);
-        odd[l] = Simd::MultiplyAdd(Simd::Load(gated + i + kSumLanes),
-                                   Simd::LoadFloatsAsDoubles(x + i + kSumLanes), odd[l]);
+        even[l] = Simd::ZeroDoubles();
+        odd[l] = Simd::ZeroDoubles();
       }
-    }
-    double* sum = sums + e * kSumLanes;
-    for (int l = 0; l < kVectorsPerSum; ++l) {
-      double* lane = sum + l * Simd::kDoubleLanes;
-      Simd::Store(lane, Simd::Add(Simd::Load(lane), Simd::Add(even[l], odd[l])));
+      for (int v = 0; v < kDoubleVectors; v += 2 * kVectorsPerSum) {
+        for (int l = 0; l < kVectorsPerSum; ++l) {
+          const float* even_x = x + (v + l) * Simd::kDoubleLanes;
+          even[l] = Simd::MultiplyAdd(gated[v + l], Simd::LoadFloatsAsDoubles(even_x), even[l]);
+          odd[l] = Simd::MultiplyAdd(gated[v + l + kVectorsPerSum],
+                                     Simd::LoadFloatsAsDoubles(even_x + kSumLanes), odd[l]);
+        }
+      }
+      for (int l = 0; l < kVectorsPerSum; ++l) {
+        double* lane = sums + e * kSumLanes + l * Simd::kDoubleLanes;
+        Simd::Store(lane, Simd::Add(Simd::Load(lane), Simd::Add(even[l], odd[l])));
+      }
     }
   }
 }

@@ -12,17 +12,10 @@ void SupportForward(Engine& engine, const Design& design, const GateMasks& masks
     const RowChunk& chunk = design.chunks[c];
     for (int64_t w = chunk.first_word; w < chunk.first_word + chunk.num_words; ++w) {
       if (engine.stop_requested()) return;
-      double* out = outputs.data() + w * kSamplesPerWord;
-      std::fill_n(out, kSamplesPerWord, 0.0);
-      const float* columns = design.columns.get() + w * kSamplesPerWord;
-      const uint64_t* words = masks.row(w);
-      for (int64_t k = 0; k < support.num_rows(); ++k) {
-        const int64_t begin = support.row_begin[k];
-        const int64_t entries = support.row_begin[k + 1] - begin;
-        if (words[k] == 0 || entries == 0) continue;
-        engine.kernels.gated_forward(columns, stride, support.column.data() + begin,
-                                     support.value.data() + begin, entries, words[k], out);
-      }
+      engine.kernels.gated_forward(design.columns.get() + w * kSamplesPerWord, stride,
+                                   support.row_begin.data(), support.column.data(),
+                                   support.value.data(), support.num_rows(), masks.row(w),
+                                   outputs.data() + w * kSamplesPerWord);
     }
   });
 }
@@ -39,16 +32,10 @@ void SupportAdjoint(Engine& engine, const Design& design, const GateMasks& masks
     std::vector<double> sums(num_entries * kSumLanes, 0.0);
     for (int64_t w = chunk.first_word; w < chunk.first_word + chunk.num_words; ++w) {
       if (engine.stop_requested()) return;
-      const float* columns = design.columns.get() + w * kSamplesPerWord;
-      const double* r = residual.data() + w * kSamplesPerWord;
-      const uint64_t* words = masks.row(w);
-      for (int64_t k = 0; k < support.num_rows(); ++k) {
-        const int64_t begin = support.row_begin[k];
-        const int64_t entries = support.row_begin[k + 1] - begin;
-        if (words[k] == 0 || entries == 0) continue;
-        engine.kernels.gated_adjoint(columns, stride, support.column.data() + begin, entries,
-                                     words[k], r, sums.data() + begin * kSumLanes);
-      }
+      engine.kernels.gated_adjoint(design.columns.get() + w * kSamplesPerWord, stride,
+                                   support.row_begin.data(), support.column.data(),
+                                   support.num_rows(), masks.row(w),
+                                   residual.data() + w * kSamplesPerWord, sums.data());
     }
     for (int64_t e = 0; e < num_entries; ++e) {
       const double* lane = sums.data() + e * kSumLanes;

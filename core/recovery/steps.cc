@@ -24,6 +24,10 @@ constexpr double kArmijoConstant = 0.9;
 constexpr double kSafeguard = 0.99;  // 1 - c of normalised iterative hard thresholding
 constexpr int kMaxHalvings = 60;
 
+// Step sizes that a pursuit step tries, as multiples of the normalised one.
+constexpr double kPursuitFactors[] = {1, 0.5, 0.25, 2, 4};
+constexpr double kPursuitDecrease = 1e-10;  // relative; less is rounding
+
 constexpr int kPowerIterations = 12;
 constexpr int64_t kPowerBlockEntries = 8192;
 
@@ -164,15 +168,22 @@ StepResult PublishedStep(const GatedProblem& problem, const SparseVector& weight
 StepResult PursuitStep(const GatedProblem& problem, const SparseVector& weights,
                        const std::vector<double>& residual, int64_t working_nonzeros) {
   Candidates candidates = FindCandidates(problem, weights, residual, working_nonzeros);
-  const SparseVector direction =
-      Restrict(HardThreshold(working_nonzeros, candidates.gradient), candidates.keys);
-  StepResult result;
-  result.step_size = NormalisedStepSize(problem, candidates, direction);
-  const SparseVector thresholded = Threshold(candidates, result.step_size, working_nonzeros);
-  if (problem.engine.stop_requested()) return result;
-  result.weights = LeastSquaresOnSupport(problem, thresholded);
-  result.fixed_point = SameSupport(thresholded, weights);
-  return result;
+  const SparseVector steepest = Restrict(HardThreshold(1, candidates.gradient), candidates.keys);
+  const double step_size = NormalisedStepSize(problem, candidates, steepest);
+  const double loss = SquaredNorm(residual);
+  SparseVector last_support;
+  for (const double factor : kPursuitFactors) {
+    const SparseVector thresholded =
+        Threshold(candidates, factor * step_size, working_nonzeros);
+    if (SameSupport(thresholded, last_support)) continue;
+    last_support = thresholded;
+    SparseVector solved = LeastSquaresOnSupport(problem, thresholded);
+    if (problem.engine.stop_requested()) break;
+    if (SquaredNorm(problem.Residual(solved)) < (1 - kPursuitDecrease) * loss) {
+      return {std::move(solved), factor * step_size, false};
+    }
+  }
+  return {weights, step_size, true};
 }
 
 double LargestEigenvalue(const GatedProblem& problem) {

@@ -36,9 +36,10 @@ StepResult NormalisedStep(const GatedProblem& problem, const SparseVector& weigh
 StepResult PublishedStep(const GatedProblem& problem, const SparseVector& weights,
                          const std::vector<double>& residual, int64_t working_nonzeros);
 
-// Least squares on the support of w - mu g, mu normalised over the support and the entering
-// candidates together: on the support alone the gradient vanishes after a least-squares
-// solve. Source: Foucart, "Hard thresholding pursuit", SIAM J. Numer. Anal. 49 (2011).
+// Least squares on the support of w - mu g, mu = 1 / ||a||^2 for the column a of steepest
+// gradient (on the support itself the gradient vanishes after a least-squares solve). Where the
+// loss does not fall, halves and multiples of mu are tried; where none helps the weights are a
+// fixed point. Source: Foucart, "Hard thresholding pursuit", SIAM J. Numer. Anal. 49 (2011).
 StepResult PursuitStep(const GatedProblem& problem, const SparseVector& weights,
                        const std::vector<double>& residual, int64_t working_nonzeros);
 
