@@ -1,0 +1,105 @@
+#include "server/rpc/call_observer.h"
+
+#include <grpcpp/server_context.h>
+
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+#include "server/rpc/status.h"
+#include "server/telemetry/logging.h"
+
+namespace thresher::rpc {
+namespace {
+
+using grpc::experimental::InterceptionHookPoints;
+using grpc::experimental::ServerRpcInfo;
+using telemetry::LogLevel;
+
+// Calls that succeed are of interest when looking closely only; those that the client
+// got wrong are not the server's trouble.
+LogLevel LevelFor(grpc::StatusCode code) {
+  switch (code) {
+    case grpc::StatusCode::OK:
+      return LogLevel::kDebug;
+    case grpc::StatusCode::INTERNAL:
+    case grpc::StatusCode::UNKNOWN:
+    case grpc::StatusCode::DATA_LOSS:
+      return LogLevel::kError;
+    default:
+      return LogLevel::kInfo;
+  }
+}
+
+}  // namespace
+
+class CallObserver::Interceptor final : public grpc::experimental::Interceptor {
+ public:
+  Interceptor(CallObserver& observer, ServerRpcInfo& info)
+      : observer_(observer), info_(info), start_(std::chrono::steady_clock::now()) {
+    method_ = info.method() == nullptr ? "" : info.method();
+    if (method_.starts_with('/')) method_.remove_prefix(1);
+    is_foreign_stream_ =
+        info.type() != ServerRpcInfo::Type::UNARY && !method_.starts_with("thresher.");
+    if (is_foreign_stream_) observer_.Add(info_.server_context());
+  }
+
+  ~Interceptor() override {
+    if (is_foreign_stream_) observer_.Remove(info_.server_context());
+  }
+
+  void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
+    if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
+      Ended(methods->GetSendStatus());
+    }
+    methods->Proceed();
+  }
+
+ private:
+  void Ended(const grpc::Status& status) {
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    const std::string_view code = CodeName(status.error_code());
+    observer_.metrics_.RpcFinished(method_, code, seconds);
+    const LogLevel level = LevelFor(status.error_code());
+    if (!telemetry::LogEnabled(level)) return;
+    char milliseconds[32];
+    std::snprintf(milliseconds, sizeof(milliseconds), "%.3f", seconds * 1e3);
+    telemetry::Log(level, "call ended",
+                   {{"method", std::string(method_)},
+                    {"code", std::string(code)},
+                    {"milliseconds", milliseconds},
+                    {"peer", info_.server_context()->peer()},
+                    {"error", status.error_message()}});
+  }
+
+  CallObserver& observer_;
+  ServerRpcInfo& info_;
+  const std::chrono::steady_clock::time_point start_;
+  std::string_view method_;  // gRPC keeps it while the call lives
+  bool is_foreign_stream_ = false;
+};
+
+grpc::experimental::Interceptor* CallObserver::CreateServerInterceptor(ServerRpcInfo* info) {
+  return new Interceptor(*this, *info);
+}
+
+void CallObserver::CancelForeignStreams() {
+  store::MutexLock lock(mutex_);
+  cancelling_ = true;
+  for (grpc::ServerContextBase* stream : foreign_streams_) stream->TryCancel();
+}
+
+void CallObserver::Add(grpc::ServerContextBase* stream) {
+  store::MutexLock lock(mutex_);
+  foreign_streams_.insert(stream);
+  if (cancelling_) stream->TryCancel();
+}
+
+void CallObserver::Remove(grpc::ServerContextBase* stream) {
+  store::MutexLock lock(mutex_);
+  foreign_streams_.erase(stream);
+}
+
+}  // namespace thresher::rpc

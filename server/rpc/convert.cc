@@ -1,0 +1,722 @@
+#include "server/rpc/convert.h"
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <google/protobuf/util/time_util.h>
+
+#include <chrono>
+#include <cmath>
+#include <optional>
+#include <utility>
+#include <variant>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "server/rpc/filter.h"
+#include "server/rpc/status.h"
+#include "server/store/blob_folder.h"
+#include "server/store/error_details.h"
+
+namespace thresher::rpc {
+namespace {
+
+using google::protobuf::util::TimeUtil;
+using store::InvalidField;
+
+// ----- Small parts. -----
+
+std::string Concatenated(std::string_view a, std::string_view b) {
+  return std::string(a).append(b);
+}
+
+absl::Status UnknownEnumValue(std::string_view field, int value) {
+  return InvalidField(field, "value " + std::to_string(value) +
+                                 " is not known to this server, which may be older than the "
+                                 "client");
+}
+
+google::protobuf::Timestamp ToProto(store::Timestamp time) {
+  return TimeUtil::MicrosecondsToTimestamp(time.time_since_epoch().count());
+}
+
+google::protobuf::Duration ToDuration(double seconds) {
+  // 1e9 s is 31 years; what cannot be is shown as that rather than overflowing.
+  const double bounded = std::isfinite(seconds) ? std::min(std::max(seconds, 0.0), 1e9) : 0.0;
+  return TimeUtil::MicrosecondsToDuration(std::llround(bounded * 1e6));
+}
+
+constexpr double kMaxTimeLimitSeconds = 365.0 * 24 * 3600;
+
+absl::StatusOr<double> TimeLimit(const google::protobuf::Duration& duration) {
+  const bool in_range = duration.seconds() >= 0 && duration.nanos() >= 0 &&
+                        duration.nanos() < 1'000'000'000 &&
+                        duration.seconds() <= static_cast<int64_t>(kMaxTimeLimitSeconds);
+  const double seconds =
+      static_cast<double>(duration.seconds()) + static_cast<double>(duration.nanos()) * 1e-9;
+  if (!in_range || seconds <= 0 || seconds > kMaxTimeLimitSeconds) {
+    return InvalidField("job.time_limit", "must be more than 0 and at most 365 days");
+  }
+  return seconds;
+}
+
+// An optional count that, when set, must be at least 1: 0 is the value's "unset" inside.
+absl::StatusOr<int64_t> PositiveOr0(bool is_set, int64_t value, std::string_view field) {
+  if (!is_set) return 0;
+  if (value < 1) return InvalidField(field, "must be at least 1, or unset for the default");
+  return value;
+}
+
+template <typename Message>
+std::string Serialized(const Message& message) {
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);  // maps in one order
+  message.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return bytes;
+}
+
+// ----- Enums. Every switch is over the wire's values, so that the compiler finds a
+// missing one; what falls out is a number that this server does not know. -----
+
+absl::StatusOr<Algorithm> FromProto(v1::Algorithm value) {
+  switch (value) {
+    case v1::ALGORITHM_UNSPECIFIED:
+      return Algorithm::kAuto;
+    case v1::ALGORITHM_IHT:
+      return Algorithm::kIht;
+    case v1::ALGORITHM_NIHT:
+      return Algorithm::kNiht;
+    case v1::ALGORITHM_AIHT:
+      return Algorithm::kAiht;
+    case v1::ALGORITHM_HTP:
+      return Algorithm::kHtp;
+    default:
+      return UnknownEnumValue("job.recovery.options.algorithm", value);
+  }
+}
+
+v1::Algorithm ToProto(Algorithm value) {
+  switch (value) {
+    case Algorithm::kAuto:
+      return v1::ALGORITHM_UNSPECIFIED;
+    case Algorithm::kIht:
+      return v1::ALGORITHM_IHT;
+    case Algorithm::kNiht:
+      return v1::ALGORITHM_NIHT;
+    case Algorithm::kAiht:
+      return v1::ALGORITHM_AIHT;
+    case Algorithm::kHtp:
+      return v1::ALGORITHM_HTP;
+  }
+  return v1::ALGORITHM_UNSPECIFIED;
+}
+
+absl::StatusOr<GateMode> FromProto(v1::GateMode value) {
+  switch (value) {
+    case v1::GATE_MODE_UNSPECIFIED:
+    case v1::GATE_MODE_SEQUENTIAL:
+      return GateMode::kSequential;
+    case v1::GATE_MODE_RANDOM:
+      return GateMode::kRandom;
+    default:
+      return UnknownEnumValue("job.recovery.options.gate_mode", value);
+  }
+}
+
+v1::GateMode ToProto(GateMode value) {
+  switch (value) {
+    case GateMode::kSequential:
+      return v1::GATE_MODE_SEQUENTIAL;
+    case GateMode::kRandom:
+      return v1::GATE_MODE_RANDOM;
+  }
+  return v1::GATE_MODE_UNSPECIFIED;
+}
+
+absl::StatusOr<OutputSigns> FromProto(v1::OutputSigns value, std::string_view field) {
+  switch (value) {
+    case v1::OUTPUT_SIGNS_UNSPECIFIED:
+    case v1::OUTPUT_SIGNS_POSITIVE:
+      return OutputSigns::kPositive;
+    case v1::OUTPUT_SIGNS_MIXED:
+      return OutputSigns::kMixed;
+    default:
+      return UnknownEnumValue(field, value);
+  }
+}
+
+v1::OutputSigns ToProto(OutputSigns value) {
+  switch (value) {
+    case OutputSigns::kPositive:
+      return v1::OUTPUT_SIGNS_POSITIVE;
+    case OutputSigns::kMixed:
+      return v1::OUTPUT_SIGNS_MIXED;
+  }
+  return v1::OUTPUT_SIGNS_UNSPECIFIED;
+}
+
+absl::StatusOr<WeightDistribution> FromProto(v1::WeightDistribution value) {
+  switch (value) {
+    case v1::WEIGHT_DISTRIBUTION_UNSPECIFIED:
+    case v1::WEIGHT_DISTRIBUTION_NORMAL:
+      return WeightDistribution::kNormal;
+    case v1::WEIGHT_DISTRIBUTION_UNIFORM:
+      return WeightDistribution::kUniform;
+    case v1::WEIGHT_DISTRIBUTION_SIGN:
+      return WeightDistribution::kSign;
+    case v1::WEIGHT_DISTRIBUTION_HEAVY_TAILED:
+      return WeightDistribution::kHeavyTailed;
+    default:
+      return UnknownEnumValue("dataset.planted.weight_distribution", value);
+  }
+}
+
+v1::WeightDistribution ToProto(WeightDistribution value) {
+  switch (value) {
+    case WeightDistribution::kNormal:
+      return v1::WEIGHT_DISTRIBUTION_NORMAL;
+    case WeightDistribution::kUniform:
+      return v1::WEIGHT_DISTRIBUTION_UNIFORM;
+    case WeightDistribution::kSign:
+      return v1::WEIGHT_DISTRIBUTION_SIGN;
+    case WeightDistribution::kHeavyTailed:
+      return v1::WEIGHT_DISTRIBUTION_HEAVY_TAILED;
+  }
+  return v1::WEIGHT_DISTRIBUTION_UNSPECIFIED;
+}
+
+absl::StatusOr<InputDistribution> FromProto(v1::InputDistribution value) {
+  switch (value) {
+    case v1::INPUT_DISTRIBUTION_UNSPECIFIED:
+    case v1::INPUT_DISTRIBUTION_NORMAL:
+      return InputDistribution::kNormal;
+    case v1::INPUT_DISTRIBUTION_UNIFORM:
+      return InputDistribution::kUniform;
+    case v1::INPUT_DISTRIBUTION_BINARY:
+      return InputDistribution::kBinary;
+    default:
+      return UnknownEnumValue("dataset.planted.input_distribution", value);
+  }
+}
+
+v1::InputDistribution ToProto(InputDistribution value) {
+  switch (value) {
+    case InputDistribution::kNormal:
+      return v1::INPUT_DISTRIBUTION_NORMAL;
+    case InputDistribution::kUniform:
+      return v1::INPUT_DISTRIBUTION_UNIFORM;
+    case InputDistribution::kBinary:
+      return v1::INPUT_DISTRIBUTION_BINARY;
+  }
+  return v1::INPUT_DISTRIBUTION_UNSPECIFIED;
+}
+
+constexpr std::string_view kUploadPath = "header.dataset.upload.";
+
+absl::StatusOr<FileFormat> FromProto(v1::FileFormat value) {
+  switch (value) {
+    case v1::FILE_FORMAT_UNSPECIFIED:
+      return InvalidField(Concatenated(kUploadPath, "format"),
+                          "is required: the server does not guess from the bytes");
+    case v1::FILE_FORMAT_NPY:
+      return FileFormat::kNpy;
+    case v1::FILE_FORMAT_NPZ:
+      return FileFormat::kNpz;
+    case v1::FILE_FORMAT_CSV:
+      return FileFormat::kCsv;
+    case v1::FILE_FORMAT_IDX:
+      return FileFormat::kIdx;
+    default:
+      return UnknownEnumValue(Concatenated(kUploadPath, "format"), value);
+  }
+}
+
+v1::FileFormat ToProto(FileFormat value) {
+  switch (value) {
+    case FileFormat::kNpy:
+      return v1::FILE_FORMAT_NPY;
+    case FileFormat::kNpz:
+      return v1::FILE_FORMAT_NPZ;
+    case FileFormat::kCsv:
+      return v1::FILE_FORMAT_CSV;
+    case FileFormat::kIdx:
+      return v1::FILE_FORMAT_IDX;
+  }
+  return v1::FILE_FORMAT_UNSPECIFIED;
+}
+
+absl::StatusOr<ScalingMode> FromProto(v1::ScalingMode value) {
+  switch (value) {
+    case v1::SCALING_MODE_UNSPECIFIED:
+    case v1::SCALING_MODE_NONE:
+      return ScalingMode::kNone;
+    case v1::SCALING_MODE_STANDARDISE:
+      return ScalingMode::kStandardise;
+    case v1::SCALING_MODE_UNIT_RANGE:
+      return ScalingMode::kUnitRange;
+    default:
+      return UnknownEnumValue(Concatenated(kUploadPath, "scaling"), value);
+  }
+}
+
+v1::ScalingMode ToProto(ScalingMode value) {
+  switch (value) {
+    case ScalingMode::kNone:
+      return v1::SCALING_MODE_NONE;
+    case ScalingMode::kStandardise:
+      return v1::SCALING_MODE_STANDARDISE;
+    case ScalingMode::kUnitRange:
+      return v1::SCALING_MODE_UNIT_RANGE;
+  }
+  return v1::SCALING_MODE_UNSPECIFIED;
+}
+
+v1::TerminationReason ToProto(TerminationReason value) {
+  switch (value) {
+    case TerminationReason::kConverged:
+      return v1::TERMINATION_REASON_CONVERGED;
+    case TerminationReason::kStagnated:
+      return v1::TERMINATION_REASON_STAGNATED;
+    case TerminationReason::kIterationLimit:
+      return v1::TERMINATION_REASON_ITERATION_LIMIT;
+    case TerminationReason::kTimeLimit:
+      return v1::TERMINATION_REASON_TIME_LIMIT;
+    case TerminationReason::kCancelled:
+      return v1::TERMINATION_REASON_CANCELLED;
+  }
+  return v1::TERMINATION_REASON_UNSPECIFIED;
+}
+
+v1::JobState ToProto(store::JobState state) { return static_cast<v1::JobState>(state); }
+// The store's numbers are the wire's.
+static_assert(static_cast<int>(store::JobState::kQueued) == v1::JOB_STATE_QUEUED);
+static_assert(static_cast<int>(store::JobState::kRunning) == v1::JOB_STATE_RUNNING);
+static_assert(static_cast<int>(store::JobState::kSucceeded) == v1::JOB_STATE_SUCCEEDED);
+static_assert(static_cast<int>(store::JobState::kFailed) == v1::JOB_STATE_FAILED);
+static_assert(static_cast<int>(store::JobState::kCancelled) == v1::JOB_STATE_CANCELLED);
+static_assert(static_cast<int>(store::NetworkKind::kRelu) == v1::NETWORK_KIND_RELU);
+static_assert(static_cast<int>(store::NetworkKind::kGated) == v1::NETWORK_KIND_GATED);
+
+// ----- Recovery. -----
+
+absl::StatusOr<RecoveryOptions> FromProto(const v1::RecoveryOptions& options) {
+  RecoveryOptions result;
+  result.hidden_width = options.hidden_width();
+  result.nonzeros = options.nonzeros();
+  const auto working = PositiveOr0(options.has_working_nonzeros(), options.working_nonzeros(),
+                                   "job.recovery.options.working_nonzeros");
+  if (!working.ok()) return working.status();
+  result.working_nonzeros = *working;
+  const auto algorithm = FromProto(options.algorithm());
+  if (!algorithm.ok()) return algorithm.status();
+  result.algorithm = *algorithm;
+  const auto gate_mode = FromProto(options.gate_mode());
+  if (!gate_mode.ok()) return gate_mode.status();
+  result.gate_mode = *gate_mode;
+  const auto signs = FromProto(options.output_signs(), "job.recovery.options.output_signs");
+  if (!signs.ok()) return signs.status();
+  result.output_signs = *signs;
+  result.bias = options.bias();
+  result.seed = options.seed();
+  if (options.has_step_size()) result.step_size = options.step_size();
+  const auto batch_size = PositiveOr0(options.has_batch_size(), options.batch_size(),
+                                      "job.recovery.options.batch_size");
+  if (!batch_size.ok()) return batch_size.status();
+  result.batch_size = *batch_size;
+  TerminationCriteria& termination = result.termination;
+  if (options.has_max_iterations()) termination.max_iterations = options.max_iterations();
+  if (options.has_relative_residual_tolerance()) {
+    termination.relative_residual_tolerance = options.relative_residual_tolerance();
+  }
+  if (options.has_stagnation_iterations()) {
+    termination.stagnation_iterations = options.stagnation_iterations();
+  }
+  return result;
+}
+
+v1::RecoveryOptions ToProto(const RecoveryOptions& options) {
+  v1::RecoveryOptions result;
+  result.set_hidden_width(options.hidden_width);
+  result.set_nonzeros(options.nonzeros);
+  if (options.working_nonzeros > 0) result.set_working_nonzeros(options.working_nonzeros);
+  result.set_algorithm(ToProto(options.algorithm));
+  result.set_gate_mode(ToProto(options.gate_mode));
+  result.set_output_signs(ToProto(options.output_signs));
+  result.set_bias(options.bias);
+  result.set_seed(options.seed);
+  if (options.step_size) result.set_step_size(*options.step_size);
+  if (options.batch_size > 0) result.set_batch_size(options.batch_size);
+  result.set_max_iterations(options.termination.max_iterations);
+  result.set_relative_residual_tolerance(options.termination.relative_residual_tolerance);
+  result.set_stagnation_iterations(options.termination.stagnation_iterations);
+  return result;
+}
+
+absl::StatusOr<store::RecoverySpec> FromProto(const v1::RecoverySpec& spec) {
+  store::RecoverySpec result;
+  auto dataset = IdFromName(spec.dataset(), kDatasets, "job.recovery.dataset");
+  if (!dataset.ok()) return dataset.status();
+  result.dataset_id = *std::move(dataset);
+  if (!spec.has_options()) {
+    return InvalidField("job.recovery.options", "is required: it holds the budget of weights");
+  }
+  auto options = FromProto(spec.options());
+  if (!options.ok()) return options.status();
+  result.options = *std::move(options);
+  if (spec.has_held_out_fraction()) {
+    const double fraction = spec.held_out_fraction();
+    if (!(fraction >= 0 && fraction < 1)) {
+      return InvalidField("job.recovery.held_out_fraction", "must be at least 0 and less than 1");
+    }
+    result.held_out_fraction = fraction;
+  }
+  result.split_seed = spec.split_seed();
+  if (!spec.initial_model().empty()) {
+    auto model = IdFromName(spec.initial_model(), kModels, "job.recovery.initial_model");
+    if (!model.ok()) return model.status();
+    result.initial_model_id = *std::move(model);
+  }
+  return result;
+}
+
+v1::RecoverySpec ToProto(const store::RecoverySpec& spec) {
+  v1::RecoverySpec result;
+  result.set_dataset(Concatenated(kDatasets, spec.dataset_id));
+  *result.mutable_options() = ToProto(spec.options);
+  result.set_held_out_fraction(spec.held_out_fraction);
+  result.set_split_seed(spec.split_seed);
+  if (!spec.initial_model_id.empty()) {
+    result.set_initial_model(Concatenated(kModels, spec.initial_model_id));
+  }
+  return result;
+}
+
+v1::IterationReport ToProto(const IterationReport& report) {
+  v1::IterationReport result;
+  result.set_iteration(report.iteration);
+  result.set_relative_residual(report.relative_residual);
+  result.set_psnr_db(report.psnr_db);
+  result.set_step_size(report.step_size);
+  result.set_support_size(report.support_size);
+  result.set_support_changes(report.support_changes);
+  result.set_active_neurons(report.active_neurons);
+  result.set_best_relative_residual(report.best_relative_residual);
+  *result.mutable_elapsed() = ToDuration(report.elapsed_seconds);
+  return result;
+}
+
+v1::FitQuality ToProto(const store::FitQuality& quality) {
+  v1::FitQuality result;
+  result.set_num_samples(quality.num_samples);
+  result.set_relative_residual(quality.relative_residual);
+  result.set_psnr_db(quality.psnr_db);
+  if (quality.accuracy) result.set_accuracy(*quality.accuracy);
+  return result;
+}
+
+v1::PlantedComparison ToProto(const store::PlantedComparison& comparison) {
+  v1::PlantedComparison result;
+  result.set_support_recall(comparison.support_recall);
+  result.set_support_precision(comparison.support_precision);
+  result.set_relative_weight_error(comparison.relative_weight_error);
+  result.set_relative_function_error(comparison.relative_function_error);
+  result.set_exact(comparison.exact);
+  result.set_planted_neurons(comparison.planted_neurons);
+  result.set_recovered_neurons(comparison.recovered_neurons);
+  return result;
+}
+
+v1::RecoveryReport ToProto(const store::RecoveryReport& report) {
+  v1::RecoveryReport result;
+  result.set_termination_reason(ToProto(report.termination_reason));
+  result.set_iterations(report.iterations);
+  *result.mutable_elapsed() = ToDuration(report.elapsed_seconds);
+  *result.mutable_options_used() = ToProto(report.options_used);
+  *result.mutable_training() = ToProto(report.training);
+  if (report.held_out) *result.mutable_held_out() = ToProto(*report.held_out);
+  if (report.planted) *result.mutable_planted() = ToProto(*report.planted);
+  result.set_nonzeros(report.nonzeros);
+  result.set_active_neurons(report.active_neurons);
+  result.set_partial(report.partial);
+  return result;
+}
+
+// ----- Data sets. -----
+
+v1::PlantedSource ToProto(const PlantedOptions& options) {
+  v1::PlantedSource result;
+  result.set_num_samples(options.num_samples);
+  result.set_num_inputs(options.num_inputs);
+  result.set_hidden_width(options.hidden_width);
+  result.set_nonzeros(options.nonzeros);
+  result.set_seed(options.seed);
+  if (options.noise_db) result.set_noise_db(*options.noise_db);
+  result.set_output_signs(ToProto(options.output_signs));
+  result.set_weight_distribution(ToProto(options.weight_distribution));
+  result.set_input_distribution(ToProto(options.input_distribution));
+  result.set_input_correlation(options.input_correlation);
+  return result;
+}
+
+v1::UploadSource ToProto(const ReadOptions& options) {
+  v1::UploadSource result;
+  result.set_format(ToProto(options.format));
+  if (options.format == FileFormat::kNpz) {
+    result.set_inputs_member(options.inputs_member);
+    result.set_targets_member(options.targets_member);
+  }
+  result.mutable_target_columns()->Assign(options.target_columns.begin(),
+                                          options.target_columns.end());
+  result.mutable_ignored_columns()->Assign(options.ignored_columns.begin(),
+                                           options.ignored_columns.end());
+  result.set_targets_are_classes(options.targets_are_classes);
+  result.mutable_classes()->Assign(options.classes.begin(), options.classes.end());
+  result.set_scaling(ToProto(options.scaling));
+  return result;
+}
+
+// ----- Filters. -----
+
+absl::StatusOr<int> StateFromWord(const std::string& word) {
+  v1::JobState state = v1::JOB_STATE_UNSPECIFIED;
+  if ((!v1::JobState_Parse("JOB_STATE_" + word, &state) && !v1::JobState_Parse(word, &state)) ||
+      state == v1::JOB_STATE_UNSPECIFIED) {
+    return InvalidField("filter", "state must be QUEUED, RUNNING, SUCCEEDED, FAILED or CANCELLED");
+  }
+  return static_cast<int>(state);
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> IdFromName(std::string_view name, std::string_view collection,
+                                       std::string_view field) {
+  if (!name.starts_with(collection) ||
+      !store::ValidateId(name.substr(collection.size()), field).ok() ||
+      name.size() == collection.size()) {
+    return InvalidField(field, Concatenated(Concatenated("must look like ", collection),
+                                            "{id}, with an id of [a-z][a-z0-9-]{0,62}"));
+  }
+  return std::string(name.substr(collection.size()));
+}
+
+std::string Fingerprint(const v1::CreateJobRequest& request) {
+  v1::CreateJobRequest body = request;
+  body.clear_job_id();
+  body.clear_request_id();
+  return store::Sha256Hex(Serialized(body));
+}
+
+std::string Fingerprint(const v1::CreateDatasetRequest& request) {
+  v1::CreateDatasetRequest body = request;
+  body.clear_dataset_id();
+  body.clear_request_id();
+  return store::Sha256Hex(Serialized(body));
+}
+
+std::string Fingerprint(const v1::UploadDatasetHeader& header, std::string_view inputs_sha256,
+                        std::string_view targets_sha256) {
+  v1::UploadDatasetHeader body = header;
+  body.clear_dataset_id();
+  body.clear_request_id();
+  // Both hashes have a fixed length, so equal texts are equal parts.
+  return store::Sha256Hex(
+      std::string(inputs_sha256).append(targets_sha256).append(Serialized(body)));
+}
+
+absl::StatusOr<jobs::CreateJobRequest> FromProto(const v1::CreateJobRequest& request) {
+  jobs::CreateJobRequest result;
+  result.identity = {.id = request.job_id(),
+                     .request_id = request.request_id(),
+                     .fingerprint = Fingerprint(request)};
+  result.validate_only = request.validate_only();
+  const v1::Job& job = request.job();
+  if (!job.has_recovery()) {
+    return InvalidField("job.recovery", "is required: it is the only kind of job there is");
+  }
+  auto spec = FromProto(job.recovery());
+  if (!spec.ok()) return spec.status();
+  result.spec = *std::move(spec);
+  if (job.priority() < -100 || job.priority() > 100) {
+    return InvalidField("job.priority", "must be between -100 and 100");
+  }
+  result.priority = job.priority();
+  result.labels = LabelsFromProto(job.labels());
+  if (job.has_time_limit()) {
+    auto seconds = TimeLimit(job.time_limit());
+    if (!seconds.ok()) return seconds.status();
+    result.time_limit_seconds = *seconds;
+  }
+  return result;
+}
+
+absl::StatusOr<PlantedOptions> FromProto(const v1::PlantedSource& source) {
+  PlantedOptions result;
+  result.num_samples = source.num_samples();
+  result.num_inputs = source.num_inputs();
+  result.hidden_width = source.hidden_width();
+  result.nonzeros = source.nonzeros();
+  result.seed = source.seed();
+  if (source.has_noise_db()) result.noise_db = source.noise_db();
+  const auto signs = FromProto(source.output_signs(), "dataset.planted.output_signs");
+  if (!signs.ok()) return signs.status();
+  result.output_signs = *signs;
+  const auto weights = FromProto(source.weight_distribution());
+  if (!weights.ok()) return weights.status();
+  result.weight_distribution = *weights;
+  const auto inputs = FromProto(source.input_distribution());
+  if (!inputs.ok()) return inputs.status();
+  result.input_distribution = *inputs;
+  result.input_correlation = source.input_correlation();
+  return result;
+}
+
+absl::StatusOr<ReadOptions> FromProto(const v1::UploadSource& source) {
+  ReadOptions result;
+  const auto format = FromProto(source.format());
+  if (!format.ok()) return format.status();
+  result.format = *format;
+  auto only_for = [&](bool given, FileFormat wanted, std::string_view field,
+                      std::string_view name) {
+    if (!given || *format == wanted) return absl::OkStatus();
+    return InvalidField(Concatenated(kUploadPath, field),
+                        Concatenated("has a meaning only with ", name));
+  };
+  for (const absl::Status& status : {only_for(!source.inputs_member().empty(), FileFormat::kNpz,
+                                              "inputs_member", "FILE_FORMAT_NPZ"),
+                                     only_for(!source.targets_member().empty(), FileFormat::kNpz,
+                                              "targets_member", "FILE_FORMAT_NPZ"),
+                                     only_for(source.target_columns_size() > 0, FileFormat::kCsv,
+                                              "target_columns", "FILE_FORMAT_CSV"),
+                                     only_for(source.ignored_columns_size() > 0, FileFormat::kCsv,
+                                              "ignored_columns", "FILE_FORMAT_CSV")}) {
+    if (!status.ok()) return status;
+  }
+  if (!source.inputs_member().empty()) result.inputs_member = source.inputs_member();
+  if (!source.targets_member().empty()) result.targets_member = source.targets_member();
+  result.target_columns.assign(source.target_columns().begin(), source.target_columns().end());
+  result.ignored_columns.assign(source.ignored_columns().begin(), source.ignored_columns().end());
+  result.classes.assign(source.classes().begin(), source.classes().end());
+  result.targets_are_classes = source.targets_are_classes() || !result.classes.empty();
+  const auto scaling = FromProto(source.scaling());
+  if (!scaling.ok()) return scaling.status();
+  result.scaling = *scaling;
+  return result;
+}
+
+store::Labels LabelsFromProto(const google::protobuf::Map<std::string, std::string>& labels) {
+  return store::Labels(labels.begin(), labels.end());
+}
+
+absl::StatusOr<store::ListRequest> ListRequestFrom(int32_t page_size, std::string_view page_token,
+                                                   std::string_view filter, bool has_state) {
+  store::ListRequest result;
+  result.page_size = page_size;
+  result.page_token = std::string(page_token);
+  auto conditions = ParseFilter(filter);
+  if (!conditions.ok()) return store::NameField(conditions.status(), "");
+  constexpr std::string_view kLabelPrefix = "labels.";
+  for (FilterCondition& condition : *conditions) {
+    if (condition.field == "state" && has_state) {
+      const auto state = StateFromWord(condition.value);
+      if (!state.ok()) return state.status();
+      result.state = *state;
+    } else if (condition.field.starts_with(kLabelPrefix) &&
+               condition.field.find('.', kLabelPrefix.size()) == std::string::npos) {
+      result.labels[condition.field.substr(kLabelPrefix.size())] = std::move(condition.value);
+    } else {
+      return InvalidField("filter",
+                          Concatenated(has_state ? "can compare state and labels.KEY, not "
+                                                 : "can compare labels.KEY, not ",
+                                       condition.field));
+    }
+  }
+  return result;
+}
+
+bool HasTargetsFile(FileFormat format) {
+  return format == FileFormat::kNpy || format == FileFormat::kIdx;
+}
+
+v1::Job ToProto(const store::JobRecord& record) {
+  v1::Job job;
+  job.set_name(Concatenated(kJobs, record.id));
+  *job.mutable_recovery() = ToProto(record.spec);
+  job.set_priority(record.priority);
+  job.mutable_labels()->insert(record.labels.begin(), record.labels.end());
+  if (record.time_limit_seconds) {
+    *job.mutable_time_limit() = ToDuration(*record.time_limit_seconds);
+  }
+  job.set_state(ToProto(record.state));
+  *job.mutable_create_time() = ToProto(record.create_time);
+  if (record.start_time) *job.mutable_start_time() = ToProto(*record.start_time);
+  if (record.end_time) *job.mutable_end_time() = ToProto(*record.end_time);
+  job.set_attempt_count(record.attempt_count);
+  job.mutable_predicted_cost()->set_peak_memory_bytes(record.predicted_cost.peak_memory_bytes);
+  job.mutable_predicted_cost()->set_flops_per_iteration(record.predicted_cost.flops_per_iteration);
+  if (record.error) {
+    *job.mutable_error() = ToRpcStatus(absl::Status(record.error->code, record.error->message));
+  }
+  if (record.progress) *job.mutable_progress() = ToProto(*record.progress);
+  if (!record.model_id.empty()) job.set_model(Concatenated(kModels, record.model_id));
+  if (record.report) *job.mutable_recovery_report() = ToProto(*record.report);
+  job.set_latest_event_number(record.latest_event_number);
+  return job;
+}
+
+v1::JobEvent ToProto(const store::JobEvent& event) {
+  v1::JobEvent result;
+  result.set_number(event.number);
+  *result.mutable_time() = ToProto(event.time);
+  if (const auto* change = std::get_if<store::StateChange>(&event.event)) {
+    result.mutable_state_change()->set_state(ToProto(change->state));
+    result.mutable_state_change()->set_message(change->message);
+  } else {
+    *result.mutable_progress() = ToProto(std::get<IterationReport>(event.event));
+  }
+  if (event.job != nullptr) *result.mutable_job() = ToProto(*event.job);
+  return result;
+}
+
+v1::Dataset ToProto(const store::DatasetRecord& record) {
+  v1::Dataset dataset;
+  dataset.set_name(Concatenated(kDatasets, record.id));
+  if (const auto* planted = std::get_if<PlantedOptions>(&record.source)) {
+    *dataset.mutable_planted() = ToProto(*planted);
+  } else {
+    *dataset.mutable_upload() = ToProto(std::get<ReadOptions>(record.source));
+  }
+  dataset.mutable_labels()->insert(record.labels.begin(), record.labels.end());
+  *dataset.mutable_create_time() = ToProto(record.create_time);
+  dataset.set_num_samples(record.num_samples);
+  dataset.set_num_inputs(record.num_inputs);
+  dataset.set_num_outputs(record.num_outputs);
+  dataset.mutable_class_names()->Assign(record.class_names.begin(), record.class_names.end());
+  dataset.set_size_bytes(record.size_bytes);
+  dataset.set_sha256(record.sha256);
+  return dataset;
+}
+
+v1::Model ToProto(const store::ModelRecord& record) {
+  v1::Model model;
+  model.set_name(Concatenated(kModels, record.id));
+  *model.mutable_create_time() = ToProto(record.create_time);
+  model.set_job(Concatenated(kJobs, record.job_id));
+  model.set_dataset(Concatenated(kDatasets, record.dataset_id));
+  model.set_dataset_sha256(record.dataset_sha256);
+  model.set_network_kind(static_cast<v1::NetworkKind>(record.network_kind));
+  model.set_num_inputs(record.num_inputs);
+  model.set_bias(record.bias);
+  model.set_nonzeros(record.nonzeros);
+  model.set_active_neurons(record.active_neurons);
+  model.mutable_class_names()->Assign(record.class_names.begin(), record.class_names.end());
+  *model.mutable_spec() = ToProto(record.spec);
+  if (record.report) *model.mutable_report() = ToProto(*record.report);
+  model.set_program_version(record.program_version);
+  model.mutable_labels()->insert(record.labels.begin(), record.labels.end());
+  model.set_size_bytes(record.size_bytes);
+  return model;
+}
+
+}  // namespace thresher::rpc

@@ -1,0 +1,90 @@
+#include "server/telemetry/job_telemetry.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "server/telemetry/logging.h"
+
+namespace thresher::telemetry {
+namespace {
+
+constexpr char kRecovery[] = "recovery";
+
+std::string_view OutcomeLabel(jobs::JobState state) {
+  switch (state) {
+    case jobs::JobState::kSucceeded:
+      return "succeeded";
+    case jobs::JobState::kFailed:
+      return "failed";
+    case jobs::JobState::kCancelled:
+      return "cancelled";
+    case jobs::JobState::kQueued:
+    case jobs::JobState::kRunning:
+      break;
+  }
+  return "other";
+}
+
+// kAuto counts as what the solver makes of it.
+std::string_view AlgorithmLabel(const RecoveryOptions& options) {
+  switch (options.algorithm) {
+    case Algorithm::kAuto:
+      return options.gate_mode == GateMode::kRandom ? "niht" : "aiht";
+    case Algorithm::kIht:
+      return "iht";
+    case Algorithm::kNiht:
+      return "niht";
+    case Algorithm::kAiht:
+      return "aiht";
+    case Algorithm::kHtp:
+      return "htp";
+  }
+  return "other";
+}
+
+}  // namespace
+
+jobs::JobMetrics CountJobs(Metrics& metrics) {
+  jobs::JobMetrics hooks;
+  hooks.job_ended = [&metrics](jobs::JobState outcome) {
+    metrics.JobEnded(kRecovery, OutcomeLabel(outcome));
+  };
+  hooks.job_waited = [&metrics](double seconds) { metrics.JobStarted(seconds); };
+  hooks.job_ran = [&metrics](double seconds) { metrics.JobStopped(kRecovery, seconds); };
+  hooks.checkpoint_written = [&metrics](int64_t bytes) { metrics.CheckpointWritten(bytes); };
+  hooks.events_thinned = [&metrics](int64_t events) { metrics.WatchEventsThinned(events); };
+  hooks.store_failed = [] {
+    Log(LogLevel::kError, "a change of a running job could not be stored and is tried again");
+  };
+  // Refusals are counted where every call's status passes, in server/rpc.
+  return hooks;
+}
+
+jobs::JobRunner CountIterations(jobs::JobRunner runner, Metrics& metrics) {
+  return [runner = std::move(runner), &metrics](const jobs::JobRun& run) {
+    const std::string_view algorithm = AlgorithmLabel(run.job.spec.options);
+    const double flops = run.job.predicted_cost.flops_per_iteration;
+    double last_elapsed =
+        run.checkpoint.empty() || !run.job.progress ? 0 : run.job.progress->elapsed_seconds;
+    jobs::JobRun counted = run;
+    counted.on_iteration = [&](const IterationReport& report) {
+      metrics.IterationDone(algorithm, std::max(0.0, report.elapsed_seconds - last_elapsed), flops);
+      last_elapsed = report.elapsed_seconds;
+      if (run.on_iteration) run.on_iteration(report);
+    };
+    return runner(counted);
+  };
+}
+
+ServerGauges ToGauges(const jobs::JobStats& stats) {
+  return {.queue_depth = stats.queued_jobs,
+          .queue_oldest_wait_seconds = stats.oldest_wait_seconds,
+          .workers = stats.num_workers,
+          .workers_busy = stats.workers_busy,
+          .predicted_peak_memory_bytes = stats.memory_reserved_bytes,
+          .memory_budget_bytes = stats.memory_budget_bytes,
+          .checkpoint_age_seconds = stats.oldest_checkpoint_age_seconds.value_or(0)};
+}
+
+}  // namespace thresher::telemetry

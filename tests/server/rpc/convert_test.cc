@@ -1,0 +1,321 @@
+#include "server/rpc/convert.h"
+
+#include <gmock/gmock.h>
+#include <google/protobuf/util/message_differencer.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <string>
+
+#include "server/rpc/status.h"
+#include "server/store/error_details.h"
+#include "tests/server/rpc/error_details.h"
+
+namespace thresher::rpc {
+namespace {
+
+using google::protobuf::util::MessageDifferencer;
+using ::testing::HasSubstr;
+
+v1::CreateJobRequest FullRequest() {
+  v1::CreateJobRequest request;
+  request.set_job_id("job-a");
+  request.set_request_id("retry-1");
+  v1::Job& job = *request.mutable_job();
+  job.set_priority(7);
+  (*job.mutable_labels())["team"] = "vision";
+  job.mutable_time_limit()->set_seconds(3);
+  job.mutable_time_limit()->set_nanos(500'000'000);
+  v1::RecoverySpec& spec = *job.mutable_recovery();
+  spec.set_dataset("datasets/a");
+  spec.set_held_out_fraction(0.25);
+  spec.set_split_seed(11);
+  spec.set_initial_model("models/b");
+  v1::RecoveryOptions& options = *spec.mutable_options();
+  options.set_hidden_width(50);
+  options.set_nonzeros(20);
+  options.set_working_nonzeros(40);
+  options.set_algorithm(v1::ALGORITHM_IHT);
+  options.set_gate_mode(v1::GATE_MODE_RANDOM);
+  options.set_output_signs(v1::OUTPUT_SIGNS_MIXED);
+  options.set_bias(true);
+  options.set_seed(std::numeric_limits<uint64_t>::max());
+  options.set_step_size(0.5);
+  options.set_batch_size(100);
+  options.set_max_iterations(9);
+  options.set_relative_residual_tolerance(0);
+  options.set_stagnation_iterations(0);
+  return request;
+}
+
+store::JobRecord RecordOf(const jobs::CreateJobRequest& request) {
+  store::JobRecord record;
+  record.id = request.identity.id;
+  record.spec = request.spec;
+  record.priority = request.priority;
+  record.labels = request.labels;
+  record.time_limit_seconds = request.time_limit_seconds;
+  return record;
+}
+
+TEST(ConvertJobTest, WhatWasAskedComesBack) {
+  const v1::CreateJobRequest request = FullRequest();
+  const auto converted = FromProto(request);
+  ASSERT_TRUE(converted.ok()) << converted.status();
+  EXPECT_EQ(converted->identity.id, "job-a");
+  EXPECT_EQ(converted->identity.request_id, "retry-1");
+  const v1::Job back = ToProto(RecordOf(*converted));
+  EXPECT_TRUE(MessageDifferencer::Equals(back.recovery(), request.job().recovery()))
+      << back.recovery().DebugString();
+  EXPECT_EQ(back.priority(), 7);
+  EXPECT_EQ(back.labels().at("team"), "vision");
+  EXPECT_TRUE(MessageDifferencer::Equals(back.time_limit(), request.job().time_limit()));
+  EXPECT_EQ(back.name(), "jobs/job-a");
+}
+
+TEST(ConvertJobTest, UnsetOptionsKeepTheSolversDefaults) {
+  v1::CreateJobRequest request;
+  v1::RecoverySpec& spec = *request.mutable_job()->mutable_recovery();
+  spec.set_dataset("datasets/a");
+  spec.mutable_options()->set_hidden_width(5);
+  spec.mutable_options()->set_nonzeros(5);
+  const auto converted = FromProto(request);
+  ASSERT_TRUE(converted.ok()) << converted.status();
+  const RecoveryOptions defaults;
+  const RecoveryOptions& options = converted->spec.options;
+  EXPECT_EQ(options.algorithm, Algorithm::kAuto);
+  EXPECT_EQ(options.gate_mode, GateMode::kSequential);
+  EXPECT_EQ(options.output_signs, OutputSigns::kPositive);
+  EXPECT_EQ(options.working_nonzeros, 0);
+  EXPECT_EQ(options.batch_size, 0);
+  EXPECT_FALSE(options.step_size);
+  EXPECT_EQ(options.termination.max_iterations, defaults.termination.max_iterations);
+  EXPECT_EQ(options.termination.relative_residual_tolerance,
+            defaults.termination.relative_residual_tolerance);
+  EXPECT_EQ(converted->spec.held_out_fraction, 0.2);
+  EXPECT_FALSE(converted->time_limit_seconds);
+}
+
+struct BadJob {
+  std::string field;
+  std::function<void(v1::CreateJobRequest&)> damage;
+};
+
+class ConvertBadJobTest : public ::testing::TestWithParam<BadJob> {};
+
+TEST_P(ConvertBadJobTest, NamesTheField) {
+  v1::CreateJobRequest request = FullRequest();
+  GetParam().damage(request);
+  const auto converted = FromProto(request);
+  ASSERT_FALSE(converted.ok());
+  EXPECT_TRUE(IsInvalidField(ToGrpcStatus(converted.status()), GetParam().field));
+}
+
+v1::RecoveryOptions& Options(v1::CreateJobRequest& request) {
+  return *request.mutable_job()->mutable_recovery()->mutable_options();
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, ConvertBadJobTest,
+    ::testing::Values(
+        BadJob{"job.recovery", [](auto& r) { r.clear_job(); }},
+        BadJob{"job.recovery", [](auto& r) { r.mutable_job()->clear_spec(); }},
+        BadJob{"job.recovery.options",
+               [](auto& r) { r.mutable_job()->mutable_recovery()->clear_options(); }},
+        BadJob{"job.recovery.dataset",
+               [](auto& r) { r.mutable_job()->mutable_recovery()->clear_dataset(); }},
+        BadJob{"job.recovery.dataset",
+               [](auto& r) { r.mutable_job()->mutable_recovery()->set_dataset("models/a"); }},
+        BadJob{"job.recovery.dataset",
+               [](auto& r) { r.mutable_job()->mutable_recovery()->set_dataset("datasets/A b"); }},
+        BadJob{"job.recovery.initial_model",
+               [](auto& r) { r.mutable_job()->mutable_recovery()->set_initial_model("a"); }},
+        BadJob{"job.recovery.held_out_fraction",
+               [](auto& r) { r.mutable_job()->mutable_recovery()->set_held_out_fraction(1); }},
+        BadJob{"job.recovery.held_out_fraction",
+               [](auto& r) {
+                 r.mutable_job()->mutable_recovery()->set_held_out_fraction(std::nan(""));
+               }},
+        BadJob{"job.recovery.options.algorithm",
+               [](auto& r) { Options(r).set_algorithm(static_cast<v1::Algorithm>(99)); }},
+        BadJob{"job.recovery.options.gate_mode",
+               [](auto& r) { Options(r).set_gate_mode(static_cast<v1::GateMode>(-1)); }},
+        BadJob{"job.recovery.options.output_signs",
+               [](auto& r) { Options(r).set_output_signs(static_cast<v1::OutputSigns>(3)); }},
+        BadJob{"job.recovery.options.working_nonzeros",
+               [](auto& r) { Options(r).set_working_nonzeros(0); }},
+        BadJob{"job.recovery.options.batch_size", [](auto& r) { Options(r).set_batch_size(-5); }},
+        BadJob{"job.priority", [](auto& r) { r.mutable_job()->set_priority(101); }},
+        BadJob{"job.priority", [](auto& r) { r.mutable_job()->set_priority(-101); }},
+        BadJob{"job.time_limit", [](auto& r) { *r.mutable_job()->mutable_time_limit() = {}; }},
+        BadJob{"job.time_limit",
+               [](auto& r) { r.mutable_job()->mutable_time_limit()->set_seconds(-1); }},
+        BadJob{"job.time_limit",
+               [](auto& r) { r.mutable_job()->mutable_time_limit()->set_nanos(1'000'000'000); }},
+        BadJob{"job.time_limit", [](auto& r) {
+                 r.mutable_job()->mutable_time_limit()->set_seconds(
+                     std::numeric_limits<int64_t>::max());
+               }}));
+
+TEST(FingerprintTest, SeesTheBodyOnly) {
+  const v1::CreateJobRequest request = FullRequest();
+  v1::CreateJobRequest other_ids = request;
+  other_ids.set_job_id("other");
+  other_ids.set_request_id("other");
+  EXPECT_EQ(Fingerprint(request), Fingerprint(other_ids));
+  v1::CreateJobRequest other_body = request;
+  other_body.mutable_job()->set_priority(8);
+  EXPECT_NE(Fingerprint(request), Fingerprint(other_body));
+}
+
+TEST(FingerprintTest, MapOrderDoesNotMatter) {
+  v1::CreateJobRequest forward, backward;
+  for (int i = 0; i < 60; ++i) {
+    (*forward.mutable_job()->mutable_labels())["k" + std::to_string(i)] = "v";
+    (*backward.mutable_job()->mutable_labels())["k" + std::to_string(59 - i)] = "v";
+  }
+  EXPECT_EQ(Fingerprint(forward), Fingerprint(backward));
+}
+
+TEST(IdFromNameTest, TakesTheCollectionsNamesOnly) {
+  EXPECT_EQ(*IdFromName("jobs/a-1", kJobs, "name"), "a-1");
+  for (const std::string name : {"", "jobs", "jobs/", "jobs/A", "jobs/1a", "models/a", "jobs/a/b",
+                                 "/jobs/a", "jobs/a ", "jobs/-", "jobs/\xc3\xa9"}) {
+    const auto id = IdFromName(name, kJobs, "name");
+    ASSERT_FALSE(id.ok()) << name;
+    EXPECT_TRUE(IsInvalidField(ToGrpcStatus(id.status()), "name")) << name;
+  }
+  EXPECT_TRUE(IdFromName("jobs/" + std::string(63, 'a'), kJobs, "name").ok());
+  EXPECT_FALSE(IdFromName("jobs/" + std::string(64, 'a'), kJobs, "name").ok());
+}
+
+TEST(ListRequestTest, ReadsStateAndLabels) {
+  const auto request =
+      ListRequestFrom(5, "token", "state = RUNNING AND labels.team = \"a b\"", true);
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->page_size, 5);
+  EXPECT_EQ(request->page_token, "token");
+  EXPECT_EQ(request->state, static_cast<int>(store::JobState::kRunning));
+  EXPECT_EQ(request->labels, (store::Labels{{"team", "a b"}}));
+  EXPECT_EQ(ListRequestFrom(0, "", "state = JOB_STATE_FAILED", true)->state,
+            static_cast<int>(store::JobState::kFailed));
+}
+
+TEST(ListRequestTest, RefusesOtherFieldsAndStates) {
+  for (const auto& [filter, has_state] :
+       {std::pair("state = RUNNING", false), std::pair("state = DONE", true),
+        std::pair("state = UNSPECIFIED", true), std::pair("name = a", true),
+        std::pair("labels.a.b = c", true), std::pair("state = 2", true), std::pair("(", true)}) {
+    const auto request = ListRequestFrom(0, "", filter, has_state);
+    ASSERT_FALSE(request.ok()) << filter;
+    EXPECT_TRUE(IsInvalidField(ToGrpcStatus(request.status()), "filter")) << filter;
+  }
+}
+
+TEST(ConvertUploadTest, RefusesFieldsOfOtherFormats) {
+  v1::UploadSource source;
+  EXPECT_TRUE(
+      IsInvalidField(ToGrpcStatus(FromProto(source).status()), "header.dataset.upload.format"));
+  source.set_format(v1::FILE_FORMAT_NPY);
+  EXPECT_TRUE(FromProto(source).ok());
+  source.set_inputs_member("X");
+  EXPECT_TRUE(IsInvalidField(ToGrpcStatus(FromProto(source).status()),
+                             "header.dataset.upload.inputs_member"));
+  source.clear_inputs_member();
+  source.add_target_columns("y");
+  EXPECT_TRUE(IsInvalidField(ToGrpcStatus(FromProto(source).status()),
+                             "header.dataset.upload.target_columns"));
+  source.set_format(v1::FILE_FORMAT_CSV);
+  EXPECT_TRUE(FromProto(source).ok());
+  source.set_scaling(static_cast<v1::ScalingMode>(17));
+  EXPECT_TRUE(
+      IsInvalidField(ToGrpcStatus(FromProto(source).status()), "header.dataset.upload.scaling"));
+}
+
+TEST(ConvertUploadTest, ClassesImplyClassTargets) {
+  v1::UploadSource source;
+  source.set_format(v1::FILE_FORMAT_IDX);
+  source.add_classes("0");
+  source.add_classes("1");
+  const auto options = FromProto(source);
+  ASSERT_TRUE(options.ok());
+  EXPECT_TRUE(options->targets_are_classes);
+  EXPECT_THAT(options->classes, ::testing::ElementsAre("0", "1"));
+}
+
+TEST(ConvertPlantedTest, RoundTripsThroughTheRecord) {
+  v1::PlantedSource source;
+  source.set_num_samples(10);
+  source.set_num_inputs(3);
+  source.set_hidden_width(2);
+  source.set_nonzeros(4);
+  source.set_seed(9);
+  source.set_noise_db(0);
+  source.set_output_signs(v1::OUTPUT_SIGNS_MIXED);
+  source.set_weight_distribution(v1::WEIGHT_DISTRIBUTION_HEAVY_TAILED);
+  source.set_input_distribution(v1::INPUT_DISTRIBUTION_BINARY);
+  source.set_input_correlation(-0.5);
+  const auto options = FromProto(source);
+  ASSERT_TRUE(options.ok());
+  store::DatasetRecord record;
+  record.id = "d";
+  record.source = *options;
+  const v1::Dataset dataset = ToProto(record);
+  EXPECT_EQ(dataset.name(), "datasets/d");
+  EXPECT_TRUE(MessageDifferencer::Equals(dataset.planted(), source))
+      << dataset.planted().DebugString();
+  for (int bad : {-1, 5, 100}) {
+    source.set_weight_distribution(static_cast<v1::WeightDistribution>(bad));
+    EXPECT_FALSE(FromProto(source).ok());
+  }
+}
+
+TEST(ConvertJobTest, FailedJobsCarryTheirError) {
+  store::JobRecord record;
+  record.id = "a";
+  record.state = store::JobState::kFailed;
+  record.error = store::JobError{absl::StatusCode::kDataLoss, "the blob is damaged"};
+  const v1::Job job = ToProto(record);
+  EXPECT_EQ(job.state(), v1::JOB_STATE_FAILED);
+  EXPECT_EQ(job.error().code(), static_cast<int>(grpc::StatusCode::DATA_LOSS));
+  EXPECT_THAT(job.error().message(), HasSubstr("damaged"));
+}
+
+TEST(ConvertEventTest, StateChangesCarryTheJobAndProgressDoesNot) {
+  store::JobEvent change;
+  change.number = 4;
+  change.event = store::StateChange{store::JobState::kRunning, "started"};
+  auto record = std::make_shared<store::JobRecord>();
+  record->id = "a";
+  change.job = record;
+  const v1::JobEvent first = ToProto(change);
+  EXPECT_EQ(first.number(), 4);
+  EXPECT_EQ(first.state_change().state(), v1::JOB_STATE_RUNNING);
+  EXPECT_EQ(first.state_change().message(), "started");
+  EXPECT_EQ(first.job().name(), "jobs/a");
+
+  store::JobEvent progress;
+  progress.event =
+      IterationReport{.iteration = 3, .relative_residual = 0.5, .elapsed_seconds = 1.25};
+  const v1::JobEvent second = ToProto(progress);
+  EXPECT_EQ(second.progress().iteration(), 3);
+  EXPECT_EQ(second.progress().relative_residual(), 0.5);
+  EXPECT_EQ(second.progress().elapsed().seconds(), 1);
+  EXPECT_EQ(second.progress().elapsed().nanos(), 250'000'000);
+  EXPECT_FALSE(second.has_job());
+}
+
+TEST(ConvertEventTest, ImpossibleTimesDoNotOverflow) {
+  for (double seconds : {std::nan(""), -1.0, std::numeric_limits<double>::infinity(), 1e300}) {
+    store::JobEvent event;
+    event.event = IterationReport{.elapsed_seconds = seconds};
+    const v1::JobEvent proto = ToProto(event);
+    EXPECT_GE(proto.progress().elapsed().seconds(), 0);
+    EXPECT_LE(proto.progress().elapsed().seconds(), 1'000'000'000);
+  }
+}
+
+}  // namespace
+}  // namespace thresher::rpc
