@@ -41,8 +41,8 @@ struct Simd {
   static Doubles AddSelected(Doubles a, uint32_t bits, Doubles b) {
     const __m256i lanes = _mm256_set_epi64x(8, 4, 2, 1);
     const __m256i chosen = _mm256_and_si256(_mm256_set1_epi64x(bits), lanes);
-    return _mm256_add_pd(
-        a, _mm256_and_pd(b, _mm256_castsi256_pd(_mm256_cmpeq_epi64(chosen, lanes))));
+    return _mm256_add_pd(a,
+                         _mm256_and_pd(b, _mm256_castsi256_pd(_mm256_cmpeq_epi64(chosen, lanes))));
   }
 };
 

@@ -102,8 +102,8 @@ void GatedForward(const float* columns, int64_t stride, const int64_t* row_begin
       PreActivations(columns + first, stride, column + begin, value + begin,
                      row_begin[row + 1] - begin, sum);
       for (int v = 0; v < kPartVectors; ++v)
-        output[v] = Simd::AddSelected(
-            output[v], LaneBits(words[row], first + v * Simd::kDoubleLanes), sum[v]);
+        output[v] = Simd::AddSelected(output[v],
+                                      LaneBits(words[row], first + v * Simd::kDoubleLanes), sum[v]);
     }
     for (int v = 0; v < kPartVectors; ++v)
       Simd::Store(outputs + first + v * Simd::kDoubleLanes, output[v]);
@@ -150,8 +150,7 @@ void GatedAdjoint(const float* columns, int64_t stride, const int64_t* row_begin
 // kVectors vectors wide: kAdjointTileColumns or kRowPadding columns.
 template <int kVectors>
 inline void TableAdjointTile(const float* rows, int64_t row_stride, const float* residual,
-                             const uint64_t* words, int64_t num_gates, float* tables,
-                             float* sums) {
+                             const uint64_t* words, int64_t num_gates, float* tables, float* sums) {
   constexpr int kWidth = kVectors * Simd::kFloatLanes;
   constexpr int kGroups = kSamplesPerWord / 4;
   constexpr int kEntries = 16;
@@ -186,8 +185,7 @@ inline void TableAdjointTile(const float* rows, int64_t row_stride, const float*
       }
 #pragma GCC unroll 8
       for (int group = 0; group < kGroups; group += 2) {
-        const float* first =
-            base + (group * kEntries + ((word >> (4 * group)) & 15)) * kWidth;
+        const float* first = base + (group * kEntries + ((word >> (4 * group)) & 15)) * kWidth;
         const float* second =
             base + ((group + 1) * kEntries + ((word >> (4 * group + 4)) & 15)) * kWidth;
         for (int v = 0; v < kPart; ++v) {

@@ -39,8 +39,8 @@ void SupportAdjoint(Engine& engine, const Design& design, const GateMasks& masks
     }
     for (int64_t e = 0; e < num_entries; ++e) {
       const double* lane = sums.data() + e * kSumLanes;
-      partial[c * num_entries + e] = ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
-                                     ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+      partial[c * num_entries + e] =
+          ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
     }
   });
   std::fill(products.begin(), products.end(), 0.0);

@@ -52,15 +52,13 @@ void BlockChunkSums(Engine& engine, const Design& design, const GateField& gates
   for (int64_t tile = 0; tile < num_tiles; ++tile) {
     if (engine.stop_requested()) return;
     const int64_t first_column = tile * kAdjointTileColumns;
-    const int width = design.row_stride - first_column >= kAdjointTileColumns
-                          ? kAdjointTileColumns
-                          : kRowPadding;
+    const int width =
+        design.row_stride - first_column >= kAdjointTileColumns ? kAdjointTileColumns : kRowPadding;
     for (int64_t w = 0; w < chunk.num_words; ++w) {
       const int64_t first_sample = (chunk.first_word + w) * kSamplesPerWord;
       const uint64_t* words =
-          make_words
-              ? scratch.chunk_words.data() + w * block.count
-              : gates.BlockWords(engine, design, block, chunk.first_word + w, scratch.words);
+          make_words ? scratch.chunk_words.data() + w * block.count
+                     : gates.BlockWords(engine, design, block, chunk.first_word + w, scratch.words);
       engine.kernels.table_adjoint(
           design.rows.get() + first_sample * design.row_stride + first_column, design.row_stride,
           width, residual + first_sample, words, block.count, scratch.tables.get(),
@@ -70,9 +68,10 @@ void BlockChunkSums(Engine& engine, const Design& design, const GateField& gates
 }
 
 double SmallestMagnitude(const std::vector<KeyedValue>& entries) {
-  const auto smallest = std::min_element(
-      entries.begin(), entries.end(),
-      [](const KeyedValue& a, const KeyedValue& b) { return std::abs(a.value) < std::abs(b.value); });
+  const auto smallest = std::min_element(entries.begin(), entries.end(),
+                                         [](const KeyedValue& a, const KeyedValue& b) {
+                                           return std::abs(a.value) < std::abs(b.value);
+                                         });
   return std::abs(smallest->value);
 }
 

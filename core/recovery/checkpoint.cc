@@ -125,6 +125,7 @@ std::string SerializeState(const SolverState& state, uint64_t fingerprint) {
   Append(state.iteration, bytes);
   Append(state.weights, bytes);
   Append(state.fixed_step_size, bytes);
+  Append(static_cast<uint8_t>(state.fixed_point), bytes);
   Append(state.elapsed_seconds, bytes);
   Append(state.best_weights, bytes);
   Append(state.best_relative_residual, bytes);
@@ -153,18 +154,20 @@ absl::StatusOr<SolverState> ParseState(std::string_view bytes, uint64_t fingerpr
   bytes.remove_prefix(kMagic.size());
   uint64_t found_fingerprint = 0;
   SolverState state;
+  uint8_t fixed_point = 0;
   if (!Take(bytes, found_fingerprint) || found_fingerprint != fingerprint) {
     return absl::InvalidArgumentError(
         "checkpoint: belongs to other samples or options; start the solve anew");
   }
   if (!Take(bytes, state.iteration) || !Take(bytes, num_candidates, state.weights) ||
-      !Take(bytes, state.fixed_step_size) || !Take(bytes, state.elapsed_seconds) ||
-      !Take(bytes, num_candidates, state.best_weights) ||
+      !Take(bytes, state.fixed_step_size) || !Take(bytes, fixed_point) ||
+      !Take(bytes, state.elapsed_seconds) || !Take(bytes, num_candidates, state.best_weights) ||
       !Take(bytes, state.best_relative_residual) || !Take(bytes, state.best_iteration) ||
       !Take(bytes, state.progress_relative_residual) ||
       !Take(bytes, state.iterations_without_progress) || !bytes.empty()) {
     return absl::InvalidArgumentError("checkpoint: damaged; start the solve anew");
   }
+  state.fixed_point = fixed_point != 0;
   return state;
 }
 

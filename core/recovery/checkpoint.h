@@ -15,9 +15,10 @@ namespace thresher {
 
 // Everything that the next step depends on, besides the problem and the options.
 struct SolverState {
-  int64_t iteration = 0;  // completed steps
-  SparseVector weights;   // after the last step
+  int64_t iteration = 0;       // completed steps
+  SparseVector weights;        // after the last step
   double fixed_step_size = 0;  // of `iht`, once estimated
+  bool fixed_point = false;    // with fixed gates: the last step changed nothing
   double elapsed_seconds = 0;
 
   // Best iterate so far, by the relative residual of the network that it stands for.

@@ -71,8 +71,7 @@ class Solver {
   // Start gates serve the first pass over the batches and one batch more, as published; then
   // the gates follow the weights. A start network is its own gates from the beginning.
   bool UsesStartGates(int64_t iteration) const {
-    return !Sequential() ||
-           (!start_.network && iteration <= static_cast<int64_t>(batches_.size()));
+    return !Sequential() || (!start_.network && iteration <= static_cast<int64_t>(batches_.size()));
   }
   // h_j = w_j: the fused weight c_j = sign_j w_j times the sign.
   GateField WeightGates(const Design& design, const SparseVector& weights) const;
@@ -234,8 +233,8 @@ SparseVector Solver::ReduceToBudget(SparseVector weights) {
   while (static_cast<int64_t>(weights.size()) > options_.nonzeros) {
     const auto present = static_cast<int64_t>(weights.size());
     const auto kept = static_cast<int64_t>(static_cast<double>(present) * (1 - kReductionRound));
-    weights = HardThreshold(std::max(options_.nonzeros, std::min(kept, present - 1)),
-                            std::move(weights));
+    weights =
+        HardThreshold(std::max(options_.nonzeros, std::min(kept, present - 1)), std::move(weights));
     // Stopped: the rest of the reduction is the plain cut, which takes no time.
     if (!engine_.stop_requested()) {
       SparseVector refitted = Refit(weights);
@@ -292,22 +291,21 @@ RecoveryResult Solver::Run(SolverState state, uint64_t fingerprint) {
     state.fixed_step_size = options_.step_size.value_or(beta > 0 ? 1 / beta : 1);
   }
 
-  bool fixed_point = false;
   std::optional<TerminationReason> reason;
   // A stop within the estimate above leaves a step size that must not be kept.
   if (engine_.stop_requested() && state.iteration == 0) state.fixed_step_size = 0;
   while (true) {
     state.elapsed_seconds = elapsed();
-    reason = CheckTermination(
-        options_.termination,
-        {.iterations = state.iteration,
-         .best_relative_residual = state.best_iteration > 0
-                                       ? state.best_relative_residual
-                                       : std::numeric_limits<double>::infinity(),
-         .iterations_without_progress = state.iterations_without_progress,
-         .elapsed_seconds = state.elapsed_seconds,
-         .cancelled = engine_.stop_requested()});
-    if (!reason && fixed_point) reason = TerminationReason::kStagnated;
+    reason =
+        CheckTermination(options_.termination,
+                         {.iterations = state.iteration,
+                          .best_relative_residual = state.best_iteration > 0
+                                                        ? state.best_relative_residual
+                                                        : std::numeric_limits<double>::infinity(),
+                          .iterations_without_progress = state.iterations_without_progress,
+                          .elapsed_seconds = state.elapsed_seconds,
+                          .cancelled = engine_.stop_requested()});
+    if (!reason && state.fixed_point) reason = TerminationReason::kStagnated;
     if (reason) break;
 
     StepResult step = Step(state);
@@ -326,12 +324,12 @@ RecoveryResult Solver::Run(SolverState state, uint64_t fingerprint) {
     }
     ++state.iterations_without_progress;
     if (state.iteration == 1 ||
-        state.best_relative_residual <= (1 - options_.termination.stagnation_decrease) *
-                                            state.progress_relative_residual) {
+        state.best_relative_residual <=
+            (1 - options_.termination.stagnation_decrease) * state.progress_relative_residual) {
       state.progress_relative_residual = state.best_relative_residual;
       state.iterations_without_progress = 0;
     }
-    fixed_point = step.fixed_point && !Sequential();
+    state.fixed_point = step.fixed_point && !Sequential();
     state.elapsed_seconds = elapsed();
 
     report.iteration = state.iteration;
@@ -353,13 +351,12 @@ RecoveryResult Solver::Run(SolverState state, uint64_t fingerprint) {
   result.termination_reason = *reason;
   result.checkpoint = SerializeState(state, fingerprint);
   // The published algorithm ends with its last iterate.
-  const bool last = options_.algorithm == Algorithm::kAiht &&
-                    *reason == TerminationReason::kIterationLimit;
+  const bool last =
+      options_.algorithm == Algorithm::kAiht && *reason == TerminationReason::kIterationLimit;
   SparseVector weights = ReduceToBudget(last ? state.weights : state.best_weights);
   result.network = MakeNetwork(weights);
   result.nonzeros = static_cast<int64_t>(weights.size());
-  result.active_neurons =
-      static_cast<int64_t>(GroupByNeuron(weights, num_columns_).neurons.size());
+  result.active_neurons = static_cast<int64_t>(GroupByNeuron(weights, num_columns_).neurons.size());
   result.iterations = state.iteration;
   result.options_used = options_;
   if (options_.algorithm == Algorithm::kIht && state.fixed_step_size > 0) {
@@ -373,22 +370,21 @@ absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& opti
                              const RecoveryStart& start) {
   if (absl::Status status = ValidateSamples(samples); !status.ok()) return status;
   if (samples.num_outputs != 1) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "targets: recovery takes one output, the samples have ", samples.num_outputs,
-        "; choose two classes or one target column"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("targets: recovery takes one output, the samples have ", samples.num_outputs,
+                     "; choose two classes or one target column"));
   }
   for (size_t i = 0; i < samples.inputs.size(); ++i) {
     if (std::abs(samples.inputs[i]) > kMaxMagnitude) {
       return absl::InvalidArgumentError(
-          absl::StrCat("inputs: magnitudes must be at most 1e30; sample ",
-                       i / samples.num_inputs, " has ", samples.inputs[i], "; rescale the inputs"));
+          absl::StrCat("inputs: magnitudes must be at most 1e30; sample ", i / samples.num_inputs,
+                       " has ", samples.inputs[i], "; rescale the inputs"));
     }
   }
   if (std::all_of(samples.targets.begin(), samples.targets.end(),
                   [&](float target) { return target == samples.targets.front(); })) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("targets: all are ", samples.targets.front(),
-                     "; constant targets leave nothing to recover"));
+    return absl::InvalidArgumentError(absl::StrCat("targets: all are ", samples.targets.front(),
+                                                   "; constant targets leave nothing to recover"));
   }
   if (absl::Status status = ValidateOptions(options, samples.num_samples, samples.num_inputs);
       !status.ok()) {
@@ -397,12 +393,11 @@ absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& opti
   const int64_t num_columns = samples.num_inputs + (options.bias ? 1 : 0);
   if (start.gates) {
     const auto expected = static_cast<size_t>(options.hidden_width * num_columns);
-    if (start.gates->num_gates != options.hidden_width ||
-        start.gates->vectors.size() != expected) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "gates: must be hidden_width x inputs = ", options.hidden_width, " x ", num_columns,
-          ", holds ", start.gates->num_gates, " gates and ", start.gates->vectors.size(),
-          " numbers"));
+    if (start.gates->num_gates != options.hidden_width || start.gates->vectors.size() != expected) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("gates: must be hidden_width x inputs = ", options.hidden_width, " x ",
+                       num_columns, ", holds ", start.gates->num_gates, " gates and ",
+                       start.gates->vectors.size(), " numbers"));
     }
     if (!std::all_of(start.gates->vectors.begin(), start.gates->vectors.end(),
                      [](double value) { return std::isfinite(value); })) {
@@ -466,9 +461,8 @@ RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_sampl
 }
 
 absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOptions& options,
-                                       const RecoveryStart& start,
-                                       const RecoveryObserver& observer, std::stop_token stop,
-                                       std::string_view checkpoint) {
+                                       const RecoveryStart& start, const RecoveryObserver& observer,
+                                       std::stop_token stop, std::string_view checkpoint) {
   if (absl::Status status = ValidateProblem(samples, options, start); !status.ok()) return status;
   const RecoveryOptions resolved = ResolveOptions(options, samples.num_samples);
   const int64_t num_columns = samples.num_inputs + (options.bias ? 1 : 0);
@@ -486,8 +480,7 @@ absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOpt
 
   // The report is about the network as users will evaluate it.
   std::vector<double> outputs(samples.num_samples);
-  if (absl::Status status = Evaluate(result.network, samples.input_view(), outputs);
-      !status.ok()) {
+  if (absl::Status status = Evaluate(result.network, samples.input_view(), outputs); !status.ok()) {
     return status;
   }
   double loss = 0;
@@ -501,10 +494,10 @@ absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOpt
   }
   result.relative_residual = std::sqrt(loss / target_norm2);
   result.psnr_db =
-      loss > 0 ? std::min(kMaxPsnr, 20 * std::log10(max_target) -
-                                        10 * std::log10(loss / static_cast<double>(
-                                                                   samples.num_samples)))
-               : kMaxPsnr;
+      loss > 0
+          ? std::min(kMaxPsnr, 20 * std::log10(max_target) -
+                                   10 * std::log10(loss / static_cast<double>(samples.num_samples)))
+          : kMaxPsnr;
   return result;
 }
 

@@ -87,11 +87,11 @@ struct IterationReport {
   double relative_residual = 0;  // || f(X) - y || / || y ||, present gates, in double
   double psnr_db = 0;            // 20 log10 max|y| - 10 log10 MSE, at most 400
   double step_size = 0;
-  int64_t support_size = 0;      // non-zero weights
-  int64_t support_changes = 0;   // positions that entered in this step
-  int64_t active_neurons = 0;    // neurons with at least one weight
+  int64_t support_size = 0;           // non-zero weights
+  int64_t support_changes = 0;        // positions that entered in this step
+  int64_t active_neurons = 0;         // neurons with at least one weight
   double best_relative_residual = 0;  // of the ReLU (or gated) network, so far
-  double elapsed_seconds = 0;    // over all attempts
+  double elapsed_seconds = 0;         // over all attempts
 };
 
 struct RecoveryObserver {
@@ -122,8 +122,8 @@ struct RecoveryResult {
 
 // What a solve will need, before it starts.
 struct RecoveryCost {
-  int64_t peak_memory_bytes = 0;    // upper estimate, the samples included
-  double flops_per_iteration = 0;   // multiply-adds counted as two
+  int64_t peak_memory_bytes = 0;   // upper estimate, the samples included
+  double flops_per_iteration = 0;  // multiply-adds counted as two
 };
 
 // Errors: INVALID_ARGUMENT naming the field (nonzeros, hidden_width, working_nonzeros,
@@ -143,8 +143,7 @@ RecoveryCost PredictCost(const RecoveryOptions& options, int64_t num_samples, in
 absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOptions& options,
                                        const RecoveryStart& start = {},
                                        const RecoveryObserver& observer = {},
-                                       std::stop_token stop = {},
-                                       std::string_view checkpoint = {});
+                                       std::stop_token stop = {}, std::string_view checkpoint = {});
 
 }  // namespace thresher
 

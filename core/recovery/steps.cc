@@ -34,19 +34,18 @@ constexpr int64_t kPowerBlockEntries = 8192;
 // The gradient in double on the support and on the entries off it that may enter: for any
 // step size, H_s~(w - eta g) lies in these.
 struct Candidates {
-  SparseVector keys;      // support and entering entries
-  GatedSupport gated;     // of these
-  SparseVector weights;   // w on these
-  SparseVector gradient;  // g on these
+  SparseVector keys;        // support and entering entries
+  GatedSupport gated;       // of these
+  SparseVector weights;     // w on these
+  SparseVector gradient;    // g on these
   SparseVector on_support;  // g where w stands, 0 elsewhere
 };
 
 Candidates FindCandidates(const GatedProblem& problem, const SparseVector& weights,
                           const std::vector<double>& residual, int64_t working_nonzeros) {
   Candidates found;
-  const SparseVector proposed =
-      TopGradient(problem.engine, problem.design, problem.gates, residual,
-                  working_nonzeros + kSpareCandidates, KeysOf(weights));
+  const SparseVector proposed = TopGradient(problem.engine, problem.design, problem.gates, residual,
+                                            working_nonzeros + kSpareCandidates, KeysOf(weights));
   found.keys = UnionOfSupports(weights, proposed);
   found.gated = problem.Gate(found.keys);
   found.weights = Restrict(weights, found.keys);
@@ -117,9 +116,9 @@ StepResult PublishedStep(const GatedProblem& problem, const SparseVector& weight
   Candidates candidates = FindCandidates(problem, weights, residual, working_nonzeros);
   double step_size = kStepSizeOnEmptySupport;
   if (!weights.empty()) {
-    step_size = SquaredNorm(candidates.on_support) /
-                (SquaredNorm(problem.Forward(candidates.gated, candidates.on_support)) +
-                 kDenominatorFloor);
+    step_size =
+        SquaredNorm(candidates.on_support) /
+        (SquaredNorm(problem.Forward(candidates.gated, candidates.on_support)) + kDenominatorFloor);
   }
   StepResult result;
   result.step_size = step_size;
@@ -173,8 +172,7 @@ StepResult PursuitStep(const GatedProblem& problem, const SparseVector& weights,
   const double loss = SquaredNorm(residual);
   SparseVector last_support;
   for (const double factor : kPursuitFactors) {
-    const SparseVector thresholded =
-        Threshold(candidates, factor * step_size, working_nonzeros);
+    const SparseVector thresholded = Threshold(candidates, factor * step_size, working_nonzeros);
     if (SameSupport(thresholded, last_support)) continue;
     last_support = thresholded;
     SparseVector solved = LeastSquaresOnSupport(problem, thresholded);

@@ -23,10 +23,10 @@ struct NeuronRows {
 };
 NeuronRows GroupByNeuron(const SparseVector& entries, int64_t num_columns);
 
-// H_count: keeps the `count` entries of largest magnitude and drops zeros. Source: Blumensath and Davies, "Iterative hard thresholding for compressed
-// sensing", Appl. Comput. Harmon. Anal. 27 (2009). Cost: O(n) on average.
-SparseVector HardThreshold(int64_t count, SparseVector entries,
-                           TieRule ties = TieRule::kLowerKey);
+// H_count: keeps the `count` entries of largest magnitude and drops zeros. Source: Blumensath and
+// Davies, "Iterative hard thresholding for compressed sensing", Appl. Comput. Harmon. Anal. 27
+// (2009). Cost: O(n) on average.
+SparseVector HardThreshold(int64_t count, SparseVector entries, TieRule ties = TieRule::kLowerKey);
 
 // The keys of both, ascending; values are 0.
 SparseVector UnionOfSupports(const SparseVector& a, const SparseVector& b);

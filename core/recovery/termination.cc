@@ -27,16 +27,15 @@ absl::Status ValidateTermination(const TerminationCriteria& criteria) {
     return absl::InvalidArgumentError(
         absl::StrCat("max_iterations: must be at least 1, is ", criteria.max_iterations));
   }
-  if (!(criteria.relative_residual_tolerance >= 0) ||
-      !(criteria.relative_residual_tolerance < 1)) {
+  if (!(criteria.relative_residual_tolerance >= 0) || !(criteria.relative_residual_tolerance < 1)) {
     return absl::InvalidArgumentError(
         absl::StrCat("relative_residual_tolerance: must be at least 0 and under 1, is ",
                      criteria.relative_residual_tolerance));
   }
   if (criteria.stagnation_iterations < 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "stagnation_iterations: must be at least 0 (0 switches the rule off), is ",
-        criteria.stagnation_iterations));
+    return absl::InvalidArgumentError(
+        absl::StrCat("stagnation_iterations: must be at least 0 (0 switches the rule off), is ",
+                     criteria.stagnation_iterations));
   }
   if (!(criteria.stagnation_decrease > 0) || !(criteria.stagnation_decrease < 1)) {
     return absl::InvalidArgumentError(absl::StrCat(

@@ -11,8 +11,8 @@
 namespace thresher {
 
 enum class TerminationReason {
-  kConverged,       // relative residual at or under the tolerance
-  kStagnated,       // no progress over the stagnation window
+  kConverged,  // relative residual at or under the tolerance
+  kStagnated,  // no progress over the stagnation window
   kIterationLimit,
   kTimeLimit,
   kCancelled,

@@ -19,8 +19,7 @@ constexpr int64_t kMaxSamples = int64_t{1} << 40;
 constexpr int64_t kMaxInputs = std::numeric_limits<int32_t>::max() - 64;
 
 absl::Status Invalid(std::string_view field, std::string_view rule) {
-  return absl::InvalidArgumentError(
-      absl::StrCat(std::string(field), ": ", std::string(rule)));
+  return absl::InvalidArgumentError(absl::StrCat(std::string(field), ": ", std::string(rule)));
 }
 
 }  // namespace
@@ -36,18 +35,17 @@ absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples
   }
   const int64_t num_columns = num_inputs + (options.bias ? 1 : 0);
   if (options.hidden_width > kMaxCandidates / num_columns) {
-    return Invalid("hidden_width",
-                   absl::StrCat("inputs * hidden_width must be at most 2^50; with ", num_columns,
-                                " inputs hidden_width may be at most ",
-                                kMaxCandidates / num_columns));
+    return Invalid("hidden_width", absl::StrCat("inputs * hidden_width must be at most 2^50; with ",
+                                                num_columns, " inputs hidden_width may be at most ",
+                                                kMaxCandidates / num_columns));
   }
   const int64_t num_candidates = num_columns * options.hidden_width;
   if (options.nonzeros < 1 || options.nonzeros > num_candidates) {
     return Invalid("nonzeros", absl::StrCat("must be between 1 and inputs * hidden_width = ",
                                             num_candidates, ", is ", options.nonzeros));
   }
-  if (options.working_nonzeros != 0 && (options.working_nonzeros < options.nonzeros ||
-                                        options.working_nonzeros > num_candidates)) {
+  if (options.working_nonzeros != 0 &&
+      (options.working_nonzeros < options.nonzeros || options.working_nonzeros > num_candidates)) {
     return Invalid("working_nonzeros",
                    absl::StrCat("must be 0 or between nonzeros = ", options.nonzeros,
                                 " and inputs * hidden_width = ", num_candidates, ", is ",
@@ -74,9 +72,8 @@ absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples
                    "another algorithm");
   }
   if (options.num_threads < 1 || options.num_threads > kMaxThreads) {
-    return Invalid("num_threads",
-                   absl::StrCat("must be between 1 and ", kMaxThreads, ", is ",
-                                options.num_threads));
+    return Invalid("num_threads", absl::StrCat("must be between 1 and ", kMaxThreads, ", is ",
+                                               options.num_threads));
   }
   if (options.mask_memory_limit_bytes < 0) {
     return Invalid("mask_memory_limit_bytes", "must be at least 0");
@@ -101,8 +98,9 @@ RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int6
   bytes += n * (static_cast<double>(num_inputs) + 1) * sizeof(float);  // the samples
   bytes += masks_kept ? mask_bytes : 0;
   bytes += 3 * n / 8 * candidate_neurons;
-  bytes += candidates * (chunks * sizeof(double) +
-                         options.num_threads * kSumLanes * sizeof(double) + 12 * sizeof(KeyedValue));
+  bytes +=
+      candidates * (chunks * sizeof(double) + options.num_threads * kSumLanes * sizeof(double) +
+                    12 * sizeof(KeyedValue));
   bytes += 10 * n * sizeof(double);  // residuals and images
   if (!masks_kept) bytes += candidate_neurons * static_cast<double>(num_columns) * sizeof(float);
   bytes += static_cast<double>(TopGradientBytes(num_samples, num_columns, options.hidden_width,

@@ -62,9 +62,9 @@ TEST_P(KernelsTest, SparseGateWordIsTheSignInDouble) {
   const SparseRows gates = RandomRows(20, 10, 0.4, 3);
   for (int64_t k = 0; k < gates.num_rows(); ++k) {
     const int64_t begin = gates.row_begin[k];
-    const uint64_t word = kernels().sparse_gate_word(
-        design.columns.get(), 64, gates.column.data() + begin, gates.value.data() + begin,
-        gates.row_begin[k + 1] - begin);
+    const uint64_t word =
+        kernels().sparse_gate_word(design.columns.get(), 64, gates.column.data() + begin,
+                                   gates.value.data() + begin, gates.row_begin[k + 1] - begin);
     for (int64_t i = 0; i < 64; ++i) {
       double sum = 0;
       for (int64_t e = begin; e < gates.row_begin[k + 1]; ++e) {

@@ -47,8 +47,7 @@ inline bool IsOpen(const GateMasks& masks, int64_t i, int64_t gate) {
   return (masks.word(i / 64, gate) >> (i % 64) & 1) != 0;
 }
 
-inline SparseRows RandomRows(int64_t num_rows, int64_t num_columns, double density,
-                             uint64_t seed) {
+inline SparseRows RandomRows(int64_t num_rows, int64_t num_columns, double density, uint64_t seed) {
   CounterRandom random(seed, 3);
   SparseRows rows;
   for (int64_t k = 0; k < num_rows; ++k) {

@@ -109,13 +109,13 @@ TEST_P(SupportProductsTest, HaveTheSameBitsOnAnyNumberOfThreads) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Shapes, SupportProductsTest,
-    testing::Values(Shape{1, 1, 1, 1.0, 1.0}, Shape{63, 3, 2, 0.5, 0.7},
-                    Shape{64, 16, 5, 0.5, 0.5}, Shape{65, 17, 5, 0.9, 0.5},
-                    Shape{1000, 33, 20, 0.5, 0.1}, Shape{5000, 100, 40, 0.5, 0.03},
-                    Shape{9000, 5, 3, 0.02, 1.0}, Shape{300, 40, 10, 0.0, 0.5},
-                    Shape{300, 40, 10, 1.0, 0.0}));
+INSTANTIATE_TEST_SUITE_P(Shapes, SupportProductsTest,
+                         testing::Values(Shape{1, 1, 1, 1.0, 1.0}, Shape{63, 3, 2, 0.5, 0.7},
+                                         Shape{64, 16, 5, 0.5, 0.5}, Shape{65, 17, 5, 0.9, 0.5},
+                                         Shape{1000, 33, 20, 0.5, 0.1},
+                                         Shape{5000, 100, 40, 0.5, 0.03},
+                                         Shape{9000, 5, 3, 0.02, 1.0}, Shape{300, 40, 10, 0.0, 0.5},
+                                         Shape{300, 40, 10, 1.0, 0.0}));
 
 }  // namespace
 }  // namespace thresher

@@ -71,9 +71,8 @@ TEST_P(ReferenceTest, PublishedAlgorithmEndsWithTheScriptsWeights) {
   options.hidden_width = m;
   options.nonzeros = published.weights.nonzeros();
   options.algorithm = Algorithm::kAiht;
-  options.termination = {.max_iterations = 15,
-                         .relative_residual_tolerance = 0,
-                         .stagnation_iterations = 0};
+  options.termination = {
+      .max_iterations = 15, .relative_residual_tolerance = 0, .stagnation_iterations = 0};
   const absl::StatusOr<RecoveryResult> result = Recover(samples, options, start);
   ASSERT_TRUE(result.ok()) << result.status();
   const auto& network = std::get<SparseNetwork>(result->network);
