@@ -90,9 +90,11 @@ client() {
 }
 
 heading "4. A planted problem: the server makes up a sparse network and we find it again"
-client datasets plant --id planted --num_samples 5000 --num_inputs 100 --hidden_width 20 \
-  --nonzeros 20 --seed 1
-client recover --dataset planted --hidden_width 20 --nonzeros 20 --seed 1 --watch
+client datasets plant --id planted --num_samples 50000 --num_inputs 200 --hidden_width 20 \
+  --nonzeros 100 --weight_distribution uniform --seed 1
+# Iterating with twice the budget, and cutting back at the end, is what finds all of them.
+client recover --dataset planted --hidden_width 20 --nonzeros 100 --working_nonzeros 200 \
+  --algorithm htp --seed 1 --watch
 
 heading "5. Real pictures: T-shirts (class 0) against trousers (class 1)"
 pictures=/usr/share/datasets/fashion-mnist

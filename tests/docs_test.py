@@ -41,12 +41,18 @@ def anchors(text):
     return {anchor(line.lstrip("#")) for line in text.splitlines() if line.startswith("#")}
 
 
+# A call of thresherd with flags, or of thresher with a command or a flag that stands before one.
+# (`thresher` is also the name of a user, an image and a folder.)
+CALL = re.compile(r"""\b(?:(thresherd)["',]*\s+["']?(?=--)|(thresher)\s+(?=--(?:server|json|timeout)\b"""
+                  r"""|(?:server|health|datasets|recover|jobs|models)\b))(.*)""")
+
+
 def commands(text):
     """Each call of one of our programs in a text, its continuation lines joined."""
     for line in re.sub(r"\\\n\s*", " ", text).splitlines():
-        call = re.search(r"(?:^|[\s/\"'`\[$])(thresherd?)(?:[\"',]*\s+)(.*)", line)
+        call = CALL.search(line)
         if call:
-            yield call[1], call[2].split("`")[0].split("|")[0]
+            yield call[1] or call[2], call[3].split("`")[0].split("|")[0]
 
 
 def help_of(program, *words):
