@@ -78,7 +78,7 @@ fi
 echo "thresherd listens on $address and keeps its data in $scratch/data."
 
 # Runs the client against our server, shows the command, and ends with its failure.
-client() {
+thresher() {
   printf '\n%s$ thresher %s%s\n' "$bold" "$*" "$plain"
   local code=0
   "$thresher" --server "$address" "$@" || code=$?
@@ -90,19 +90,19 @@ client() {
 }
 
 heading "4. A planted problem: the server makes up a sparse network and we find it again"
-client datasets plant --id planted --num_samples 50000 --num_inputs 200 --hidden_width 20 \
+thresher datasets plant --id planted --num_samples 50000 --num_inputs 200 --hidden_width 20 \
   --nonzeros 100 --weight_distribution uniform --seed 1
 # Iterating with twice the budget, and cutting back at the end, is what finds all of them.
-client recover --dataset planted --hidden_width 20 --nonzeros 100 --working_nonzeros 200 \
+thresher recover --dataset planted --hidden_width 20 --nonzeros 100 --working_nonzeros 200 \
   --algorithm htp --seed 1 --watch
 
 heading "5. Real pictures: T-shirts (class 0) against trousers (class 1)"
 pictures=/usr/share/datasets/fashion-mnist
 [ -r "$pictures/train-images-idx3-ubyte.gz" ] ||
   fail "$pictures/train-images-idx3-ubyte.gz is missing. Run: apt-get install --reinstall dataset-fashion-mnist"
-client datasets upload --id fashion --classes 0,1 \
+thresher datasets upload --id fashion --classes 0,1 \
   --inputs "$pictures/train-images-idx3-ubyte.gz" --targets "$pictures/train-labels-idx1-ubyte.gz"
-client recover --dataset fashion --hidden_width 20 --nonzeros 300 --seed 1 --watch
+thresher recover --dataset fashion --hidden_width 20 --nonzeros 300 --seed 1 --watch
 
 heading "6. What Prometheus reads on $page"
 # Without curl: HTTP is few enough words.
