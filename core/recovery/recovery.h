@@ -69,7 +69,7 @@ struct RecoveryOptions {
   int num_threads = 1;
   // Bytes for gate masks kept in memory. Above it random gates are regenerated tile by
   // tile in every step, at the cost of one more dense product.
-  int64_t mask_memory_limit_bytes = int64_t{1} << 30;
+  int64_t mask_memory_limit_bytes = int64_t{64} << 20;
 };
 
 // What the solve starts from, all optional.
