@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <memory>
+#include <type_traits>
 #include <utility>
 
 #include "CLI/CLI.hpp"
@@ -64,13 +65,32 @@ CLI::Option* AddEnum(CLI::App* app, const std::string& flag, std::function<void(
       ->type_name(absl::StrJoin(names, "|"));
 }
 
+// absl's parsers rather than CLI11's, which takes -1 for an unsigned number.
+bool ParseFlag(const std::string& text, std::string* value) {
+  *value = text;
+  return true;
+}
+bool ParseFlag(const std::string& text, double* value) { return absl::SimpleAtod(text, value); }
+template <typename Integer>
+bool ParseFlag(const std::string& text, Integer* value) {
+  return absl::SimpleAtoi(text, value);
+}
+
 template <typename Value>
 CLI::Option* AddValue(CLI::App* app, const std::string& flag, std::function<void(Value)> set,
                       const std::string& help, const std::string& type_name) {
-  return app
-      ->add_option_function<Value>(
-          flag, [set = std::move(set)](const Value& value) { set(value); }, help)
-      ->type_name(type_name);
+  const auto parse = [flag, set = std::move(set)](const std::string& text) {
+    Value value;
+    if (!ParseFlag(text, &value)) {
+      throw CLI::ValidationError(
+          flag, absl::StrCat("\"", text, "\" is not ",
+                             std::is_same_v<Value, double> ? "a number"
+                             : std::is_unsigned_v<Value>   ? "a whole number of 0 or more"
+                                                           : "a whole number that fits"));
+    }
+    set(std::move(value));
+  };
+  return app->add_option_function<std::string>(flag, parse, help)->type_name(type_name);
 }
 
 CLI::Option* AddDuration(CLI::App* app, const std::string& flag,

@@ -151,24 +151,35 @@ void AddReport(const v1::RecoveryReport& report, std::vector<Field>* fields) {
   }
 }
 
+// An error detail of a type that this program does not know has no JSON.
+void DropUnknownDetails(google::rpc::Status* status) {
+  const auto* pool = google::protobuf::DescriptorPool::generated_pool();
+  auto* details = status->mutable_details();
+  details->erase(std::remove_if(details->begin(), details->end(),
+                                [pool](const google::protobuf::Any& detail) {
+                                  const std::string& url = detail.type_url();
+                                  const std::string name = url.substr(url.rfind('/') + 1);
+                                  return pool->FindMessageTypeByName(name) == nullptr;
+                                }),
+                 details->end());
+}
+
 }  // namespace
 
 std::string ToJson(const google::protobuf::Message& message) {
   google::protobuf::util::JsonPrintOptions options;
   options.always_print_primitive_fields = true;
-  std::string json;
-  if (google::protobuf::util::MessageToJsonString(message, &json, options).ok()) return json;
-  // Only an Any of a type that this program does not know cannot be printed: do without the
-  // details of errors.
-  const std::unique_ptr<google::protobuf::Message> copy(message.New());
-  copy->CopyFrom(message);
-  if (auto* status = dynamic_cast<google::rpc::Status*>(copy.get())) status->clear_details();
-  if (auto* job = dynamic_cast<v1::Job*>(copy.get())) job->mutable_error()->clear_details();
-  if (auto* event = dynamic_cast<v1::JobEvent*>(copy.get())) {
-    event->mutable_job()->mutable_error()->clear_details();
+  const std::unique_ptr<google::protobuf::Message> known(message.New());
+  known->CopyFrom(message);
+  if (auto* status = dynamic_cast<google::rpc::Status*>(known.get())) {
+    DropUnknownDetails(status);
+  } else if (auto* job = dynamic_cast<v1::Job*>(known.get()); job && job->has_error()) {
+    DropUnknownDetails(job->mutable_error());
+  } else if (auto* event = dynamic_cast<v1::JobEvent*>(known.get()); event && event->has_job()) {
+    if (event->job().has_error()) DropUnknownDetails(event->mutable_job()->mutable_error());
   }
-  json.clear();
-  if (!google::protobuf::util::MessageToJsonString(*copy, &json, options).ok()) return "{}";
+  std::string json;
+  if (!google::protobuf::util::MessageToJsonString(*known, &json, options).ok()) return "{}";
   return json;
 }
 

@@ -1,0 +1,364 @@
+#include "client/command_line.h"
+
+#include <cstdlib>
+
+#include "absl/strings/str_split.h"
+#include "gmock/gmock.h"
+#include "google/protobuf/text_format.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "gtest/gtest.h"
+
+namespace thresher::client {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+// Splits at spaces.
+ParsedCommandLine Parse(const std::string& arguments) {
+  return ParseCommandLine(absl::StrSplit(arguments, ' ', absl::SkipEmpty()));
+}
+
+template <typename CommandType>
+CommandType ParseAs(const std::string& arguments) {
+  const ParsedCommandLine parsed = Parse(arguments);
+  EXPECT_TRUE(parsed.command_line.has_value()) << arguments << "\n" << parsed.text;
+  if (!parsed.command_line) return {};
+  const auto* command = std::get_if<CommandType>(&parsed.command_line->command);
+  EXPECT_NE(command, nullptr) << arguments;
+  return command == nullptr ? CommandType{} : *command;
+}
+
+// The error of a wrong command line.
+std::string UsageError(const std::string& arguments) {
+  const ParsedCommandLine parsed = Parse(arguments);
+  EXPECT_FALSE(parsed.command_line.has_value()) << arguments;
+  EXPECT_EQ(parsed.exit_code, kExitUsage) << arguments;
+  return parsed.text;
+}
+
+template <typename Message>
+void ExpectMessage(const Message& message, const std::string& text) {
+  Message expected;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &expected)) << text;
+  std::string difference;
+  google::protobuf::util::MessageDifferencer differencer;
+  differencer.ReportDifferencesToString(&difference);
+  EXPECT_TRUE(differencer.Compare(expected, message)) << difference;
+}
+
+struct FlagCase {
+  std::string flag;
+  std::string field;  // of the message, in text format
+};
+
+constexpr char kPlant[] =
+    "datasets plant --id toy --num_samples 50 --num_inputs 4 --hidden_width 3 --nonzeros 2 ";
+
+TEST(Plant, EachFlagReachesItsField) {
+  const std::string base =
+      "dataset_id: 'toy' dataset { planted { num_samples: 50 num_inputs: 4 hidden_width: 3 "
+      "nonzeros: 2 ";
+  ExpectMessage(ParseAs<PlantDatasetCommand>(kPlant).request, base + "} }");
+  const std::vector<FlagCase> cases = {
+      {"--seed 18446744073709551615", "seed: 18446744073709551615"},
+      {"--noise_db 0", "noise_db: 0"},
+      {"--noise_db -3.5", "noise_db: -3.5"},
+      {"--output_signs mixed", "output_signs: OUTPUT_SIGNS_MIXED"},
+      {"--output_signs positive", "output_signs: OUTPUT_SIGNS_POSITIVE"},
+      {"--weight_distribution heavy_tailed",
+       "weight_distribution: WEIGHT_DISTRIBUTION_HEAVY_TAILED"},
+      {"--weight_distribution sign", "weight_distribution: WEIGHT_DISTRIBUTION_SIGN"},
+      {"--input_distribution binary", "input_distribution: INPUT_DISTRIBUTION_BINARY"},
+      {"--input_correlation 0.5", "input_correlation: 0.5"},
+  };
+  for (const FlagCase& each : cases) {
+    ExpectMessage(ParseAs<PlantDatasetCommand>(kPlant + each.flag).request,
+                  base + each.field + "} }");
+  }
+  ExpectMessage(
+      ParseAs<PlantDatasetCommand>(std::string(kPlant) + "--label a=1 --label b=x=y --request_id r")
+          .request,
+      "request_id: 'r'" + base +
+          "} labels { key: 'a' value: '1' } labels { key: 'b' value: 'x=y' } }");
+}
+
+constexpr char kRecover[] = "recover --dataset toy --hidden_width 3 --nonzeros 2 ";
+
+TEST(Recover, EachFlagReachesItsField) {
+  const std::vector<FlagCase> options = {
+      {"--algorithm iht", "algorithm: ALGORITHM_IHT"},
+      {"--algorithm niht", "algorithm: ALGORITHM_NIHT"},
+      {"--algorithm aiht", "algorithm: ALGORITHM_AIHT"},
+      {"--algorithm htp", "algorithm: ALGORITHM_HTP"},
+      {"--algorithm auto", ""},
+      {"--gates random", "gate_mode: GATE_MODE_RANDOM"},
+      {"--gates sequential", "gate_mode: GATE_MODE_SEQUENTIAL"},
+      {"--max_iterations 7", "max_iterations: 7"},
+      {"--seed 9", "seed: 9"},
+      {"--working_nonzeros 5", "working_nonzeros: 5"},
+      {"--output_signs mixed", "output_signs: OUTPUT_SIGNS_MIXED"},
+      {"--bias", "bias: true"},
+      {"--step_size 0.25", "step_size: 0.25"},
+      {"--batch_size 64", "batch_size: 64"},
+      {"--relative_residual_tolerance 0", "relative_residual_tolerance: 0"},
+      {"--stagnation_iterations 0", "stagnation_iterations: 0"},
+  };
+  for (const FlagCase& each : options) {
+    ExpectMessage(ParseAs<RecoverCommand>(kRecover + each.flag).request,
+                  "job { recovery { dataset: 'datasets/toy' options { hidden_width: 3 "
+                  "nonzeros: 2 " +
+                      each.field + "} } }");
+  }
+  const std::vector<FlagCase> spec = {
+      {"--held_out_fraction 0", "held_out_fraction: 0"},
+      {"--split_seed 4", "split_seed: 4"},
+      {"--initial_model m", "initial_model: 'models/m'"},
+      {"--initial_model models/m", "initial_model: 'models/m'"},
+  };
+  for (const FlagCase& each : spec) {
+    ExpectMessage(ParseAs<RecoverCommand>(kRecover + each.flag).request,
+                  "job { recovery { dataset: 'datasets/toy' options { hidden_width: 3 "
+                  "nonzeros: 2 } " +
+                      each.field + "} }");
+  }
+  const std::string recovery =
+      "recovery { dataset: 'datasets/toy' options { hidden_width: 3 nonzeros: 2 } } ";
+  const std::vector<FlagCase> job = {
+      {"--time_limit 10m", "time_limit { seconds: 600 }"},
+      {"--time_limit 1500ms", "time_limit { seconds: 1 nanos: 500000000 }"},
+      {"--priority -5", "priority: -5"},
+      {"--label team=vision", "labels { key: 'team' value: 'vision' }"},
+  };
+  for (const FlagCase& each : job) {
+    ExpectMessage(ParseAs<RecoverCommand>(kRecover + each.flag).request,
+                  "job { " + recovery + each.field + "}");
+  }
+  const std::vector<FlagCase> request = {
+      {"--id my-job", "job_id: 'my-job'"},
+      {"--request_id r", "request_id: 'r'"},
+      {"--validate_only", "validate_only: true"},
+  };
+  for (const FlagCase& each : request) {
+    ExpectMessage(ParseAs<RecoverCommand>(kRecover + each.flag).request,
+                  "job { " + recovery + "} " + each.field);
+  }
+  EXPECT_FALSE(ParseAs<RecoverCommand>(kRecover).watch);
+  EXPECT_TRUE(ParseAs<RecoverCommand>(std::string(kRecover) + "--watch").watch);
+}
+
+TEST(Recover, CoversEveryOptionOfTheContract) {
+  // A field that is added to the options must get a flag, or be left out here with a reason.
+  EXPECT_EQ(v1::RecoveryOptions::descriptor()->field_count(), 13);
+  EXPECT_EQ(v1::RecoverySpec::descriptor()->field_count(), 5);
+  EXPECT_EQ(v1::PlantedSource::descriptor()->field_count(), 10);
+  EXPECT_EQ(v1::UploadSource::descriptor()->field_count(), 8);
+}
+
+TEST(Upload, TakesTwoFilesOfOneFormat) {
+  const auto command = ParseAs<UploadDatasetCommand>(
+      "datasets upload --id f --inputs d/train-images-idx3-ubyte.gz --targets "
+      "d/train-labels-idx1-ubyte.gz --classes 0,1 --scaling unit_range");
+  ExpectMessage(command.header,
+                "dataset_id: 'f' dataset { upload { format: FILE_FORMAT_IDX classes: '0' "
+                "classes: '1' scaling: SCALING_MODE_UNIT_RANGE } }");
+  EXPECT_EQ(command.files.inputs_path, "d/train-images-idx3-ubyte.gz");
+  EXPECT_EQ(command.files.targets_path, "d/train-labels-idx1-ubyte.gz");
+}
+
+TEST(Upload, TakesATableOrAnArchive) {
+  const auto csv = ParseAs<UploadDatasetCommand>(
+      "datasets upload --csv t.csv --target price --target size --ignore id --ignore date "
+      "--targets_are_classes --scaling standardise --label a=b");
+  ExpectMessage(csv.header,
+                "dataset { upload { format: FILE_FORMAT_CSV target_columns: 'price' "
+                "target_columns: 'size' ignored_columns: 'id' ignored_columns: 'date' "
+                "targets_are_classes: true scaling: SCALING_MODE_STANDARDISE } "
+                "labels { key: 'a' value: 'b' } }");
+  EXPECT_EQ(csv.files.inputs_path, "t.csv");
+  EXPECT_EQ(csv.files.targets_path, "");
+  const auto npz = ParseAs<UploadDatasetCommand>(
+      "datasets upload --npz a.npz --inputs_member A --targets_member b --scaling none "
+      "--request_id r");
+  ExpectMessage(npz.header,
+                "request_id: 'r' dataset { upload { format: FILE_FORMAT_NPZ inputs_member: 'A' "
+                "targets_member: 'b' scaling: SCALING_MODE_NONE } }");
+}
+
+TEST(Upload, SaysWhatDoesNotGoTogether) {
+  EXPECT_THAT(UsageError("datasets upload --id x"), HasSubstr("--inputs F --targets F"));
+  EXPECT_THAT(UsageError("datasets upload --inputs a.npy"), HasSubstr("--targets"));
+  EXPECT_THAT(UsageError("datasets upload --targets a.npy"), HasSubstr("--inputs"));
+  EXPECT_THAT(UsageError("datasets upload --csv a.csv"), HasSubstr("--target"));
+  EXPECT_THAT(UsageError("datasets upload --csv a.csv --target y --npz b.npz"),
+              HasSubstr("one of"));
+  EXPECT_THAT(UsageError("datasets upload --inputs a.npy --targets b-ubyte"),
+              HasSubstr("same format"));
+  EXPECT_THAT(UsageError("datasets upload --inputs a.bin --targets b.bin"), HasSubstr("--format"));
+  EXPECT_THAT(UsageError("datasets upload --inputs a.csv --targets b.csv"), HasSubstr("--csv"));
+  EXPECT_THAT(UsageError("datasets upload --npz a.npz --format csv"), HasSubstr("disagrees"));
+  ExpectMessage(
+      ParseAs<UploadDatasetCommand>("datasets upload --inputs a.bin --targets b.bin --format npy")
+          .header,
+      "dataset { upload { format: FILE_FORMAT_NPY } }");
+}
+
+TEST(FileFormatOf, KnowsTheEndings) {
+  const std::vector<std::pair<const char*, v1::FileFormat>> cases = {
+      {"x.npy", v1::FILE_FORMAT_NPY},
+      {"a/b.c/x.NPY.gz", v1::FILE_FORMAT_NPY},
+      {"x.npz", v1::FILE_FORMAT_NPZ},
+      {"x.csv.gz", v1::FILE_FORMAT_CSV},
+      {"x-idx3-ubyte", v1::FILE_FORMAT_IDX},
+      {"x.idx1-ubyte.gz", v1::FILE_FORMAT_IDX},
+      {"x.idx", v1::FILE_FORMAT_IDX},
+      {"x.idx3", v1::FILE_FORMAT_IDX},
+      {"x.npy/data", v1::FILE_FORMAT_UNSPECIFIED},
+      {"", v1::FILE_FORMAT_UNSPECIFIED},
+      {".gz", v1::FILE_FORMAT_UNSPECIFIED},
+      {"x.idxq", v1::FILE_FORMAT_UNSPECIFIED},
+  };
+  for (const auto& [path, format] : cases) EXPECT_EQ(FileFormatOf(path), format) << path;
+}
+
+TEST(Names, MayBeBareOrInFull) {
+  EXPECT_EQ(ParseAs<WatchJobCommand>("jobs watch a").name, "jobs/a");
+  EXPECT_EQ(ParseAs<WatchJobCommand>("jobs watch jobs/a").name, "jobs/a");
+  EXPECT_EQ(ParseAs<CancelJobCommand>("jobs cancel a").name, "jobs/a");
+  EXPECT_EQ(ParseAs<GetCommand>("datasets get a").name, "datasets/a");
+  EXPECT_EQ(ParseAs<DeleteCommand>("models delete models/a").name, "models/a");
+  EXPECT_THAT(UsageError("jobs get models/a"), HasSubstr("jobs/ID"));
+  UsageError("jobs get jobs/");
+  UsageError("jobs get jobs/a/b");
+}
+
+TEST(StandardCommands, ExistForEveryCollection) {
+  const std::vector<std::pair<std::string, Collection>> collections = {
+      {"datasets", Collection::kDatasets},
+      {"jobs", Collection::kJobs},
+      {"models", Collection::kModels}};
+  for (const auto& [word, collection] : collections) {
+    const auto list = ParseAs<ListCommand>(word + " list --filter state=RUNNING --limit 3");
+    EXPECT_EQ(list.collection, collection);
+    EXPECT_EQ(list.filter, "state=RUNNING");
+    EXPECT_EQ(list.limit, 3);
+    EXPECT_EQ(ParseAs<ListCommand>(word + " list").limit, 50);
+    EXPECT_EQ(ParseAs<GetCommand>(word + " get a").collection, collection);
+    EXPECT_EQ(ParseAs<DeleteCommand>(word + " delete a").collection, collection);
+    UsageError(word + " get");
+    UsageError(word + " list --limit -1");
+    UsageError(word);
+  }
+  EXPECT_EQ(ParseAs<WatchJobCommand>("jobs watch a --after 12").after_event_number, 12);
+  ParseAs<ServerInfoCommand>("server info");
+  ParseAs<HealthCommand>("server health");
+  ParseAs<HealthCommand>("health");
+}
+
+TEST(Download, NamesTheFileAfterTheModel) {
+  EXPECT_EQ(ParseAs<DownloadModelCommand>("models download m").path, "m.npz");
+  const auto json = ParseAs<DownloadModelCommand>("models download models/m --format json");
+  EXPECT_EQ(json.path, "m.json");
+  EXPECT_EQ(json.format, v1::MODEL_FORMAT_JSON);
+  EXPECT_EQ(ParseAs<DownloadModelCommand>("models download m --output x/y").path, "x/y");
+}
+
+TEST(Predict, TakesAFileOrRows) {
+  EXPECT_EQ(ParseAs<PredictCommand>("models predict m --inputs x.csv").path, "x.csv");
+  EXPECT_THAT(ParseAs<PredictCommand>("models predict m --row 1,2 --row -3,4").rows,
+              ElementsAre("1,2", "-3,4"));
+  UsageError("models predict m");
+  UsageError("models predict m --row 1 --inputs x.csv");
+}
+
+TEST(GlobalFlags, StandBeforeOrAfterTheCommand) {
+  for (const char* arguments : {"--server h:1 --json --timeout 2s --wait_when_full jobs list",
+                                "jobs list --server h:1 --json --timeout 2s --wait_when_full"}) {
+    const ParsedCommandLine parsed = Parse(arguments);
+    ASSERT_TRUE(parsed.command_line.has_value()) << parsed.text;
+    EXPECT_EQ(parsed.command_line->server, "h:1");
+    EXPECT_TRUE(parsed.command_line->json);
+    EXPECT_EQ(parsed.command_line->timeout, milliseconds(2000));
+    EXPECT_TRUE(parsed.command_line->wait_when_full);
+  }
+}
+
+TEST(GlobalFlags, ServerComesFromFlagThenEnvironmentThenDefault) {
+  const auto server = [](const std::string& arguments) {
+    const ParsedCommandLine parsed = Parse(arguments);
+    return parsed.command_line ? parsed.command_line->server : parsed.text;
+  };
+  unsetenv("THRESHER_SERVER");
+  EXPECT_EQ(server("jobs list"), "127.0.0.1:7700");
+  setenv("THRESHER_SERVER", "e:2", 1);
+  EXPECT_EQ(server("jobs list"), "e:2");
+  EXPECT_EQ(server("--server f:3 jobs list"), "f:3");
+  unsetenv("THRESHER_SERVER");
+}
+
+TEST(Usage, WrongLinesAreRefusedWithTheReason) {
+  EXPECT_THAT(UsageError(""), HasSubstr("--help"));
+  EXPECT_THAT(UsageError("jbos list"), HasSubstr("Did you mean jobs?"));
+  EXPECT_THAT(UsageError("jobs lits"), HasSubstr("Did you mean list?"));
+  EXPECT_THAT(UsageError("recover --hiden_width 3"), HasSubstr("Did you mean --hidden_width?"));
+  EXPECT_THAT(UsageError("jobs list --jason"), HasSubstr("Did you mean --json?"));
+  EXPECT_THAT(UsageError("xyzzy"), HasSubstr("there is no command xyzzy"));
+  EXPECT_THAT(UsageError("recover --dataset a --hidden_width 3"), HasSubstr("--nonzeros"));
+  EXPECT_THAT(UsageError("recover --dataset a --hidden_width x --nonzeros 2"),
+              HasSubstr("--hidden_width"));
+  EXPECT_THAT(UsageError(std::string(kRecover) + "--algorithm adam"),
+              HasSubstr("auto, iht, niht, aiht, htp"));
+  EXPECT_THAT(UsageError(std::string(kRecover) + "--seed -1"), HasSubstr("--seed"));
+  EXPECT_THAT(UsageError(std::string(kRecover) + "--seed 18446744073709551616"),
+              HasSubstr("--seed"));
+  EXPECT_THAT(UsageError(std::string(kRecover) + "--max_iterations 1.5"),
+              HasSubstr("whole number"));
+  EXPECT_THAT(UsageError(std::string(kRecover) + "--step_size fast"), HasSubstr("a number"));
+  EXPECT_THAT(UsageError(std::string(kRecover) + "--label novalue"), HasSubstr("KEY=VALUE"));
+  EXPECT_THAT(UsageError(std::string(kRecover) + "--label a=1 --label a=2"), HasSubstr("twice"));
+  EXPECT_THAT(UsageError(std::string(kRecover) + "--time_limit soon"), HasSubstr("10m"));
+  EXPECT_THAT(UsageError(std::string(kRecover) + "--watch --validate_only"), HasSubstr("--watch"));
+  EXPECT_THAT(UsageError(std::string(kRecover) + "stray"), HasSubstr("stray"));
+}
+
+TEST(Help, ExistsForEveryCommandAndTellsTheExitCodes) {
+  const ParsedCommandLine root = Parse("--help");
+  EXPECT_EQ(root.exit_code, kExitOk);
+  EXPECT_THAT(root.text, HasSubstr("Exit codes"));
+  for (const char* command : {"recover", "server info", "datasets plant", "datasets upload",
+                              "jobs watch", "models predict", "models download"}) {
+    const ParsedCommandLine parsed = Parse(std::string(command) + " --help");
+    EXPECT_EQ(parsed.exit_code, kExitOk);
+    EXPECT_FALSE(parsed.command_line.has_value());
+    EXPECT_THAT(parsed.text, HasSubstr("Usage: thresher " + std::string(command)));
+  }
+  EXPECT_THAT(Parse("--version").text, testing::MatchesRegex("thresher [0-9.]+\n"));
+}
+
+TEST(ParseDuration, AddsItsParts) {
+  const std::vector<std::pair<std::string, int64_t>> cases = {
+      {"90", 90000},     {"90s", 90000},   {"10m", 600000}, {"1h30m", 5400000}, {"250ms", 250},
+      {"1.5h", 5400000}, {"1d", 86400000}, {"0.5", 500},    {"1m30s", 90000},   {"1ms", 1},
+  };
+  for (const auto& [text, expected] : cases) {
+    const auto duration = ParseDuration(text);
+    ASSERT_TRUE(duration.ok()) << text;
+    EXPECT_EQ(duration->count(), expected) << text;
+  }
+  for (const char* text : {"", "s", "0", "0s", "-1s", "10x", "1m30", "1..5s", "1e3", "ten",
+                           "99999999999h", "0.1ms", "1 s", "nan", "inf"}) {
+    EXPECT_FALSE(ParseDuration(text).ok()) << text;
+  }
+}
+
+TEST(NearestWord, NeedsAResemblance) {
+  EXPECT_EQ(NearestWord("jbos", {"jobs", "models"}), "jobs");
+  EXPECT_EQ(NearestWord("modles", {"jobs", "models"}), "models");
+  EXPECT_EQ(NearestWord("zzzz", {"jobs", "models"}), "");
+  EXPECT_EQ(NearestWord("", {"jobs"}), "");
+  EXPECT_EQ(NearestWord(std::string(100000, 'x'), {"jobs"}), "");
+}
+
+}  // namespace
+}  // namespace thresher::client

@@ -1,0 +1,179 @@
+#include "client/job_text.h"
+
+#include <map>
+
+#include "gmock/gmock.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+
+namespace thresher::client {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::Not;
+
+v1::PlantedSource Planted(int64_t nonzeros) {
+  v1::PlantedSource planted;
+  planted.set_nonzeros(nonzeros);
+  return planted;
+}
+
+// A finished job whose result is the planted network.
+v1::Job ExactJob() {
+  v1::Job job;
+  job.set_name("jobs/a");
+  job.set_state(v1::JOB_STATE_SUCCEEDED);
+  job.set_model("models/m");
+  v1::RecoveryReport* report = job.mutable_recovery_report();
+  report->set_termination_reason(v1::TERMINATION_REASON_CONVERGED);
+  report->set_iterations(120);
+  report->mutable_elapsed()->set_seconds(3);
+  report->mutable_options_used()->set_relative_residual_tolerance(1e-6);
+  report->set_nonzeros(20);
+  report->set_active_neurons(12);
+  report->mutable_training()->set_psnr_db(153);
+  report->mutable_held_out()->set_psnr_db(152.3);
+  v1::PlantedComparison* planted = report->mutable_planted();
+  planted->set_support_recall(1);
+  planted->set_support_precision(1);
+  planted->set_relative_weight_error(3e-8);
+  planted->set_relative_function_error(2e-8);
+  planted->set_exact(true);
+  planted->set_planted_neurons(12);
+  planted->set_recovered_neurons(12);
+  return job;
+}
+
+TEST(ToJson, IsOneLineWithZeroFieldsAndCamelCase) {
+  const std::string text = ToJson(ExactJob());
+  EXPECT_EQ(text.find('\n'), std::string::npos);
+  const json object = json::parse(text);
+  EXPECT_EQ(object["state"], "JOB_STATE_SUCCEEDED");
+  EXPECT_EQ(object["priority"], 0);
+  EXPECT_EQ(object["recoveryReport"]["planted"]["supportRecall"], 1);
+}
+
+TEST(ToJson, PrintsKnownDetailsAndDoesWithoutUnknownOnes) {
+  google::rpc::Status status;
+  status.set_message("no");
+  google::rpc::ErrorInfo info;
+  info.set_reason("QUEUE_FULL");
+  status.add_details()->PackFrom(info);
+  EXPECT_EQ(json::parse(ToJson(status))["details"][0]["reason"], "QUEUE_FULL");
+  status.add_details()->set_type_url("type.googleapis.com/of.another.World");
+  EXPECT_EQ(json::parse(ToJson(status))["message"], "no");
+  v1::Job job = ExactJob();
+  *job.mutable_error() = status;
+  EXPECT_EQ(json::parse(ToJson(job))["name"], "jobs/a");
+}
+
+TEST(SummariseJob, SaysWhenItIsThePlantedNetwork) {
+  const std::string text = SummariseJob(ExactJob(), Planted(20));
+  EXPECT_THAT(text, HasSubstr("Converged after 120 iterations (3.0 s)"));
+  EXPECT_THAT(text, HasSubstr("tolerance of 1e-06"));
+  EXPECT_THAT(text, HasSubstr("Recovered network: 20 of 20 planted weights found, weights within "
+                              "3e-08, held-out PSNR 152.3 dB: this is the planted network."));
+}
+
+TEST(SummariseJob, SaysWhatIsMissing) {
+  v1::Job job = ExactJob();
+  v1::PlantedComparison* planted = job.mutable_recovery_report()->mutable_planted();
+  planted->set_exact(false);
+  planted->set_support_recall(0.85);
+  planted->set_support_precision(0.9);
+  planted->set_relative_weight_error(0.3);
+  planted->set_relative_function_error(0.12);
+  planted->set_recovered_neurons(11);
+  const std::string text = SummariseJob(job, Planted(20));
+  EXPECT_THAT(text, HasSubstr("17 of 20 planted weights found, 2 found that are not planted"));
+  EXPECT_THAT(text, HasSubstr("this is not the planted network; 3 weights are missing"));
+  EXPECT_THAT(text, HasSubstr("11 neurons where 12 were planted"));
+  EXPECT_THAT(text, HasSubstr("off by 0.12"));
+  EXPECT_THAT(SummariseJob(job, std::nullopt), HasSubstr("85.0 % of the planted weights found"));
+}
+
+TEST(SummariseJob, TellsEqualFunctionsAndEqualSupportsApart) {
+  v1::Job job = ExactJob();
+  v1::PlantedComparison* planted = job.mutable_recovery_report()->mutable_planted();
+  planted->set_exact(false);
+  planted->set_relative_weight_error(0.01);
+  planted->set_relative_function_error(0.02);
+  EXPECT_THAT(SummariseJob(job, Planted(20)),
+              HasSubstr("the planted support, but not the planted weights"));
+  planted->set_support_recall(0.5);
+  planted->set_relative_function_error(1e-7);
+  EXPECT_THAT(SummariseJob(job, Planted(20)), HasSubstr("computes the planted function"));
+}
+
+TEST(SummariseJob, GivesAReasonForEveryEnd) {
+  std::map<std::string, int> texts;
+  for (int reason = 1; reason <= 5; ++reason) {
+    v1::Job job = ExactJob();
+    job.mutable_recovery_report()->set_termination_reason(
+        static_cast<v1::TerminationReason>(reason));
+    const std::string text = SummariseJob(job, std::nullopt);
+    EXPECT_THAT(text, HasSubstr("120 iterations"));
+    ++texts[text];
+  }
+  EXPECT_EQ(texts.size(), 5u);
+}
+
+TEST(SummariseJob, GivesTheAccuracyOfClasses) {
+  v1::Job job = ExactJob();
+  job.mutable_recovery_report()->clear_planted();
+  job.mutable_recovery_report()->mutable_held_out()->set_accuracy(0.991);
+  job.mutable_recovery_report()->mutable_held_out()->set_num_samples(2400);
+  const std::string text = SummariseJob(job, std::nullopt);
+  EXPECT_THAT(text, HasSubstr("Held out: 99.1 % right"));
+  EXPECT_THAT(text, HasSubstr("2400 samples"));
+  EXPECT_THAT(text, HasSubstr("20 weights in 12 neurons"));
+  EXPECT_THAT(text, Not(HasSubstr("planted")));
+}
+
+TEST(SummariseJob, TellsWhyAJobFailedWithoutItsEscapeSequences) {
+  v1::Job job;
+  job.set_state(v1::JOB_STATE_FAILED);
+  job.mutable_error()->set_message("not enough memory\x1b[2J");
+  EXPECT_EQ(SummariseJob(job, std::nullopt), "The job failed: not enough memory?[2J\n");
+  job.set_state(v1::JOB_STATE_CANCELLED);
+  EXPECT_EQ(SummariseJob(job, std::nullopt), "The job was cancelled before it had a network.\n");
+}
+
+TEST(EventLine, NumbersEventsAndStaysOnOneLine) {
+  v1::JobEvent event;
+  event.set_number(7);
+  event.mutable_state_change()->set_state(v1::JOB_STATE_RUNNING);
+  event.mutable_state_change()->set_message("attempt 1\nof many");
+  EXPECT_THAT(EventLine(event), HasSubstr("#7  RUNNING  attempt 1?of many"));
+  event.mutable_progress()->set_iteration(3);
+  event.mutable_progress()->set_relative_residual(0.125);
+  EXPECT_THAT(EventLine(event), HasSubstr("iteration 3  residual 0.125"));
+}
+
+TEST(Tables, HaveALineForEachResource) {
+  EXPECT_THAT(JobTable({ExactJob(), ExactJob()}), HasSubstr("\na   SUCCEEDED"));
+  v1::Dataset dataset;
+  dataset.set_name("datasets/d");
+  dataset.set_size_bytes(2048);
+  EXPECT_THAT(DatasetTable({dataset}), HasSubstr("2 KiB"));
+  v1::Model model;
+  model.set_name("models/m");
+  model.mutable_report()->mutable_held_out()->set_accuracy(0.5);
+  EXPECT_THAT(ModelTable({model}), HasSubstr("50.0 %"));
+  EXPECT_EQ(JobTable({}).find('\n'), JobTable({}).size() - 1);
+}
+
+TEST(Describe, NamesTheResourceAndItsLabels) {
+  v1::Job job = ExactJob();
+  (*job.mutable_labels())["team"] = "vision";
+  const std::string text = FormatFields(DescribeJob(job));
+  EXPECT_THAT(text, HasSubstr("jobs/a"));
+  EXPECT_THAT(text, HasSubstr("team=vision"));
+  EXPECT_THAT(text, HasSubstr("SUCCEEDED"));
+}
+
+}  // namespace
+}  // namespace thresher::client
