@@ -1,0 +1,244 @@
+// The production runner, and the manager with it: real solves of small problems.
+#include "server/jobs/recovery_runner.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+
+#include "core/samples/planted.h"
+#include "tests/server/jobs/manager_fixture.h"
+
+namespace thresher::jobs {
+namespace {
+
+class RecoveryRunnerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto store = store::Store::Open({.data_dir = directory_.path()});
+    ASSERT_TRUE(store.ok()) << store.status();
+    store_ = std::move(*store);
+    runner_ = std::make_unique<RecoveryRunner>(store_.get(), 1, "1.2.3");
+    auto planted = store_->datasets().CreatePlanted(
+        {.id = "planted", .request_id = "", .fingerprint = ""},
+        {.num_samples = 400, .num_inputs = 8, .hidden_width = 3, .nonzeros = 6, .seed = 5}, {});
+    ASSERT_TRUE(planted.ok()) << planted.status();
+  }
+  static RecoverySpec Spec(GateMode gates = GateMode::kSequential) {
+    RecoverySpec spec;
+    spec.dataset_id = "planted";
+    spec.options.hidden_width = 12;
+    spec.options.nonzeros = 8;
+    spec.options.gate_mode = gates;
+    spec.options.termination.max_iterations = 30;
+    return spec;
+  }
+  static JobRun RunOf(const RecoverySpec& spec) {
+    JobRun run;
+    run.job.id = "job";
+    run.job.spec = spec;
+    run.on_iteration = [](const IterationReport&) {};
+    run.checkpoint_due = [](const IterationReport&) { return false; };
+    run.on_checkpoint = [](const std::string&) {};
+    return run;
+  }
+  std::string FieldOfPlan(const RecoverySpec& spec) {
+    auto cost = runner_->Plan(spec);
+    EXPECT_EQ(cost.status().code(), absl::StatusCode::kInvalidArgument) << cost.status();
+    return store::FieldOf(cost.status()).value_or("none");
+  }
+  absl::Status AddDataset(const std::string& id, const Samples& samples) {
+    return store_->datasets()
+        .Create({.id = id, .request_id = "", .fingerprint = ""}, PlantedOptions{}, {}, samples,
+                nullptr)
+        .status();
+  }
+
+  testing::TemporaryDirectory directory_;
+  std::unique_ptr<store::Store> store_;
+  std::unique_ptr<RecoveryRunner> runner_;
+};
+
+TEST_F(RecoveryRunnerTest, PlansWithinTheDataAndRefusesTheRest) {
+  auto cost = runner_->Plan(Spec());
+  ASSERT_TRUE(cost.ok()) << cost.status();
+  EXPECT_GT(cost->peak_memory_bytes, 400 * 9 * 4);
+  EXPECT_GT(cost->flops_per_iteration, 0);
+
+  RecoverySpec spec = Spec();
+  spec.options.nonzeros = 8 * 12 + 1;
+  EXPECT_EQ(FieldOfPlan(spec), "recovery.options.nonzeros");
+  spec = Spec();
+  spec.options.hidden_width = 0;
+  EXPECT_EQ(FieldOfPlan(spec), "recovery.options.hidden_width");
+  for (const double fraction : {1.0, -0.1, std::nan("")}) {
+    spec = Spec();
+    spec.held_out_fraction = fraction;
+    EXPECT_EQ(FieldOfPlan(spec), "recovery.held_out_fraction");
+  }
+  spec = Spec();
+  spec.dataset_id = "";
+  EXPECT_EQ(FieldOfPlan(spec), "recovery.dataset");
+  spec.dataset_id = "missing";
+  EXPECT_EQ(runner_->Plan(spec).status().code(), absl::StatusCode::kNotFound);
+  spec = Spec();
+  spec.initial_model_id = "missing";
+  EXPECT_EQ(runner_->Plan(spec).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(RecoveryRunnerTest, RefusesDataThatHasNoAnswer) {
+  Samples samples;
+  samples.num_samples = 4;
+  samples.num_inputs = 1;
+  samples.inputs = {1, 2, 3, 4};
+  samples.targets = {2, 2, 2, 2};
+  ASSERT_TRUE(AddDataset("constant", samples).ok());
+  samples.num_outputs = 2;
+  samples.targets = {1, 0, 0, 1, 1, 0, 0, 1};
+  ASSERT_TRUE(AddDataset("two-outputs", samples).ok());
+  for (const char* id : {"constant", "two-outputs"}) {
+    RecoverySpec spec = Spec();
+    spec.dataset_id = id;
+    spec.options.nonzeros = 1;
+    EXPECT_EQ(FieldOfPlan(spec), "recovery.dataset") << id;
+  }
+}
+
+TEST_F(RecoveryRunnerTest, ReportsFitAndComparison) {
+  RecoverySpec spec = Spec();
+  spec.held_out_fraction = 0.25;
+  int64_t iterations = 0;
+  JobRun run = RunOf(spec);
+  run.on_iteration = [&iterations](const IterationReport& report) {
+    EXPECT_EQ(report.iteration, ++iterations);
+  };
+  auto outcome = runner_->Run(run);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  const RecoveryReport& report = outcome->report;
+  EXPECT_EQ(report.iterations, iterations);
+  EXPECT_EQ(report.training.num_samples, 300);
+  ASSERT_TRUE(report.held_out.has_value());
+  EXPECT_EQ(report.held_out->num_samples, 100);
+  EXPECT_LT(report.training.relative_residual, 1);
+  EXPECT_FALSE(report.training.accuracy.has_value());
+  EXPECT_FALSE(report.partial);
+  EXPECT_LE(report.nonzeros, 8);
+  ASSERT_TRUE(report.planted.has_value());
+  EXPECT_EQ(report.planted->planted_neurons, 3);
+  EXPECT_GE(report.planted->support_recall, 0);
+  EXPECT_LE(report.planted->support_recall, 1);
+  ASSERT_TRUE(outcome->model.has_value());
+  const auto& metadata = outcome->model->metadata;
+  EXPECT_EQ(metadata.at("job"), "job");
+  EXPECT_EQ(metadata.at("dataset"), "planted");
+  EXPECT_EQ(metadata.at("dataset_sha256"), store_->datasets().Get("planted")->sha256);
+  EXPECT_EQ(metadata.at("gates"), "sequential");
+  EXPECT_EQ(metadata.at("version"), "1.2.3");
+}
+
+TEST_F(RecoveryRunnerTest, RandomGatesGiveAGatedNetworkWithoutComparison) {
+  RecoverySpec spec = Spec(GateMode::kRandom);
+  spec.held_out_fraction = 0;
+  auto outcome = runner_->Run(RunOf(spec));
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_FALSE(outcome->report.held_out.has_value());
+  EXPECT_FALSE(outcome->report.planted.has_value());
+  EXPECT_EQ(outcome->report.training.num_samples, 400);
+  EXPECT_EQ(outcome->model->metadata.at("gates"), "random");
+  EXPECT_TRUE(std::holds_alternative<GatedNetwork>(outcome->model->network));
+}
+
+TEST_F(RecoveryRunnerTest, MeasuresByHandComputedNumbers) {
+  Samples samples;
+  samples.num_samples = 4;
+  samples.num_inputs = 2;
+  samples.inputs = {0, 0, 0, 0.4F, 0, 0.2F, 0, -1};
+  samples.targets = {0, 1, 1, 0};
+  samples.class_names = {"no", "yes"};
+  // f(x) = 2.5 x_1: 0, 1, 0.5, 0.
+  auto fit = MeasureFit(SmallModel().network, samples);
+  ASSERT_TRUE(fit.ok()) << fit.status();
+  EXPECT_NEAR(fit->relative_residual, std::sqrt(0.25 / 2), 1e-7);
+  EXPECT_NEAR(fit->psnr_db, -10 * std::log10(0.25 / 4), 1e-6);
+  EXPECT_EQ(fit->accuracy, 1.0);
+  samples.targets = {0, 1, 0, 1};
+  fit = MeasureFit(SmallModel().network, samples);
+  EXPECT_EQ(fit->accuracy, 0.5);
+}
+
+TEST_F(RecoveryRunnerTest, AStopBeforeTheStartLeavesNoModelOrAPartialOne) {
+  std::stop_source stop;
+  stop.request_stop();
+  JobRun run = RunOf(Spec());
+  run.stop = stop.get_token();
+  auto outcome = runner_->Run(run);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(outcome->report.termination_reason, TerminationReason::kCancelled);
+  EXPECT_TRUE(outcome->report.partial);
+}
+
+TEST_F(RecoveryRunnerTest, TheManagerRunsItDrainsItAndEndsWithTheSameModel) {
+  JobManagerOptions options;
+  const auto planner = [this](const RecoverySpec& spec) { return runner_->Plan(spec); };
+  const auto runner = [this](const JobRun& run) { return runner_->Run(run); };
+  CreateJobRequest request;
+  request.identity.id = "whole";
+  request.spec = Spec();
+  request.spec.options.termination.stagnation_iterations = 0;
+  request.spec.options.termination.relative_residual_tolerance = 0;
+  std::string whole;
+  {
+    JobManager manager(options, store_.get(), planner, runner);
+    ASSERT_TRUE(manager.Start().ok());
+    ASSERT_TRUE(manager.Create(request).ok());
+    const JobRecord record = Follower(manager, "whole").WaitFor(JobState::kSucceeded);
+    EXPECT_EQ(record.report->iterations, 30);
+    whole = store_->models().Get(record.model_id)->id;
+  }
+  // The second one is stopped at its tenth iteration and goes on in another manager.
+  request.identity.id = "broken";
+  {
+    Gate tenth;
+    Gate drained;
+    const auto pausing = [&](const JobRun& run) {
+      JobRun paused = run;
+      paused.on_iteration = [&](const IterationReport& report) {
+        run.on_iteration(report);
+        if (report.iteration == 10) {
+          tenth.Open();
+          drained.WaitOrStop(run.stop);
+        }
+      };
+      return runner_->Run(paused);
+    };
+    JobManager manager(options, store_.get(), planner, pausing);
+    ASSERT_TRUE(manager.Start().ok());
+    ASSERT_TRUE(manager.Create(request).ok());
+    tenth.Wait();
+    ASSERT_TRUE(manager.Drain(std::chrono::steady_clock::now() + std::chrono::minutes(1)).ok());
+    EXPECT_EQ(manager.Get("broken")->checkpoint_iteration, 10);
+  }
+  JobManager manager(options, store_.get(), planner, runner);
+  ASSERT_TRUE(manager.Start().ok());
+  const JobRecord record = Follower(manager, "broken").WaitFor(JobState::kSucceeded);
+  EXPECT_EQ(record.report->iterations, 30);
+  EXPECT_EQ(record.attempt_count, 2);
+  auto first = store_->models().Load(*store_->models().Get(whole));
+  auto second = store_->models().Load(*store_->models().Get(record.model_id));
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_EQ((*first)->network, (*second)->network);
+
+  // And a model can be the start of another job.
+  request.identity.id = "warm";
+  request.spec.initial_model_id = whole;
+  ASSERT_TRUE(manager.Create(request).ok());
+  const JobRecord warm = Follower(manager, "warm").WaitFor(JobState::kSucceeded);
+  EXPECT_LE(warm.report->training.relative_residual,
+            record.report->training.relative_residual * (1 + 1e-9));
+  request.spec.options.nonzeros = 1;
+  request.identity.id = "too-small";
+  EXPECT_EQ(store::FieldOf(manager.Create(request).status()), "recovery.initial_model");
+}
+
+}  // namespace
+}  // namespace thresher::jobs

@@ -1,0 +1,125 @@
+#include "server/store/job_record.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+
+namespace thresher::store {
+namespace {
+
+JobRecord FullRecord() {
+  JobRecord record;
+  record.id = "job";
+  record.spec.dataset_id = "data";
+  record.spec.options.hidden_width = 1'000'000;
+  record.spec.options.nonzeros = 1000;
+  record.spec.options.working_nonzeros = 1500;
+  record.spec.options.algorithm = Algorithm::kHtp;
+  record.spec.options.gate_mode = GateMode::kRandom;
+  record.spec.options.output_signs = OutputSigns::kMixed;
+  record.spec.options.bias = true;
+  record.spec.options.seed = std::numeric_limits<uint64_t>::max();
+  record.spec.options.step_size = 0.1;
+  record.spec.options.termination.max_iterations = 7;
+  record.spec.held_out_fraction = 1.0 / 3;
+  record.spec.split_seed = 9;
+  record.spec.initial_model_id = "start";
+  record.priority = -5;
+  record.labels = {{"team", "caf\xc3\xa9"}};
+  record.time_limit_seconds = 12.5;
+  record.state = JobState::kFailed;
+  record.create_time = Timestamp(std::chrono::microseconds(1'700'000'000'123'456));
+  record.start_time = record.create_time + std::chrono::seconds(1);
+  record.end_time = record.create_time + std::chrono::seconds(2);
+  record.attempt_count = 3;
+  record.predicted_cost = {.peak_memory_bytes = int64_t{1} << 40, .flops_per_iteration = 1e15};
+  record.error = JobError{absl::StatusCode::kDataLoss, "bad \xff bytes"};
+  record.progress = IterationReport{.iteration = 4,
+                                    .relative_residual = 0.25,
+                                    .psnr_db = std::numeric_limits<double>::infinity(),
+                                    .step_size = 1e-17,
+                                    .support_size = 6};
+  record.model_id = "model";
+  RecoveryReport report;
+  report.termination_reason = TerminationReason::kTimeLimit;
+  report.training = {.num_samples = 3, .relative_residual = 0.5, .psnr_db = 1, .accuracy = 0.75};
+  report.held_out = FitQuality();
+  report.planted = PlantedComparison{.support_recall = 0.5, .exact = true, .planted_neurons = 2};
+  report.partial = true;
+  record.report = report;
+  record.latest_event_number = 44;
+  record.checkpoint_sha256 = "ab";
+  record.checkpoint_iteration = 3;
+  record.crash_count = 2;
+  return record;
+}
+
+TEST(JobRecordTest, JsonRoundTripsEveryField) {
+  const JobRecord record = FullRecord();
+  const std::string text = JobRecordToJson(record);
+  auto read = JobRecordFromJson(text);
+  ASSERT_TRUE(read.ok()) << read.status();
+  // Equal text means equal fields, where each field is written; spot checks that it is.
+  EXPECT_EQ(JobRecordToJson(*read), text);
+  EXPECT_EQ(read->spec.options.seed, record.spec.options.seed);
+  EXPECT_EQ(read->spec.options.step_size, 0.1);
+  EXPECT_EQ(read->spec.held_out_fraction, 1.0 / 3);
+  EXPECT_EQ(read->create_time, record.create_time);
+  EXPECT_EQ(read->time_limit_seconds, 12.5);
+  EXPECT_TRUE(std::isinf(read->progress->psnr_db));
+  EXPECT_EQ(read->progress->step_size, 1e-17);
+  EXPECT_EQ(read->report->training.accuracy, 0.75);
+  EXPECT_TRUE(read->report->planted->exact);
+  EXPECT_EQ(read->error->code, absl::StatusCode::kDataLoss);
+  EXPECT_EQ(read->labels, record.labels);
+}
+
+TEST(JobRecordTest, EventsRoundTrip) {
+  JobEvent change;
+  change.event = StateChange{.state = JobState::kRunning, .message = "started"};
+  change.job = std::make_shared<const JobRecord>(FullRecord());
+  auto read = JobEventFromJson(5, JobEventToJson(change));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->number, 5);
+  EXPECT_EQ(std::get<StateChange>(read->event).message, "started");
+  ASSERT_NE(read->job, nullptr);
+  EXPECT_EQ(read->job->attempt_count, 3);
+  JobEvent progress;
+  progress.event = IterationReport{.iteration = 8, .elapsed_seconds = std::nan("")};
+  read = JobEventFromJson(6, JobEventToJson(progress));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(std::get<IterationReport>(read->event).iteration, 8);
+  EXPECT_TRUE(std::isnan(std::get<IterationReport>(read->event).elapsed_seconds));
+  EXPECT_EQ(read->job, nullptr);
+}
+
+TEST(JobRecordTest, DamagedTextIsDataLoss) {
+  const std::string text = JobRecordToJson(FullRecord());
+  for (const std::string& damaged :
+       {std::string(), text.substr(0, text.size() / 2), std::string("[]"), std::string("{}"),
+        std::string(R"({"id": 5})")}) {
+    EXPECT_EQ(JobRecordFromJson(damaged).status().code(), absl::StatusCode::kDataLoss);
+    EXPECT_EQ(JobEventFromJson(1, damaged).status().code(), absl::StatusCode::kDataLoss);
+  }
+}
+
+TEST(JobRecordTest, TransitionsAreThoseOfTheStateMachine) {
+  using enum JobState;
+  const JobState all[] = {kQueued, kRunning, kSucceeded, kFailed, kCancelled};
+  const std::vector<std::pair<JobState, JobState>> legal = {
+      {kQueued, kRunning},    {kQueued, kCancelled}, {kQueued, kFailed},    {kRunning, kQueued},
+      {kRunning, kSucceeded}, {kRunning, kFailed},   {kRunning, kCancelled}};
+  for (const JobState from : all) {
+    for (const JobState to : all) {
+      const bool expected =
+          std::find(legal.begin(), legal.end(), std::pair(from, to)) != legal.end();
+      EXPECT_EQ(IsLegalTransition(from, to), expected)
+          << JobStateName(from) << " to " << JobStateName(to);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace thresher::store
