@@ -52,7 +52,7 @@ class CounterRandom {
 // Writes gate `index` of `seed` into `gate` (length num_inputs, any). Entry q is a
 // function of (seed, index, q) alone, so a shorter gate is a prefix of a longer one.
 // Entries lie in [-6.5, 6.5] and are never 0.
-// Cost: O(num_inputs); 5 ns an entry on one core of a Zen 5 server at 3.6 GHz.
+// Cost: O(num_inputs); 5 to 7 ns an entry on one quiet core of a Zen 5 server.
 void RandomGate(uint64_t seed, int64_t index, std::span<float> gate);
 
 }  // namespace thresher
