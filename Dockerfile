@@ -20,7 +20,9 @@ COPY core/ core/
 COPY server/ server/
 COPY client/ client/
 ARG THRESHER_COMMIT=
-RUN cmake --preset release -DTHRESHER_BUILD_TESTS=OFF -DTHRESHER_COMMIT="$THRESHER_COMMIT" \
+ARG THRESHER_WERROR=OFF
+RUN cmake --preset release -DTHRESHER_BUILD_TESTS=OFF -DTHRESHER_WERROR="$THRESHER_WERROR" \
+      -DTHRESHER_COMMIT="$THRESHER_COMMIT" \
  && cmake --build --preset release --target thresherd thresher \
  && mkdir /programs \
  && strip -o /programs/thresherd build/server/thresherd \
@@ -32,7 +34,7 @@ COPY deploy/install_packages.sh deploy/shell.sh /opt/thresher/
 RUN /opt/thresher/install_packages.sh run \
  && rm -rf /opt/thresher /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
  && groupadd --gid 65532 thresher \
- && useradd --uid 65532 --gid 65532 --no-create-home --home-dir /var/lib/thresher \
+ && useradd --key UID_MAX=65532 --uid 65532 --gid 65532 --no-create-home --home-dir /var/lib/thresher \
       --shell /usr/sbin/nologin thresher \
  && install -d -o thresher -g thresher -m 0750 /var/lib/thresher
 COPY --from=build /programs/ /usr/local/bin/

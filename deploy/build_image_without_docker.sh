@@ -45,10 +45,20 @@ if ! buildah inspect --type image "$base" >/dev/null 2>&1; then
   rm -f "$work/base.tar"
 fi
 
+# The compiler cache of this machine serves the build stage too: with warnings as
+# errors its commands are those of the preset `ci`.
+options=(--build-arg THRESHER_WERROR=ON)
+if command -v ccache >/dev/null; then
+  cache=$(ccache --get-config cache_dir)
+  mkdir -p "$cache"
+  printf '%s\n' 'cache_dir = /ccache' 'base_dir = /src' 'hash_dir = false' >"$work/ccache.conf"
+  options+=(--volume "$cache:/ccache" --volume "$work/ccache.conf:/etc/ccache.conf:ro")
+fi
+
 heading "Image"
 # The Docker format: OCI's knows no HEALTHCHECK.
 buildah build --pull-never --layers=false --format docker --tag localhost/thresher \
-  --build-arg THRESHER_COMMIT="$(git -C "$repository" rev-parse --short HEAD 2>/dev/null || true)" \
+  "${options[@]}" --build-arg THRESHER_COMMIT="$(git -C "$repository" rev-parse --short HEAD 2>/dev/null || true)" \
   "$repository" || fail "buildah could not build the Dockerfile; its messages stand above."
 buildah images --format '{{.Name}} {{.Size}}' localhost/thresher
 
@@ -76,7 +86,7 @@ inside() {
     root=$1; shift
     mount --bind /dev "$root/dev"
     mount -t proc proc "$root/proc"
-    exec env -i PATH=/usr/local/bin:/usr/bin:/bin chroot --userspec=65532:65532 "$root" "$@"
+    exec env -i PATH=/usr/local/bin:/usr/bin:/bin /usr/sbin/chroot --userspec=65532:65532 "$root" "$@"
   ' inside "$root" "$@"
 }
 

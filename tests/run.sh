@@ -26,7 +26,10 @@ case $preset in
 esac
 
 lists=(build run test)
-[ "$preset" != ci ] || lists+=(benchmark)
+case $preset in
+  ci) lists+=(benchmark) ;;
+  asan) lists+=(clang) ;;
+esac
 deploy/install_packages.sh "${lists[@]}"
 leave_sudo "$repository" "$repository/tests/run.sh" "$@"
 [ $# = 0 ] || shift
