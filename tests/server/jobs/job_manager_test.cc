@@ -213,15 +213,16 @@ TEST_F(ManagerTest, MemoryHoldsJobsBackAndRefusesWhatNeverFits) {
   Create(Request("one", 0, 600));
   WaitFor("one", JobState::kRunning);
   Create(Request("large", 0, 900));
-  Create(Request("small", 0, 10));
+  Create(Request("small", 0, 200));
   EXPECT_EQ(manager_->Stats().memory_reserved_bytes, 600);
-  EXPECT_EQ(started(), (std::vector<std::string>{"one"})) << "large waits, small not before it";
+  EXPECT_EQ(manager_->Get("large")->state, JobState::kQueued);
+  EXPECT_EQ(manager_->Get("small")->state, JobState::kQueued) << "it would fit, but large waits";
   gate->Open();
   WaitFor("large", JobState::kRunning);
-  WaitFor("small", JobState::kSucceeded);
-  EXPECT_EQ(started()[1], "large");
+  EXPECT_EQ(manager_->Stats().memory_reserved_bytes, 900);
   large_gate->Open();
-  WaitFor("large", JobState::kSucceeded);
+  WaitFor("small", JobState::kSucceeded);
+  EXPECT_EQ(started(), (std::vector<std::string>{"one", "large", "small"}));
 }
 
 TEST_F(ManagerTest, WorkersRunAtOnceUpToTheirNumber) {

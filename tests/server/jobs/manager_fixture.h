@@ -3,6 +3,7 @@
 #define THRESHER_TESTS_SERVER_JOBS_MANAGER_FIXTURE_H_
 
 #include <gtest/gtest.h>
+#include <stdlib.h>
 
 #include <functional>
 #include <map>
@@ -19,6 +20,10 @@
 #include "tests/server/temporary_directory.h"
 
 namespace thresher::jobs {
+
+// libzip asks the C library for the local time, and that reads the system's time zone anew
+// each time under a lock that ThreadSanitizer does not see. A zone that is set is read once.
+inline const int kTimeZoneIsSet = setenv("TZ", "UTC0", 1);
 
 // Opened once; threads wait for it.
 class Gate {
