@@ -110,8 +110,8 @@ TEST_P(KernelsTest, TableAdjointAgreesWithThePlainLoop) {
 }
 
 INSTANTIATE_TEST_SUITE_P(InstructionSets, KernelsTest,
-                         testing::ValuesIn(AvailableInstructionSets()), [](const auto& info) {
-                           return std::string(InstructionSetName(info.param));
+                         testing::ValuesIn(AvailableInstructionSets()), [](const auto& test) {
+                           return std::string(InstructionSetName(test.param));
                          });
 
 TEST(KernelVariantsTest, FusedVariantsGiveTheSameBits) {
