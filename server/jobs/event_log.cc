@@ -24,17 +24,17 @@ EventSubscription::~EventSubscription() { Close(); }
 
 EventSubscription::NextEvent EventSubscription::Next() {
   NextEvent next;
+  EventLog& log = *log_;
   {
-    MutexLock lock(log_->mutex_);
+    MutexLock lock(log.mutex_);
     if (position_->closed) return {.outcome = Outcome::kEnded, .event = {}};
-    const auto& events = log_->events_;
     const auto found = std::upper_bound(
-        events.begin(), events.end(), position_->last_number,
+        log.events_.begin(), log.events_.end(), position_->last_number,
         [](int64_t number, const JobEvent& event) { return number < event.number; });
-    if (found == events.end()) {
-      if (log_->ended_) {
+    if (found == log.events_.end()) {
+      if (log.ended_) {
         next.outcome = Outcome::kEnded;
-      } else if (log_->stopping_) {
+      } else if (log.stopping_) {
         next.outcome = Outcome::kServerStopping;
       } else {
         position_->waiting = true;
@@ -44,7 +44,7 @@ EventSubscription::NextEvent EventSubscription::Next() {
     next.outcome = Outcome::kEvent;
     next.event = *found;
     // Numbers of this process are dense, so what is missing was thinned.
-    const int64_t expected = std::max(position_->last_number + 1, log_->first_own_number_);
+    const int64_t expected = std::max(position_->last_number + 1, log.first_own_number_);
     next.thinned_events = std::max<int64_t>(found->number - expected, 0);
     position_->last_number = found->number;
   }
@@ -53,14 +53,15 @@ EventSubscription::NextEvent EventSubscription::Next() {
 }
 
 void EventSubscription::Close() {
+  EventLog& log = *log_;
   std::function<void()> dropped;  // its captures go outside the lock
   {
-    MutexLock lock(log_->mutex_);
+    MutexLock lock(log.mutex_);
     if (position_->closed) return;
     position_->closed = true;
     position_->waiting = false;
     dropped = std::move(position_->on_ready);
-    std::erase(log_->positions_, position_);
+    std::erase(log.positions_, position_);
   }
   --count_->open;
 }
