@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <random>
 #include <utility>
@@ -48,9 +47,9 @@ std::string MakeRequestId() {
 }
 
 absl::Status FileError(const std::string& what, const std::string& path, int error) {
-  const std::string message = absl::StrCat(what, " ", path, ": ", std::strerror(error));
-  if (error == ENOENT) return absl::NotFoundError(message);
-  return absl::InvalidArgumentError(message);
+  absl::Status status = absl::ErrnoToStatus(error, absl::StrCat(what, " ", path));
+  if (absl::IsNotFound(status)) return status;
+  return absl::InvalidArgumentError(status.message());
 }
 
 // An open file that closes itself.
@@ -95,25 +94,26 @@ absl::Status WriteAll(int descriptor, const std::string& bytes, const std::strin
   return absl::OkStatus();
 }
 
-// Reads up to `size` bytes; fewer only at the end of the file.
-absl::StatusOr<std::string> ReadChunk(int descriptor, size_t size, const std::string& path) {
-  std::string chunk(size, '\0');
+// Fills `chunk` with kUploadChunkBytes; fewer only at the end of the file.
+absl::Status ReadChunk(int descriptor, const std::string& path, std::string* chunk) {
+  chunk->resize(kUploadChunkBytes);
   size_t filled = 0;
-  while (filled < size) {
-    const ssize_t count = read(descriptor, chunk.data() + filled, size - filled);
+  while (filled < chunk->size()) {
+    const ssize_t count = read(descriptor, chunk->data() + filled, chunk->size() - filled);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return FileError("cannot read", path, errno);
     if (count == 0) break;
     filled += count;
   }
-  chunk.resize(filled);
-  return chunk;
+  chunk->resize(filled);
+  return absl::OkStatus();
 }
 
 // Calls send(chunk) for the file's bytes in order until it returns false.
 absl::Status ReadInChunks(const std::string& path,
                           const std::function<bool(std::string chunk)>& send) {
-  const File file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // Without O_NONBLOCK, opening a pipe that nobody writes to would hang.
+  const File file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.descriptor() < 0) return FileError("cannot open", path, errno);
   struct stat info;
   if (fstat(file.descriptor(), &info) != 0) return FileError("cannot read", path, errno);
@@ -122,9 +122,10 @@ absl::Status ReadInChunks(const std::string& path,
     return absl::InvalidArgumentError(absl::StrCat(path, " is not a regular file"));
   }
   for (;;) {
-    absl::StatusOr<std::string> chunk = ReadChunk(file.descriptor(), kUploadChunkBytes, path);
-    if (!chunk.ok()) return chunk.status();
-    if (chunk->empty() || !send(*std::move(chunk))) return absl::OkStatus();
+    std::string chunk;
+    absl::Status status = ReadChunk(file.descriptor(), path, &chunk);
+    if (!status.ok()) return status;
+    if (chunk.empty() || !send(std::move(chunk))) return absl::OkStatus();
   }
 }
 
@@ -157,7 +158,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {
   return grpc::CreateCustomChannel(options.server, grpc::InsecureChannelCredentials(), arguments);
 }
 
-Client::Client(ClientOptions options) : Client(options, MakeChannel(options)) {}
+Client::Client(const ClientOptions& options) : Client(options, MakeChannel(options)) {}
 
 Client::Client(ClientOptions options, std::shared_ptr<grpc::Channel> channel)
     : options_(std::move(options)),

@@ -79,7 +79,7 @@ bool IsEnded(v1::JobState state);
 // carries a request_id, made here when the caller gives none.
 class Client {
  public:
-  explicit Client(ClientOptions options);
+  explicit Client(const ClientOptions& options);
   // With a channel made elsewhere (in-process, or with credentials).
   Client(ClientOptions options, std::shared_ptr<grpc::Channel> channel);
 

@@ -52,8 +52,9 @@ template <typename Enum>
 CLI::Option* AddEnum(CLI::App* app, const std::string& flag, std::function<void(Enum)> set,
                      const std::string& help, const std::string& unspecified_word = "") {
   const auto words = EnumWords<Enum>(unspecified_word);
-  std::vector<std::string> names;
-  for (const auto& [name, value] : words) names.push_back(name);
+  std::vector<std::string> names(words.size());
+  std::transform(words.begin(), words.end(), names.begin(),
+                 [](const auto& word) { return word.first; });
   const auto parse = [words, names, flag, set = std::move(set)](const std::string& text) {
     for (const auto& [name, value] : words) {
       if (name == text) return set(value);

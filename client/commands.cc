@@ -99,8 +99,11 @@ class Runner {
     if (!job.ok()) return Fail(job.status());
     if (line_.json) Json(*job);
     if (command.request.validate_only()) {
-      return line_.json ? kExitOk
-                        : Text(FormatFields(DescribeJob(*job)) + "Valid; nothing was queued.\n");
+      if (line_.json) return kExitOk;
+      v1::Job described = *job;
+      described.clear_state();  // it has none
+      described.clear_create_time();
+      return Text(FormatFields(DescribeJob(described)) + "Valid; nothing was queued.\n");
     }
     if (!line_.json) Text(absl::StrCat("Queued ", Printable(job->name()), ".\n"));
     if (command.watch) return Watch(*job, 0);
@@ -271,7 +274,9 @@ class Runner {
       const auto dataset = client_.GetDataset(job.recovery().dataset());
       if (dataset.ok() && dataset->has_planted()) planted = dataset->planted();
     }
-    Text(SummariseJob(job, planted));
+    const std::string summary = SummariseJob(job, planted);
+    const Terminal terminal = FindTerminal(surroundings_.out_descriptor);
+    Text(terminal.interactive ? WrapWords(summary, terminal.width) : summary);
     if (job.model().empty()) return;
     Text(absl::StrCat("Download it: ", Hint("models download " + Printable(IdOf(job.model()))),
                       "\n"));
@@ -303,7 +308,7 @@ class Runner {
         return absl::StrCat("What listens at ", line_.server,
                             " is not a thresherd, or an older one than this program.");
       case absl::StatusCode::kNotFound:
-        return "List what there is with: " + Hint("datasets list (jobs list, models list)");
+        return "List what there is with: " + Hint("datasets list, jobs list or models list");
       case absl::StatusCode::kResourceExhausted:
         return RetryDelay(status) ? "--wait_when_full tries again by itself." : "";
       default:

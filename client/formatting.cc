@@ -55,7 +55,8 @@ std::string FormatSeconds(double seconds) {
   if (!(seconds > 0)) return "0 s";
   if (seconds < 0.9995) {
     const double milliseconds = seconds * 1000;
-    return absl::StrFormat(milliseconds < 10 ? "%.2g ms" : "%.0f ms", milliseconds);
+    if (milliseconds < 10) return absl::StrFormat("%.2g ms", milliseconds);
+    return absl::StrFormat("%.0f ms", milliseconds);
   }
   if (seconds < 99.95) return absl::StrFormat("%.1f s", seconds);
   if (seconds > 1e15) return "for ever";
@@ -125,6 +126,28 @@ std::string Truncate(std::string_view text, int width) {
     if (!IsContinuation(text[end]) && ++columns > width) break;
   }
   return std::string(text.substr(0, end));
+}
+
+std::string WrapWords(std::string_view text, int width) {
+  std::string result;
+  int column = 0;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find_first_of(" \n"), text.size());
+    const std::string_view word = text.substr(0, end);
+    // A space that ended the last word is still to be written, as itself or as a line break.
+    if (!result.empty() && result.back() == ' ' && column + DisplayWidth(word) > width) {
+      result.back() = '\n';
+      column = 0;
+    }
+    result += word;
+    column += DisplayWidth(word);
+    if (end < text.size()) {
+      result += text[end];
+      column = text[end] == '\n' ? 0 : column + 1;
+    }
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return result;
 }
 
 std::string Sparkline(const std::vector<double>& values, int width, bool unicode) {

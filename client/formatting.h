@@ -41,6 +41,10 @@ int DisplayWidth(std::string_view text);
 // The first `width` columns of printable text.
 std::string Truncate(std::string_view text, int width);
 
+// Printable text of several lines with its lines broken at spaces, so that none is longer than
+// `width` columns unless a single word is.
+std::string WrapWords(std::string_view text, int width);
+
 // One character per bucket of consecutive values, at most `width`; the height is the bucket's
 // mean between the smallest and the largest of them. Values that are not finite are left out.
 // With unicode eighths of blocks, without it ASCII. Empty for no values.

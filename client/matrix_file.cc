@@ -173,7 +173,10 @@ absl::StatusOr<v1::Matrix> ReadMatrixFile(const std::string& path) {
     return Invalid(absl::StrCat("inputs: ", path, " ends in neither .csv nor .npy"));
   }
   std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) return Invalid(absl::StrCat("inputs: cannot open ", path, ": ", strerror(errno)));
+  if (!file) {
+    const absl::Status status = absl::ErrnoToStatus(errno, "inputs: cannot open " + path);
+    return Invalid(std::string(status.message()));
+  }
   const int64_t size = file.tellg();
   if (size < 0 || size > kLargestFileBytes) {
     return Invalid(absl::StrCat("inputs: ", path, " is larger than 1 GiB or not a file"));

@@ -36,7 +36,7 @@ milliseconds RandomBackoffDelay(const RetryPolicy& policy, int retry) {
   return BackoffDelay(policy, retry, std::uniform_real_distribution<double>(0, 1)(generator));
 }
 
-bool SleepUnlessStopped(milliseconds delay, std::stop_token stop) {
+bool SleepUnlessStopped(milliseconds delay, const std::stop_token& stop) {
   std::mutex mutex;
   std::condition_variable_any woken;
   std::unique_lock lock(mutex);
@@ -44,7 +44,7 @@ bool SleepUnlessStopped(milliseconds delay, std::stop_token stop) {
   return !stop.stop_requested();
 }
 
-absl::Status CallWithRetries(const RetryPolicy& policy, std::stop_token stop,
+absl::Status CallWithRetries(const RetryPolicy& policy, const std::stop_token& stop,
                              const std::function<absl::Status(int attempt)>& attempt) {
   const auto start = std::chrono::steady_clock::now();
   for (int number = 1;; ++number) {

@@ -20,7 +20,7 @@ struct RetryPolicy {
   //
   // so that many clients of a restarted server do not return all at once.
   std::chrono::milliseconds initial_backoff{100};
-  std::chrono::milliseconds max_backoff{5000};
+  std::chrono::milliseconds max_backoff{2000};
 
   // No retry starts later than this after the first call.
   std::chrono::milliseconds max_elapsed{30000};
@@ -37,12 +37,12 @@ std::chrono::milliseconds BackoffDelay(const RetryPolicy& policy, int retry, dou
 std::chrono::milliseconds RandomBackoffDelay(const RetryPolicy& policy, int retry);
 
 // Sleeps; returns false when the stop came first.
-bool SleepUnlessStopped(std::chrono::milliseconds delay, std::stop_token stop);
+bool SleepUnlessStopped(std::chrono::milliseconds delay, const std::stop_token& stop);
 
 // Calls `attempt(k)` for k = 1, 2, ... until it succeeds, fails in a way that no retry repairs,
 // or the policy's bounds are reached; returns the last status. CANCELLED once `stop` is
 // requested.
-absl::Status CallWithRetries(const RetryPolicy& policy, std::stop_token stop,
+absl::Status CallWithRetries(const RetryPolicy& policy, const std::stop_token& stop,
                              const std::function<absl::Status(int attempt)>& attempt);
 
 }  // namespace thresher::client

@@ -41,7 +41,7 @@ int Run(const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   // The locale decides which characters the terminal shows; numbers keep their point.
-  std::setlocale(LC_CTYPE, "");
+  std::setlocale(LC_CTYPE, "");  // NOLINT(concurrency-mt-unsafe): no thread runs yet
   int exit_code;
   try {
     exit_code = Run(std::vector<std::string>(argv + 1, argv + argc));

@@ -100,12 +100,14 @@ void AppendFigures(const std::vector<std::string>& figures, const Terminal& term
 
 Terminal FindTerminal(int descriptor) {
   Terminal terminal;
-  const char* type = std::getenv("TERM");
+  // Nothing in this program changes the environment or the locale once it runs.
+  const char* type = std::getenv("TERM");  // NOLINT(concurrency-mt-unsafe)
   const std::string_view name = type == nullptr ? "" : type;
   terminal.interactive = isatty(descriptor) == 1 && !name.empty() && name != "dumb";
-  const char* no_colour = std::getenv("NO_COLOR");
+  const char* no_colour = std::getenv("NO_COLOR");  // NOLINT(concurrency-mt-unsafe)
   terminal.colour = terminal.interactive && (no_colour == nullptr || *no_colour == '\0');
-  terminal.unicode = std::string_view(nl_langinfo(CODESET)) == "UTF-8";
+  const char* codeset = nl_langinfo(CODESET);  // NOLINT(concurrency-mt-unsafe)
+  terminal.unicode = std::string_view(codeset) == "UTF-8";
   winsize size{};
   if (ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 0) {
     terminal.width = size.ws_col;
@@ -162,7 +164,10 @@ std::vector<std::string> RenderPanel(const WatchState& state, const Terminal& te
   } else if (!IsEnded(state.job.state())) {
     rest.push_back("no progress yet");
   }
-  if (!state.notice.empty()) rest.push_back(Printable(state.notice));
+  // The end is told below the panel.
+  if (!state.notice.empty() && !IsEnded(state.job.state())) {
+    rest.push_back(Printable(state.notice));
+  }
   for (std::string& line : rest) {
     // Lines with colour are made to fit where they are made.
     lines.push_back(line.find('\x1b') == std::string::npos ? Truncate(line, terminal.width)
@@ -176,7 +181,7 @@ std::vector<std::string> RenderPanel(const WatchState& state, const Terminal& te
 LivePanel::LivePanel(const v1::Job& job, std::ostream* out, int descriptor)
     : out_(out), descriptor_(descriptor), fresh_(std::chrono::steady_clock::now()) {
   state_.job = job;
-  ticker_ = std::jthread([this](std::stop_token stop) {
+  ticker_ = std::jthread([this](const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
     while (!stop.stop_requested()) {
       Draw();
@@ -200,7 +205,7 @@ void LivePanel::OnEvent(const v1::JobEvent& event) {
 
 void LivePanel::OnLost(const std::string& reason) {
   const std::lock_guard lock(mutex_);
-  state_.notice = absl::StrCat("lost the server (", reason, "), asking again");
+  state_.notice = absl::StrCat("server out of reach, asking again: ", reason);
 }
 
 void LivePanel::Draw() {

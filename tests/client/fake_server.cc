@@ -32,12 +32,12 @@ class FakeServer::Services {
   // Records a call and says how it begins.
   grpc::Status Begin(const std::string& method, const std::function<void(FakeWorld&)>& record) {
     const std::lock_guard lock(mutex);
-    ++world.calls[method];
-    record(world);
+    ++current.calls[method];
+    record(current);
     changed.notify_all();
-    if (world.failures.empty()) return grpc::Status::OK;
-    grpc::Status failure = world.failures.front();
-    world.failures.pop_front();
+    if (current.failures.empty()) return grpc::Status::OK;
+    grpc::Status failure = current.failures.front();
+    current.failures.pop_front();
     return failure;
   }
 
@@ -90,8 +90,8 @@ class FakeServer::Services {
         }
       }
       const std::lock_guard lock(services_->mutex);
-      services_->world.uploads.push_back(std::move(upload));
-      if (!services_->world.datasets.empty()) *response = services_->world.datasets[0];
+      services_->current.uploads.push_back(std::move(upload));
+      if (!services_->current.datasets.empty()) *response = services_->current.datasets[0];
       return grpc::Status::OK;
     }
     grpc::Status CreateDataset(grpc::ServerContext*, const v1::CreateDatasetRequest* request,
@@ -162,7 +162,7 @@ class FakeServer::Services {
           "WatchJob", [&](FakeWorld& world) { world.watch_requests.push_back(*request); });
       if (!status.ok()) return status;
       std::unique_lock lock(services_->mutex);
-      FakeWorld& world = services_->world;
+      FakeWorld& world = services_->current;
       int left = -1;
       grpc::Status end = grpc::Status::OK;
       if (!world.watch_breaks.empty()) {
@@ -269,7 +269,7 @@ class FakeServer::Services {
   std::mutex mutex;
   std::condition_variable changed;
   bool released = false;  // streams that are held open end
-  FakeWorld world;
+  FakeWorld current;
 
   Server server{this};
   Health health{this};
@@ -286,17 +286,17 @@ std::string FakeServer::address() const { return absl::StrCat("127.0.0.1:", port
 
 void FakeServer::Edit(const std::function<void(FakeWorld&)>& edit) {
   const std::lock_guard lock(services_->mutex);
-  edit(services_->world);
+  edit(services_->current);
 }
 
 FakeWorld FakeServer::Look() {
   const std::lock_guard lock(services_->mutex);
-  return services_->world;
+  return services_->current;
 }
 
 void FakeServer::WaitUntil(const std::function<bool(const FakeWorld&)>& condition) {
   std::unique_lock lock(services_->mutex);
-  services_->changed.wait(lock, [&] { return condition(services_->world); });
+  services_->changed.wait(lock, [&] { return condition(services_->current); });
 }
 
 void FakeServer::Start(int port) {

@@ -4,6 +4,7 @@
 #include <limits>
 #include <random>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
@@ -109,6 +110,27 @@ TEST(Truncate, CutsBetweenCharacters) {
     EXPECT_EQ(Printable(cut), cut);
     EXPECT_TRUE(absl::StartsWith(text, cut));
   }
+}
+
+TEST(WrapWords, BreaksAtSpacesOnly) {
+  const std::string text = "one two three\nfour  fïve sixteen-or-so\n";
+  for (int width = 1; width < 60; ++width) {
+    const std::string wrapped = WrapWords(text, width);
+    ASSERT_EQ(wrapped.size(), text.size());
+    for (size_t i = 0; i < text.size(); ++i) {
+      if (wrapped[i] == text[i]) continue;
+      EXPECT_EQ(text[i], ' ');
+      EXPECT_EQ(wrapped[i], '\n');
+    }
+    for (const auto& line : absl::StrSplit(wrapped, '\n')) {
+      const std::string trimmed(absl::StripTrailingAsciiWhitespace(line));
+      if (absl::StrContains(trimmed, ' ')) {
+        EXPECT_LE(DisplayWidth(trimmed), width) << trimmed;
+      }
+    }
+  }
+  EXPECT_EQ(WrapWords(text, 100), text);
+  EXPECT_EQ(WrapWords("", 10), "");
 }
 
 TEST(Sparkline, HasOneCharacterABucketAndFollowsTheValues) {

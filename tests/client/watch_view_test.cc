@@ -117,6 +117,15 @@ TEST(RenderPanel, SurvivesFiguresThatAreNotFinite) {
   EXPECT_FALSE(RenderPanel(state, {true, true, true, 80, 24}).empty());
 }
 
+TEST(RenderPanel, SaysThatTheServerIsOutOfReachUntilTheJobEnds) {
+  WatchState state = Running(2);
+  state.notice = "server out of reach";
+  EXPECT_THAT(Joined(RenderPanel(state, {true, true, true, 80, 24})), HasSubstr(state.notice));
+  state.job.set_state(v1::JOB_STATE_SUCCEEDED);
+  EXPECT_THAT(Joined(RenderPanel(state, {true, true, true, 80, 24})),
+              testing::Not(HasSubstr(state.notice)));
+}
+
 TEST(Update, FollowsTheStateAndForgetsOldNotices) {
   WatchState state = Running(2);
   v1::JobEvent event;
