@@ -55,7 +55,9 @@ if [ "$preset" = tsan ]; then
   mapfile -t targets < <(ctest --preset tsan -N | sed -n 's/^ *Test *#[0-9]*: //p')
   [ ${#targets[@]} -gt 0 ] || fail "no test is labelled core or jobs."
 fi
-cmake --build "$build" --target "${targets[@]}" || fail "the build failed; the compiler's messages stand above."
+# All that is wrong, not only the first file.
+cmake --build "$build" --target "${targets[@]}" -- -k 0 ||
+  fail "the build failed; the compiler's messages stand above."
 
 heading "Testing ($preset)"
 log=$build/tests.log

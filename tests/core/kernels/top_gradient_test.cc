@@ -56,7 +56,9 @@ TEST_P(TopGradientTest, FindsTheLargestEntriesOfThePlainGradient) {
         double smallest = norm;
         std::vector<bool> seen(d * m, false);
         for (size_t k = 0; k < found.size(); ++k) {
-          if (k > 0) EXPECT_LT(found[k - 1].key, found[k].key);
+          if (k > 0) {
+            EXPECT_LT(found[k - 1].key, found[k].key);
+          }
           EXPECT_NE(found[k].key % 7, 0);
           EXPECT_NEAR(found[k].value, gradient[found[k].key], 1e-5 * norm);
           smallest = std::min(smallest, std::abs(found[k].value));
@@ -69,7 +71,9 @@ TEST_P(TopGradientTest, FindsTheLargestEntriesOfThePlainGradient) {
         for (int64_t key = 0; key < d * m; ++key) {
           if (seen[key] || key % 7 == 0) continue;
           // Entries that are zero are never proposed.
-          if (count < candidates) EXPECT_LE(std::abs(gradient[key]), smallest + 1e-5 * norm);
+          if (count < candidates) {
+            EXPECT_LE(std::abs(gradient[key]), smallest + 1e-5 * norm);
+          }
         }
       }
     }
