@@ -14,6 +14,8 @@ struct Simd {
   static constexpr int kGatesAtOnce = 6;  // 24 accumulators of 32 registers
   static constexpr int kGateSplit = 1;
   static constexpr int kPartVectors = 8;  // 16 sums of 32 registers
+  static constexpr int kGramRows = 8;
+  static constexpr int kGramVectors = 3;
   static constexpr int kTableVectors = 2;
 
   static Floats ZeroFloats() { return _mm512_setzero_ps(); }

@@ -14,6 +14,8 @@ struct Simd {
   static constexpr int kGatesAtOnce = 3;  // 12 accumulators of 16 registers
   static constexpr int kGateSplit = 4;
   static constexpr int kPartVectors = 4;  // 8 sums of 16 registers
+  static constexpr int kGramRows = 4;
+  static constexpr int kGramVectors = 2;
   static constexpr int kTableVectors = 4;
 
   static Floats ZeroFloats() { return _mm_setzero_ps(); }

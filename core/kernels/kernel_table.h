@@ -17,6 +17,7 @@ inline constexpr int kSamplesPerWord = 64;
 // Columns of one tile of the gated adjoint; the row-major inputs are padded to half of it.
 inline constexpr int kAdjointTileColumns = 32;
 inline constexpr int kRowPadding = 16;
+inline constexpr int kGramPadding = 48;
 // Lanes of a double sum.
 inline constexpr int kSumLanes = 8;
 
@@ -43,6 +44,11 @@ struct KernelTable {
   void (*gated_adjoint)(const float* columns, int64_t stride, const int64_t* row_begin,
                         const int32_t* column, int64_t num_rows, const uint64_t* words,
                         const double* residual, double* sums);
+
+  // gram[a * stride + b] += sum_i panel[i * stride + a] * panel[i * stride + b] over 64 rows, in
+  // float, for all b >= a, the upper triangle (tiles on the diagonal are
+  // filled whole). stride, a multiple of kGramPadding, is the number of columns.
+  void (*panel_gram)(const float* panel, int64_t stride, float* gram);
 
   // All gates at once, by table lookup: for each gate j of num_gates and tile column q,
   //   sums[j * kAdjointTileColumns + q] += sum_i bit i of words[j] * residual[i] * rows[i *

@@ -210,8 +210,37 @@ void TableAdjoint(const float* rows, int64_t row_stride, int width, const float*
   }
 }
 
-constexpr KernelTable kTable = {&DenseGateWordsAll, &SparseGateWord, &GatedForward, &GatedAdjoint,
-                                &TableAdjoint};
+// A tile of kGramRows x kGramVectors vectors of sums stays in registers.
+void PanelGram(const float* panel, int64_t stride, float* gram) {
+  constexpr int kRows = Simd::kGramRows;
+  constexpr int kVectors = Simd::kGramVectors;
+  constexpr int kColumns = kVectors * Simd::kFloatLanes;
+  static_assert(kGramPadding % kRows == 0 && kGramPadding % kColumns == 0);
+  for (int64_t a = 0; a < stride; a += kRows) {
+    for (int64_t b = a / kColumns * kColumns; b < stride; b += kColumns) {
+      Floats sum[kRows][kVectors];
+      for (int r = 0; r < kRows; ++r)
+        for (int v = 0; v < kVectors; ++v)
+          sum[r][v] = Simd::Load(gram + (a + r) * stride + b + v * Simd::kFloatLanes);
+      for (int i = 0; i < kSamplesPerWord; ++i) {
+        const float* row = panel + i * stride;
+        Floats right[kVectors];
+        for (int v = 0; v < kVectors; ++v) right[v] = Simd::Load(row + b + v * Simd::kFloatLanes);
+        for (int r = 0; r < kRows; ++r) {
+          const Floats left = Simd::Broadcast(row[a + r]);
+          for (int v = 0; v < kVectors; ++v)
+            sum[r][v] = Simd::MultiplyAdd(left, right[v], sum[r][v]);
+        }
+      }
+      for (int r = 0; r < kRows; ++r)
+        for (int v = 0; v < kVectors; ++v)
+          Simd::Store(gram + (a + r) * stride + b + v * Simd::kFloatLanes, sum[r][v]);
+    }
+  }
+}
+
+constexpr KernelTable kTable = {&DenseGateWordsAll, &SparseGateWord, &GatedForward,
+                                &GatedAdjoint,      &PanelGram,      &TableAdjoint};
 
 }  // namespace
 }  // namespace thresher

@@ -31,9 +31,9 @@ struct NetworkComparison {
 };
 
 // The most neurons a reduced network may have in a comparison.
-inline constexpr int64_t kMaxComparedNeurons = 5000;
+inline constexpr int64_t kMaxComparedNeurons = 2000;
 
-// Both networks are reduced first (ReduceNetwork: parallel neurons of equal sign merged,
+// Both networks are reduced first (ReduceNetwork: parallel neurons merged or cancelled,
 // dead ones dropped), then neurons of equal sign are matched so that the summed squared
 // weight distance is least, each neuron without a partner counting as matched with zero
 // (Hungarian method, exact). Weight vectors without a positive inner product are

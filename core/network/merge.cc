@@ -13,6 +13,9 @@
 namespace thresher {
 namespace {
 
+// Cosine from which neurons count as parallel: merging them keeps the function to rounding.
+constexpr double kParallel = 1 - 1e-12;
+
 struct Row {
   std::vector<int32_t> column;
   std::vector<double> value;
@@ -185,8 +188,47 @@ SparseNetwork MergeParallelNeurons(const SparseNetwork& network, double min_cosi
   return merged;
 }
 
+SparseNetwork CancelOppositeNeurons(const SparseNetwork& network) {
+  const SparseRows& rows = network.weights;
+  SparseNetwork reduced = network;
+  std::multimap<double, std::pair<size_t, Row>> subtracting;  // by projection
+  std::vector<std::pair<size_t, Direction>> adding;
+  for (size_t j = 0; j + 1 < rows.row_begin.size(); ++j) {
+    Row row = RowOf(rows, j);
+    if (IsDead(row)) continue;
+    Direction direction = DirectionOf(std::move(row));
+    if (network.output_signs[j] > 0) {
+      adding.emplace_back(j, std::move(direction));
+    } else {
+      subtracting.emplace(direction.projection, std::pair(j, std::move(direction.unit)));
+    }
+  }
+  const auto scale_row = [&](size_t j, double factor) {
+    for (auto e = static_cast<size_t>(rows.row_begin[j]);
+         e < static_cast<size_t>(rows.row_begin[j + 1]); ++e) {
+      reduced.weights.value[e] *= factor;
+    }
+  };
+  constexpr double kWindow = 1e-5;  // projections of directions this close to parallel
+  for (const auto& [j, direction] : adding) {
+    const auto end = subtracting.upper_bound(direction.projection + kWindow);
+    for (auto it = subtracting.lower_bound(direction.projection - kWindow); it != end; ++it) {
+      const auto& [k, unit] = it->second;
+      if (InnerProduct(direction.unit, unit) < kParallel) continue;
+      const double added = InnerProduct(RowOf(rows, j), unit);
+      const double subtracted = InnerProduct(RowOf(rows, k), unit);
+      scale_row(j, std::max(0.0, 1 - subtracted / added));
+      scale_row(k, std::max(0.0, 1 - added / subtracted));
+      subtracting.erase(it);
+      break;
+    }
+  }
+  return DropDeadNeurons(reduced);
+}
+
 SparseNetwork ReduceNetwork(const SparseNetwork& network) {
-  return DropDeadNeurons(MergeParallelNeurons(DropDeadNeurons(network), /*min_cosine=*/1 - 1e-12));
+  return CancelOppositeNeurons(
+      DropDeadNeurons(MergeParallelNeurons(DropDeadNeurons(network), kParallel)));
 }
 
 }  // namespace thresher

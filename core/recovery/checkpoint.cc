@@ -2,92 +2,25 @@
 
 #include <bit>
 #include <cmath>
-#include <cstring>
-#include <type_traits>
+#include <utility>
 
-#include "absl/status/status.h"
+#include "core/recovery/state_bytes.h"
 
 namespace thresher {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "checkpoints are little endian");
+constexpr std::string_view kMagic = "THRSHI02";
 
-constexpr std::string_view kMagic = "THRSHR01";
-
-// FNV-1a over 64-bit words (Fowler, Noll and Vo), with a final mix.
-class Fingerprint {
- public:
-  void Add(uint64_t word) {
-    hash_ = (hash_ ^ word) * 0x100000001b3;
-    hash_ ^= hash_ >> 29;
-  }
-  void AddBytes(const void* data, size_t size) {
-    const char* bytes = static_cast<const char*>(data);
-    Add(size);
-    for (; size >= sizeof(uint64_t); size -= sizeof(uint64_t), bytes += sizeof(uint64_t)) {
-      uint64_t word;
-      std::memcpy(&word, bytes, sizeof(word));
-      Add(word);
-    }
-    uint64_t rest = 0;
-    std::memcpy(&rest, bytes, size);
-    Add(rest);
-  }
-  template <typename T>
-  void AddVector(const std::vector<T>& values) {
-    AddBytes(values.data(), values.size() * sizeof(T));
-  }
-  uint64_t value() const { return hash_; }
-
- private:
-  uint64_t hash_ = 0xcbf29ce484222325;
-};
-
-template <typename T>
-void Append(const T& value, std::string& bytes) {
-  static_assert(std::is_arithmetic_v<T>);
-  bytes.append(reinterpret_cast<const char*>(&value), sizeof(T));
-}
-
-void Append(const SparseVector& entries, std::string& bytes) {
-  Append(static_cast<int64_t>(entries.size()), bytes);
-  for (const KeyedValue& entry : entries) {
-    Append(entry.key, bytes);
-    Append(entry.value, bytes);
-  }
-}
-
-template <typename T>
-bool Take(std::string_view& bytes, T& value) {
-  if (bytes.size() < sizeof(T)) return false;
-  std::memcpy(&value, bytes.data(), sizeof(T));
-  bytes.remove_prefix(sizeof(T));
-  return true;
-}
-
-// False for entries that are cut short, out of order, out of range or not finite.
-bool Take(std::string_view& bytes, int64_t num_candidates, SparseVector& entries) {
-  int64_t count = 0;
-  if (!Take(bytes, count) || count < 0 ||
-      count > static_cast<int64_t>(bytes.size() / (sizeof(int64_t) + sizeof(double)))) {
-    return false;
-  }
-  entries.resize(count);
+// Ascending keys of candidates and finite values.
+bool IsSparseVector(const SparseVector& entries, int64_t num_candidates) {
   int64_t last_key = -1;
-  for (KeyedValue& entry : entries) {
-    if (!Take(bytes, entry.key) || !Take(bytes, entry.value)) return false;
+  for (const KeyedValue& entry : entries) {
     if (entry.key <= last_key || entry.key >= num_candidates || !std::isfinite(entry.value)) {
       return false;
     }
     last_key = entry.key;
   }
   return true;
-}
-
-uint64_t Checksum(std::string_view bytes) {
-  Fingerprint checksum;
-  checksum.AddBytes(bytes.data(), bytes.size());
-  return checksum.value();
 }
 
 }  // namespace
@@ -120,52 +53,35 @@ uint64_t ProblemFingerprint(const Samples& samples, const RecoveryOptions& optio
 }
 
 std::string SerializeState(const SolverState& state, uint64_t fingerprint) {
-  std::string bytes(kMagic);
-  Append(fingerprint, bytes);
-  Append(state.iteration, bytes);
-  Append(state.weights, bytes);
-  Append(state.fixed_step_size, bytes);
-  Append(static_cast<uint8_t>(state.fixed_point), bytes);
-  Append(state.elapsed_seconds, bytes);
-  Append(state.best_weights, bytes);
-  Append(state.best_relative_residual, bytes);
-  Append(state.best_iteration, bytes);
-  Append(state.progress_relative_residual, bytes);
-  Append(state.iterations_without_progress, bytes);
-  Append(Checksum(bytes), bytes);
-  return bytes;
+  StateWriter writer(kMagic, fingerprint);
+  writer.Add(state.iteration);
+  writer.AddVector(state.weights);
+  writer.Add(state.fixed_step_size);
+  writer.Add(static_cast<uint8_t>(state.fixed_point));
+  writer.Add(state.elapsed_seconds);
+  writer.AddVector(state.best_weights);
+  writer.Add(state.best_relative_residual);
+  writer.Add(state.best_iteration);
+  writer.Add(state.progress_relative_residual);
+  writer.Add(state.iterations_without_progress);
+  return std::move(writer).Finish();
 }
 
 absl::StatusOr<SolverState> ParseState(std::string_view bytes, uint64_t fingerprint,
                                        int64_t num_candidates) {
-  if (!bytes.starts_with(kMagic)) {
-    return absl::InvalidArgumentError(
-        "checkpoint: not a checkpoint of this program version; start the solve anew");
-  }
-  uint64_t checksum = 0;
-  std::string_view tail = bytes.size() >= sizeof(checksum)
-                              ? bytes.substr(bytes.size() - sizeof(checksum))
-                              : std::string_view();
-  if (!Take(tail, checksum) ||
-      checksum != Checksum(bytes.substr(0, bytes.size() - sizeof(checksum)))) {
-    return absl::InvalidArgumentError("checkpoint: damaged; start the solve anew");
-  }
-  bytes.remove_suffix(sizeof(checksum));
-  bytes.remove_prefix(kMagic.size());
-  uint64_t found_fingerprint = 0;
+  absl::StatusOr<StateReader> reader = StateReader::Open(bytes, kMagic, fingerprint);
+  if (!reader.ok()) return reader.status();
   SolverState state;
   uint8_t fixed_point = 0;
-  if (!Take(bytes, found_fingerprint) || found_fingerprint != fingerprint) {
-    return absl::InvalidArgumentError(
-        "checkpoint: belongs to other samples or options; start the solve anew");
-  }
-  if (!Take(bytes, state.iteration) || !Take(bytes, num_candidates, state.weights) ||
-      !Take(bytes, state.fixed_step_size) || !Take(bytes, fixed_point) ||
-      !Take(bytes, state.elapsed_seconds) || !Take(bytes, num_candidates, state.best_weights) ||
-      !Take(bytes, state.best_relative_residual) || !Take(bytes, state.best_iteration) ||
-      !Take(bytes, state.progress_relative_residual) ||
-      !Take(bytes, state.iterations_without_progress) || !bytes.empty()) {
-    return absl::InvalidArgumentError("checkpoint: damaged; start the solve anew");
+  if (!reader->Take(state.iteration) || !reader->TakeVector(state.weights) ||
+      !reader->Take(state.fixed_step_size) || !reader->Take(fixed_point) ||
+      !reader->Take(state.elapsed_seconds) || !reader->TakeVector(state.best_weights) ||
+      !reader->Take(state.best_relative_residual) || !reader->Take(state.best_iteration) ||
+      !reader->Take(state.progress_relative_residual) ||
+      !reader->Take(state.iterations_without_progress) || !reader->AtEnd() ||
+      !IsSparseVector(state.weights, num_candidates) ||
+      !IsSparseVector(state.best_weights, num_candidates)) {
+    return StateReader::Damaged();
   }
   state.fixed_point = fixed_point != 0;
   return state;

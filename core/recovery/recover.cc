@@ -19,6 +19,7 @@
 #include "core/recovery/solver.h"
 #include "core/recovery/steps.h"
 #include "core/recovery/support.h"
+#include "core/recovery/winnow.h"
 
 namespace thresher {
 namespace {
@@ -391,6 +392,10 @@ absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& opti
     return status;
   }
   const int64_t num_columns = samples.num_inputs + (options.bias ? 1 : 0);
+  if (start.gates && options.algorithm == Algorithm::kWinnow) {
+    return absl::InvalidArgumentError(
+        "gates: algorithm winnow chooses its own start gates; give a start network instead");
+  }
   if (start.gates) {
     const auto expected = static_cast<size_t>(options.hidden_width * num_columns);
     if (start.gates->num_gates != options.hidden_width || start.gates->vectors.size() != expected) {
@@ -447,13 +452,38 @@ SparseVector StartWeights(const RecoveryStart& start, int64_t num_columns) {
 
 }  // namespace
 
-RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_samples) {
-  RecoveryOptions resolved = options;
-  if (resolved.algorithm == Algorithm::kAuto) {
-    resolved.algorithm =
-        options.gate_mode == GateMode::kRandom ? Algorithm::kNiht : Algorithm::kAiht;
+std::string_view SolvePhaseName(SolvePhase phase) {
+  switch (phase) {
+    case SolvePhase::kIterate:
+      return "iterate";
+    case SolvePhase::kStart:
+      return "start";
+    case SolvePhase::kExpand:
+      return "expand";
+    case SolvePhase::kPrune:
+      return "prune";
+    case SolvePhase::kSwap:
+      return "swap";
   }
-  if (resolved.working_nonzeros == 0) resolved.working_nonzeros = resolved.nonzeros;
+  return "iterate";
+}
+
+RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_samples,
+                               bool gates_given) {
+  RecoveryOptions resolved = options;
+  const bool mini_batch = options.batch_size > 0 && options.batch_size < num_samples;
+  if (resolved.algorithm == Algorithm::kAuto) {
+    if (options.gate_mode == GateMode::kRandom) {
+      resolved.algorithm = mini_batch ? Algorithm::kNiht : Algorithm::kHtp;
+    } else {
+      resolved.algorithm = mini_batch || gates_given ? Algorithm::kAiht : Algorithm::kWinnow;
+    }
+  }
+  if (resolved.working_nonzeros == 0) {
+    resolved.working_nonzeros = resolved.algorithm == Algorithm::kWinnow
+                                    ? DefaultWinnowSupport(options.nonzeros)
+                                    : resolved.nonzeros;
+  }
   if (resolved.batch_size == 0 || resolved.batch_size > num_samples) {
     resolved.batch_size = num_samples;
   }
@@ -464,23 +494,31 @@ absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOpt
                                        const RecoveryStart& start, const RecoveryObserver& observer,
                                        std::stop_token stop, std::string_view checkpoint) {
   if (absl::Status status = ValidateProblem(samples, options, start); !status.ok()) return status;
-  const RecoveryOptions resolved = ResolveOptions(options, samples.num_samples);
+  const RecoveryOptions resolved =
+      ResolveOptions(options, samples.num_samples, start.gates.has_value());
   const int64_t num_columns = samples.num_inputs + (options.bias ? 1 : 0);
   const uint64_t fingerprint = ProblemFingerprint(samples, resolved, start);
-  SolverState state;
-  state.weights = StartWeights(start, num_columns);
-  if (!checkpoint.empty()) {
-    absl::StatusOr<SolverState> parsed =
-        ParseState(checkpoint, fingerprint, num_columns * options.hidden_width);
-    if (!parsed.ok()) return parsed.status();
-    state = *std::move(parsed);
+  absl::StatusOr<RecoveryResult> result;
+  if (resolved.algorithm == Algorithm::kWinnow) {
+    result = Winnow(samples, resolved, start, observer, std::move(stop), checkpoint, fingerprint);
+    if (!result.ok()) return result.status();
+  } else {
+    SolverState state;
+    state.weights = StartWeights(start, num_columns);
+    if (!checkpoint.empty()) {
+      absl::StatusOr<SolverState> parsed =
+          ParseState(checkpoint, fingerprint, num_columns * options.hidden_width);
+      if (!parsed.ok()) return parsed.status();
+      state = *std::move(parsed);
+    }
+    Solver solver(samples, resolved, start, observer, std::move(stop));
+    result = solver.Run(std::move(state), fingerprint);
   }
-  Solver solver(samples, resolved, start, observer, std::move(stop));
-  RecoveryResult result = solver.Run(std::move(state), fingerprint);
 
   // The report is about the network as users will evaluate it.
   std::vector<double> outputs(samples.num_samples);
-  if (absl::Status status = Evaluate(result.network, samples.input_view(), outputs); !status.ok()) {
+  if (absl::Status status = Evaluate(result->network, samples.input_view(), outputs);
+      !status.ok()) {
     return status;
   }
   double loss = 0;
@@ -492,8 +530,8 @@ absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOpt
     target_norm2 += target * target;
     max_target = std::max(max_target, std::abs(target));
   }
-  result.relative_residual = std::sqrt(loss / target_norm2);
-  result.psnr_db =
+  result->relative_residual = std::sqrt(loss / target_norm2);
+  result->psnr_db =
       loss > 0
           ? std::min(kMaxPsnr, 20 * std::log10(max_target) -
                                    10 * std::log10(loss / static_cast<double>(samples.num_samples)))

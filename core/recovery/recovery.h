@@ -27,11 +27,13 @@
 namespace thresher {
 
 enum class Algorithm {
-  kAuto,  // niht with fixed gates, aiht with sequential ones
-  kIht,   // fixed step size, 1 / beta
-  kNiht,  // normalised step with the support-change safeguard
-  kAiht,  // the published algorithm: normalised step, then refinement with Armijo halving
-  kHtp,   // hard-thresholding pursuit: least squares on each new support
+  kAuto,    // winnow with sequential gates and all samples, aiht with mini-batches or given
+            // start gates, htp with fixed gates
+  kWinnow,  // expand, refine, prune back: finds planted networks exactly
+  kIht,     // fixed step size, 1 / beta
+  kNiht,    // normalised step with the support-change safeguard
+  kAiht,    // the published algorithm: normalised step, then refinement with Armijo halving
+  kHtp,     // hard-thresholding pursuit: least squares on each new support
 };
 
 enum class GateMode {
@@ -44,8 +46,8 @@ struct RecoveryOptions {
   // gates. 1 <= nonzeros <= num_columns * hidden_width.
   int64_t hidden_width = 0;
   int64_t nonzeros = 0;
-  // Working support s~ kept while iterating, nonzeros <= s~; 0 means nonzeros. The
-  // result is reduced to nonzeros at the end.
+  // Working support s~ kept while iterating, nonzeros <= s~; 0 means nonzeros, for winnow
+  // 5 nonzeros; its starts use up to that much. The result is reduced to nonzeros at the end.
   int64_t working_nonzeros = 0;
 
   Algorithm algorithm = Algorithm::kAuto;
@@ -59,7 +61,7 @@ struct RecoveryOptions {
   // A^T A, estimated by the power method. Ignored by none: an error with the other
   // algorithms.
   std::optional<double> step_size;
-  // Rows a step looks at; 0 or at least n: all. Not for `htp`.
+  // Rows a step looks at; 0 or at least n: all. Not for `htp` and `winnow`.
   int64_t batch_size = 0;
 
   // Termination, see termination.h for the inequalities.
@@ -81,9 +83,21 @@ struct RecoveryStart {
   std::optional<SparseNetwork> network;
 };
 
+// What a step did.
+enum class SolvePhase {
+  kIterate,  // a step of iht, niht, aiht or htp
+  kStart,    // winnow is about to begin a start
+  kExpand,   // winnow, see winnow.h
+  kPrune,
+  kSwap,
+};
+std::string_view SolvePhaseName(SolvePhase phase);
+
 // One line of the convergence history.
 struct IterationReport {
-  int64_t iteration = 0;         // completed steps, from 1
+  int64_t iteration = 0;  // completed steps, from 1
+  SolvePhase phase = SolvePhase::kIterate;
+  int64_t start = 0;             // winnow: which start is at work, from 0
   double relative_residual = 0;  // || f(X) - y || / || y ||, present gates, in double
   double psnr_db = 0;            // 20 log10 max|y| - 10 log10 MSE, at most 400
   double step_size = 0;

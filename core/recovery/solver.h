@@ -7,7 +7,8 @@
 namespace thresher {
 
 // Defaults filled in: the algorithm, s~, the batch size.
-RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_samples);
+RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_samples,
+                               bool gates_given = false);
 
 }  // namespace thresher
 

@@ -66,10 +66,13 @@ absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples
                                               options.batch_size));
   }
   if (options.batch_size > 0 && options.batch_size < num_samples &&
-      options.algorithm == Algorithm::kHtp) {
+      (options.algorithm == Algorithm::kHtp || options.algorithm == Algorithm::kWinnow)) {
     return Invalid("batch_size",
-                   "algorithm htp solves over all samples; leave batch_size unset or choose "
-                   "another algorithm");
+                   "algorithms htp and winnow solve over all samples; leave batch_size unset or "
+                   "choose another algorithm");
+  }
+  if (options.algorithm == Algorithm::kWinnow && options.gate_mode == GateMode::kRandom) {
+    return Invalid("gate_mode", "algorithm winnow moves its gates; choose sequential gates");
   }
   if (options.num_threads < 1 || options.num_threads > kMaxThreads) {
     return Invalid("num_threads", absl::StrCat("must be between 1 and ", kMaxThreads, ", is ",
@@ -105,6 +108,11 @@ RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int6
   if (!masks_kept) bytes += candidate_neurons * static_cast<double>(num_columns) * sizeof(float);
   bytes += static_cast<double>(TopGradientBytes(num_samples, num_columns, options.hidden_width,
                                                 options.num_threads, masks_kept));
+  if (options.algorithm == Algorithm::kWinnow) {
+    // The normal matrix, its factor and inverse; the sums of one chunk a thread.
+    const double dense = std::min(static_cast<double>(working), 2000.0);
+    bytes += dense * dense * (3 * sizeof(double) + options.num_threads * sizeof(float));
+  }
   constexpr double kFixedBytes = 16.0 * 1024 * 1024;  // code, stacks, allocator slack
   bytes = 1.1 * bytes + kFixedBytes;
   RecoveryCost cost;

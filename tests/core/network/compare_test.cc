@@ -161,6 +161,16 @@ TEST(MergeTest, HandlesExtremeWeights) {
   EXPECT_EQ(ReduceNetwork(FromDense({}, {})).hidden_width(), 0);
 }
 
+TEST(ReduceNetworkTest, ParallelNeuronsOfOppositeSignCancel) {
+  // 3 (x_0)_+ - 1 (x_0)_+ = 2 (x_0)_+; 2 (-x_1)_+ - 5 (-x_1)_+ = -3 (-x_1)_+; equal ones vanish.
+  const SparseNetwork network = FromDense(
+      {{3, 0, 0}, {1, 0, 0}, {0, -2, 0}, {0, -5, 0}, {0, 0, 4}, {0, 0, 4}}, {1, -1, 1, -1, 1, -1});
+  EXPECT_EQ(ReduceNetwork(network), FromDense({{2, 0, 0}, {0, -3, 0}}, {1, -1}));
+  // Nearly parallel ones stay.
+  const SparseNetwork near = FromDense({{3, 0, 0}, {1, 1e-4, 0}}, {1, -1});
+  EXPECT_EQ(ReduceNetwork(near), near);
+}
+
 TEST(ReduceNetworkTest, KeepsTheFunctionAndIsIdempotent) {
   CounterRandom random(6, 0);
   for (int trial = 0; trial < 20; ++trial) {

@@ -1,0 +1,36 @@
+// Where networks come from and how they take in weights: starts from fixed gates, and the
+// step of iterative hard thresholding on a network's own gates.
+#ifndef THRESHER_CORE_RECOVERY_GROW_H_
+#define THRESHER_CORE_RECOVERY_GROW_H_
+
+#include <cstdint>
+
+#include "core/recovery/relu_problem.h"
+
+namespace thresher {
+
+// The `count` largest correlations with the targets under random gates 0 .. num_gates - 1 of
+// `seed`, as the weights of a network, scaled so that its outputs fit the targets. With mixed
+// signs every second neuron subtracts.
+SparseNetwork RandomStart(const ReluProblem& problem, int64_t num_gates, OutputSigns signs,
+                          int64_t count, uint64_t seed);
+
+// The same over the half-spaces +-x_q > 0, the gates of all one-sparse neurons; with mixed
+// signs each stands twice.
+SparseNetwork OneSparseStart(const ReluProblem& problem, OutputSigns signs, int64_t count);
+
+// H_count( w - eta g ) over all inputs of the network's neurons, eta = 1 / n. With new_neurons
+// also over one-sparse neurons that the network does not have yet, each with the sign that
+// lowers the loss (with positive signs: only those that do so by adding).
+SparseNetwork GrowAndThreshold(const ReluProblem& problem, const SparseNetwork& network,
+                               int64_t count, OutputSigns signs, bool new_neurons);
+
+// Splits every neuron that one input dominates (over 95 % of its squared norm) in two: the
+// neuron with a part of that weight taken out, and a one-sparse neuron of that part. Two
+// neurons that were merged because they are nearly parallel come apart again when the result
+// is refined. Returns the network as it is where no neuron qualifies.
+SparseNetwork SplitDominatedNeurons(const SparseNetwork& network);
+
+}  // namespace thresher
+
+#endif  // THRESHER_CORE_RECOVERY_GROW_H_

@@ -1,0 +1,29 @@
+// From a large support to a small one by what each weight is worth.
+#ifndef THRESHER_CORE_RECOVERY_PRUNE_BACK_H_
+#define THRESHER_CORE_RECOVERY_PRUNE_BACK_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "core/recovery/relu_problem.h"
+
+namespace thresher {
+
+// Estimated rise of the loss when a weight is removed and the others are refitted,
+// w_e^2 / [ (J^T J)^-1 ]_ee; magnitude is the wrong order where columns correlate. Supports
+// of more than kMaxDenseWeights take w_e^2 ||J_e||^2, which leaves the refit out.
+// Source: Hassibi and Stork, "Second order derivatives for network pruning: optimal brain
+// surgeon", NIPS 1992. Cost: n k^2 / 2 + k^3 / 2 multiply-adds for k weights.
+inline constexpr int64_t kMaxDenseWeights = 2000;
+std::vector<double> Saliencies(const ReluProblem& problem, const SparseNetwork& network);
+
+// Removes the weights of least saliency until `count` are left, and rows without weights.
+SparseNetwork PruneTo(const ReluProblem& problem, const SparseNetwork& network, int64_t count);
+
+// Removes the neurons of least summed saliency until hidden_width are left.
+SparseNetwork PruneNeuronsTo(const ReluProblem& problem, const SparseNetwork& network,
+                             int64_t hidden_width);
+
+}  // namespace thresher
+
+#endif  // THRESHER_CORE_RECOVERY_PRUNE_BACK_H_

@@ -1,0 +1,98 @@
+// Solver states as bytes: a magic number, the problem's fingerprint, plain little-endian
+// values, a checksum.
+#ifndef THRESHER_CORE_RECOVERY_STATE_BYTES_H_
+#define THRESHER_CORE_RECOVERY_STATE_BYTES_H_
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace thresher {
+
+// FNV-1a over 64-bit words (Fowler, Noll and Vo) with a mix; not cryptographic.
+class Fingerprint {
+ public:
+  void Add(uint64_t word) {
+    hash_ = (hash_ ^ word) * 0x100000001b3;
+    hash_ ^= hash_ >> 29;
+  }
+  void AddBytes(const void* data, size_t size);
+  template <typename T>
+  void AddVector(const std::vector<T>& values) {
+    AddBytes(values.data(), values.size() * sizeof(T));
+  }
+  uint64_t value() const { return hash_; }
+
+ private:
+  uint64_t hash_ = 0xcbf29ce484222325;
+};
+
+class StateWriter {
+ public:
+  // magic names the kind of state and its version.
+  StateWriter(std::string_view magic, uint64_t fingerprint);
+
+  template <typename T>
+  void Add(const T& value) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    bytes_.append(reinterpret_cast<const char*>(&value), sizeof(T));
+  }
+  template <typename T>
+  void AddVector(const std::vector<T>& values) {
+    Add(static_cast<int64_t>(values.size()));
+    for (const T& value : values) Add(value);
+  }
+  std::string Finish() &&;
+
+ private:
+  std::string bytes_;
+};
+
+class StateReader {
+ public:
+  // Errors: INVALID_ARGUMENT `checkpoint` for another magic, damage, or another problem.
+  static absl::StatusOr<StateReader> Open(std::string_view bytes, std::string_view magic,
+                                          uint64_t fingerprint);
+
+  // False when the bytes are used up; then and ever after.
+  template <typename T>
+  bool Take(T& value) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    if (rest_.size() < sizeof(T)) {
+      rest_ = {};
+      return false;
+    }
+    std::memcpy(&value, rest_.data(), sizeof(T));
+    rest_.remove_prefix(sizeof(T));
+    return true;
+  }
+  template <typename T>
+  bool TakeVector(std::vector<T>& values) {
+    int64_t count = 0;
+    if (!Take(count) || count < 0 || count > static_cast<int64_t>(rest_.size() / sizeof(T))) {
+      return false;
+    }
+    values.resize(count);
+    for (T& value : values) {
+      if (!Take(value)) return false;
+    }
+    return true;
+  }
+  bool AtEnd() const { return rest_.empty(); }
+
+  // What a state that does not parse is reported as.
+  static absl::Status Damaged();
+
+ private:
+  explicit StateReader(std::string_view rest) : rest_(rest) {}
+  std::string_view rest_;
+};
+
+}  // namespace thresher
+
+#endif  // THRESHER_CORE_RECOVERY_STATE_BYTES_H_

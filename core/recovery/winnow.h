@@ -1,0 +1,55 @@
+// Exact recovery of a sparse ReLU network: expand, refine, prune back, swap, from several
+// starts. Found experimentally to find planted networks where the published algorithm stops
+// at 20 to 38 dB; tests/benchmark/README.md keeps the figures.
+//
+// From each start:
+//   expand  iterative hard thresholding with s~ > s weights, each step followed by
+//           Levenberg-Marquardt on the support; parallel neurons are merged
+//   prune   rounds that remove a tenth of the weights by saliency, refine, and let weights
+//           come back by one thresholding step; at the end at most m neurons and s weights
+//   swap    neurons that one input dominates are split, or q more weights (also of new
+//           one-sparse neurons) come in; refine, prune back to s; kept where the loss falls,
+//           else q is halved
+// Starts alternate between random gates and the gates of one-sparse neurons. The solve ends
+// at the first start that meets the tolerance, or when three starts agree on the least loss.
+#ifndef THRESHER_CORE_RECOVERY_WINNOW_H_
+#define THRESHER_CORE_RECOVERY_WINNOW_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "core/recovery/recovery.h"
+
+namespace thresher {
+
+// What is left of a solve between two steps.
+struct WinnowState {
+  int64_t iteration = 0;
+  double elapsed_seconds = 0;
+  int64_t start = 0;  // which start is at work
+  SolvePhase phase = SolvePhase::kStart;
+  int64_t phase_steps = 0;  // steps in this phase
+  int64_t swap_size = 0;
+  SparseNetwork network;  // of the start at work
+  double loss = 0;
+  // Best network within the budget, over all starts; best_start -1: none yet.
+  SparseNetwork best_network;
+  double best_loss = 0;
+  int64_t best_start = -1;
+  int64_t agreeing_starts = 0;  // starts that ended at the best loss
+};
+
+// The largest support that the starts use where working_nonzeros does not cap it.
+int64_t DefaultWinnowSupport(int64_t nonzeros);
+
+// As Recover, for Algorithm::kWinnow; problem and options are valid and resolved.
+absl::StatusOr<RecoveryResult> Winnow(const Samples& samples, const RecoveryOptions& options,
+                                      const RecoveryStart& start, const RecoveryObserver& observer,
+                                      std::stop_token stop, std::string_view checkpoint,
+                                      uint64_t fingerprint);
+
+}  // namespace thresher
+
+#endif  // THRESHER_CORE_RECOVERY_WINNOW_H_

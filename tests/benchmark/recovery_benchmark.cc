@@ -1,0 +1,200 @@
+// Whole solves: quality, time per step and memory, as tables.
+//
+//   recovery_benchmark quality | steps | memory
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/gates/random_gates.h"
+#include "core/kernels/instruction_set.h"
+#include "core/recovery/recovery.h"
+#include "core/samples/planted.h"
+
+namespace thresher {
+namespace {
+
+template <typename T>
+T OrDie(absl::StatusOr<T> value) {
+  if (!value.ok()) {
+    std::fprintf(stderr, "%s\n", value.status().ToString().c_str());
+    std::exit(1);
+  }
+  return *std::move(value);
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+PlantedProblem Plant(int64_t n, int64_t d, int64_t m, int64_t s, uint64_t seed) {
+  return OrDie(GeneratePlanted(
+      {.num_samples = n, .num_inputs = d, .hidden_width = m, .nonzeros = s, .seed = seed}));
+}
+
+// Planted scalar task, the published algorithm at its published 15 steps; fixed random gates.
+void Quality() {
+  std::printf("planted, n = 5000, d = 100, aiht, 15 iterations, 16 draws\n");
+  std::printf("%6s %6s %12s %12s\n", "m", "s", "mean dB", "published dB");
+  for (const auto& [m, s, published] : {std::tuple{20, 20, 29}, {20, 100, 26}, {100, 100, 29}}) {
+    double sum = 0;
+    for (uint64_t seed = 0; seed < 16; ++seed) {
+      const PlantedProblem problem = Plant(5000, 100, m, s, seed);
+      RecoveryOptions options;
+      options.hidden_width = m;
+      options.nonzeros = s;
+      options.algorithm = Algorithm::kAiht;
+      options.seed = seed + 1000;
+      options.termination = {
+          .max_iterations = 15, .relative_residual_tolerance = 0, .stagnation_iterations = 0};
+      sum += OrDie(Recover(problem.samples, options)).psnr_db;
+    }
+    std::printf("%6d %6d %12.1f %12d\n", m, s, sum / 16, published);
+  }
+
+  std::printf("\nfixed random gates, n = 500, d = 20, p = 50, 50 seeds: weights within 1e-5\n");
+  std::printf("%6s %8s %8s\n", "s", "niht", "htp");
+  for (const int64_t s : {20, 40, 80}) {
+    int found[2] = {0, 0};
+    for (uint64_t seed = 0; seed < 50; ++seed) {
+      constexpr int64_t n = 500;
+      constexpr int64_t d = 20;
+      constexpr int64_t p = 50;
+      Samples samples;
+      samples.num_samples = n;
+      samples.num_inputs = d;
+      CounterRandom random(seed, 1);
+      for (int64_t k = 0; k < n * d; ++k) {
+        samples.inputs.push_back(static_cast<float>(random.NextNormal()));
+      }
+      std::vector<double> planted(p * d, 0.0);
+      for (int64_t placed = 0; placed < s;) {
+        double& weight = planted[random.NextBelow(p * d)];
+        if (weight != 0) continue;
+        weight = random.NextNormal();
+        ++placed;
+      }
+      GatedNetwork network;
+      network.num_inputs = d;
+      network.gates = RandomGateSet{seed, p};
+      for (int64_t j = 0; j < p; ++j) {
+        network.gate_index.push_back(j);
+        for (int64_t q = 0; q < d; ++q) {
+          if (planted[j * d + q] == 0) continue;
+          network.weights.column.push_back(static_cast<int32_t>(q));
+          network.weights.value.push_back(planted[j * d + q]);
+        }
+        network.weights.row_begin.push_back(network.weights.nonzeros());
+      }
+      std::vector<double> targets(n);
+      if (!Evaluate(network, samples.input_view(), targets).ok()) std::exit(1);
+      samples.targets.assign(targets.begin(), targets.end());
+      for (const Algorithm algorithm : {Algorithm::kNiht, Algorithm::kHtp}) {
+        RecoveryOptions options;
+        options.hidden_width = p;
+        options.nonzeros = s;
+        options.algorithm = algorithm;
+        options.gate_mode = GateMode::kRandom;
+        options.seed = seed;
+        options.termination.max_iterations = 500;
+        const RecoveryResult result = OrDie(Recover(samples, options));
+        const auto& gated = std::get<GatedNetwork>(result.network);
+        std::vector<double> weights(p * d, 0.0);
+        for (size_t k = 0; k < gated.gate_index.size(); ++k) {
+          for (int64_t e = gated.weights.row_begin[k]; e < gated.weights.row_begin[k + 1]; ++e) {
+            weights[gated.gate_index[k] * d + gated.weights.column[e]] = gated.weights.value[e];
+          }
+        }
+        double error = 0;
+        double norm = 0;
+        for (int64_t key = 0; key < p * d; ++key) {
+          error += std::pow(weights[key] - planted[key], 2);
+          norm += std::pow(planted[key], 2);
+        }
+        found[algorithm == Algorithm::kHtp] += std::sqrt(error / norm) < 1e-5 ? 1 : 0;
+      }
+    }
+    std::printf("%6d %5d/50 %5d/50\n", static_cast<int>(s), found[0], found[1]);
+  }
+}
+
+// One step of `aiht` at the paper's full size.
+void Steps() {
+  constexpr double kPublishedSeconds = 28;
+  const PlantedProblem problem = Plant(50000, 100, 1000, 1000, 1);
+  std::printf(
+      "one step of aiht, n = 50000, d = 100, m = 1000, s = 1000, %s; published script: %g s\n",
+      std::string(InstructionSetName(DetectInstructionSet())).c_str(), kPublishedSeconds);
+  std::printf("%8s %12s %12s %14s\n", "threads", "median s", "least s", "times faster");
+  for (const int num_threads : {1, 2}) {
+    RecoveryOptions options;
+    options.hidden_width = 1000;
+    options.nonzeros = 1000;
+    options.algorithm = Algorithm::kAiht;
+    options.num_threads = num_threads;
+    options.termination = {
+        .max_iterations = 15, .relative_residual_tolerance = 0, .stagnation_iterations = 0};
+    std::vector<double> seconds;
+    double last = 0;
+    RecoveryObserver observer;
+    observer.on_iteration = [&](const IterationReport& report) {
+      if (report.iteration > 1) seconds.push_back(report.elapsed_seconds - last);
+      last = report.elapsed_seconds;
+    };
+    OrDie(Recover(problem.samples, options, {}, observer));
+    std::printf("%8d %12.3f %12.3f %14.0f\n", num_threads, Median(seconds),
+                *std::min_element(seconds.begin(), seconds.end()),
+                kPublishedSeconds / Median(seconds));
+  }
+}
+
+int64_t PeakResidentBytes() {
+  rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss * int64_t{1024};
+}
+
+// A hundred million candidate weights.
+void Memory() {
+  const PlantedProblem problem = Plant(5000, 100, 1000, 1000, 1);
+  const int64_t before = PeakResidentBytes();
+  RecoveryOptions options;
+  options.hidden_width = 1000000;
+  options.nonzeros = 1000;
+  options.gate_mode = GateMode::kRandom;
+  options.num_threads = 2;
+  options.termination.max_iterations = 3;
+  const RecoveryCost cost = PredictCost(options, 5000, 100);
+  const RecoveryResult result = OrDie(Recover(problem.samples, options));
+  constexpr double kMegabyte = 1e6;
+  std::printf("n = 5000, d = 100, m = 1000000 random gates, s = 1000, %d iterations in %.1f s\n",
+              static_cast<int>(result.iterations), result.elapsed_seconds);
+  std::printf("peak resident: %.1f MB before the solve, %.1f MB after; predicted %.1f MB\n",
+              static_cast<double>(before) / kMegabyte,
+              static_cast<double>(PeakResidentBytes()) / kMegabyte,
+              static_cast<double>(cost.peak_memory_bytes) / kMegabyte);
+}
+
+}  // namespace
+}  // namespace thresher
+
+int main(int argc, char** argv) {
+  const std::string_view what = argc == 2 ? argv[1] : "";
+  if (what == "quality") {
+    thresher::Quality();
+  } else if (what == "steps") {
+    thresher::Steps();
+  } else if (what == "memory") {
+    thresher::Memory();
+  } else {
+    std::fprintf(stderr, "usage: recovery_benchmark quality | steps | memory\n");
+    return 2;
+  }
+  return 0;
+}

@@ -1,0 +1,16 @@
+#!/bin/bash
+# Builds the benchmarks and prints every table: tests/benchmark/run.sh
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+deploy/install_packages.sh build benchmark run test
+cmake --preset release -DTHRESHER_BUILD_BENCHMARKS=ON >/dev/null
+cmake --build build --target adjoint_benchmark recovery_benchmark service_benchmark
+grep -m1 'model name' /proc/cpuinfo
+build/tests/benchmark/adjoint_benchmark --benchmark_repetitions=7 \
+  --benchmark_enable_random_interleaving=true --benchmark_report_aggregates_only=true
+for table in quality steps memory; do
+  echo
+  build/tests/benchmark/recovery_benchmark "$table"
+done
+echo
+build/tests/benchmark/service_benchmark
