@@ -69,7 +69,7 @@ enum class Phase {
   kStopped,     // queued again by a drain: nobody takes it any more
 };
 
-// `key` and `log` never change, nor does record.priority, and record.cancel_requested not
+// `key`, `log` and `stop` never change, nor does record.priority, and record.cancel_requested not
 // while the job is in the queue; the rest is guarded by the manager's mutex, but for
 // `last_iteration`, which is the worker's.
 struct JobManager::ActiveJob {
@@ -428,7 +428,6 @@ absl::StatusOr<JobRecord> JobManager::Cancel(std::string_view id) {
   const std::shared_ptr<ActiveJob> job = *found;
   if (job == nullptr) return std::move(ended.record);
 
-  std::stop_source stop;
   bool is_running = false;
   JobRecord queued;
   {
@@ -444,7 +443,6 @@ absl::StatusOr<JobRecord> JobManager::Cancel(std::string_view id) {
       // It runs, or it waits with an iterate that only the solver can take out of the
       // checkpoint: it goes to the front then.
       is_running = true;
-      stop = job->stop;
       const bool waits = queue_.erase(job) > 0;
       job->record.cancel_requested = true;
       if (waits) queue_.insert(job);
@@ -452,7 +450,7 @@ absl::StatusOr<JobRecord> JobManager::Cancel(std::string_view id) {
     }
   }
   if (is_running) {
-    stop.request_stop();
+    job->stop.request_stop();  // outside the lock: callbacks of the token run here
     absl::Status status = store_->database().Write(
         [&](Connection& connection) { return store::RequestCancel(connection, job->key); });
     if (!status.ok()) return status;
@@ -666,8 +664,8 @@ absl::StatusOr<JobOutcome> JobManager::CallRunner(const std::shared_ptr<ActiveJo
   run.checkpoint_due = [this, &checkpoint_time](const IterationReport&) {
     return steady_clock::now() - checkpoint_time >= options_.checkpoint_interval;
   };
-  run.on_checkpoint = [this, job, &checkpoint_time](std::string checkpoint) {
-    WriteCheckpoint(job, std::move(checkpoint));
+  run.on_checkpoint = [this, job, &checkpoint_time](const std::string& checkpoint) {
+    WriteCheckpoint(job, checkpoint);
     checkpoint_time = steady_clock::now();
   };
   return RunGuarded(runner_, run);
@@ -685,7 +683,8 @@ void JobManager::ReserveEventNumbers(const std::shared_ptr<ActiveJob>& job) {
       [log, up_to](const absl::Status& status) { log->Reserve(status.ok() ? up_to : 0); });
 }
 
-void JobManager::WriteCheckpoint(const std::shared_ptr<ActiveJob>& job, std::string checkpoint) {
+void JobManager::WriteCheckpoint(const std::shared_ptr<ActiveJob>& job,
+                                 const std::string& checkpoint) {
   JobRecord next;
   {
     MutexLock lock(mutex_);
@@ -761,7 +760,7 @@ void JobManager::EndAttempt(const std::shared_ptr<ActiveJob>& job,
   next.end_time = store::Now();
   next.checkpoint_sha256.clear();
   next.progress = job->log->latest_progress();
-  CommitStateUntilDone(job, std::move(next), message, model);
+  CommitStateUntilDone(job, next, message, model);
 }
 
 void JobManager::Requeue(const std::shared_ptr<ActiveJob>& job, JobRecord next,
@@ -785,7 +784,7 @@ void JobManager::Requeue(const std::shared_ptr<ActiveJob>& job, JobRecord next,
                                   ? "the server stops; starts again from the beginning"
                                   : absl::StrCat("the server stops; the checkpoint of iteration ",
                                                  next.checkpoint_iteration, " is kept");
-  CommitStateUntilDone(job, std::move(next), message, nullptr);
+  CommitStateUntilDone(job, next, message, nullptr);
 }
 
 // ----- Committing. -----
@@ -885,8 +884,9 @@ absl::Status JobManager::CommitState(const std::shared_ptr<ActiveJob>& job, JobR
   return absl::OkStatus();
 }
 
-bool JobManager::CommitStateUntilDone(const std::shared_ptr<ActiveJob>& job, JobRecord record,
-                                      const std::string& message, const Model* model) {
+bool JobManager::CommitStateUntilDone(const std::shared_ptr<ActiveJob>& job,
+                                      const JobRecord& record, const std::string& message,
+                                      const Model* model) {
   for (;;) {
     absl::Status status;
     if (model != nullptr) {

@@ -161,7 +161,7 @@ class JobManager {
   absl::StatusOr<JobOutcome> CallRunner(const std::shared_ptr<ActiveJob>& job)
       THRESHER_EXCLUDES(mutex_);
   void ReserveEventNumbers(const std::shared_ptr<ActiveJob>& job);
-  void WriteCheckpoint(const std::shared_ptr<ActiveJob>& job, std::string checkpoint)
+  void WriteCheckpoint(const std::shared_ptr<ActiveJob>& job, const std::string& checkpoint)
       THRESHER_EXCLUDES(mutex_);
   void EndAttempt(const std::shared_ptr<ActiveJob>& job, absl::StatusOr<JobOutcome> outcome)
       THRESHER_EXCLUDES(mutex_);
@@ -176,7 +176,7 @@ class JobManager {
                            const std::string& message, store::PreparedModel* model)
       THRESHER_EXCLUDES(mutex_);
   // As CommitState, again and again while the store fails. False: the server stops.
-  bool CommitStateUntilDone(const std::shared_ptr<ActiveJob>& job, JobRecord record,
+  bool CommitStateUntilDone(const std::shared_ptr<ActiveJob>& job, const JobRecord& record,
                             const std::string& message, const Model* model)
       THRESHER_EXCLUDES(mutex_);
   absl::Status End(const std::shared_ptr<ActiveJob>& job, JobRecord record, JobState state,

@@ -96,22 +96,6 @@ std::string GatesWord(const Network& network) {
   return std::holds_alternative<RandomGateSet>(gated->gates) ? "random" : "vectors";
 }
 
-std::string AlgorithmWord(Algorithm algorithm) {
-  switch (algorithm) {
-    case Algorithm::kAuto:
-      return "auto";
-    case Algorithm::kIht:
-      return "iht";
-    case Algorithm::kNiht:
-      return "niht";
-    case Algorithm::kAiht:
-      return "aiht";
-    case Algorithm::kHtp:
-      return "htp";
-  }
-  return "unknown";
-}
-
 // Nothing when the two cannot be compared: a gated network, another bias, too many
 // neurons.
 absl::StatusOr<std::optional<PlantedComparison>> Compare(const Network& found,
@@ -144,7 +128,7 @@ Model MakeModel(Network network, const Samples& samples, const DatasetRecord& da
       {"seed", absl::StrCat(report.options_used.seed)},
       {"split_seed", absl::StrCat(run.job.spec.split_seed)},
       {"held_out_fraction", absl::StrCat(run.job.spec.held_out_fraction)},
-      {"algorithm", AlgorithmWord(report.options_used.algorithm)},
+      {"algorithm", std::string(AlgorithmName(report.options_used.algorithm))},
       {"gates", GatesWord(network)},
       {"iterations", absl::StrCat(report.iterations)},
       {"termination_reason", std::string(TerminationReasonName(report.termination_reason))},

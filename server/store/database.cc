@@ -196,8 +196,8 @@ absl::Status Connection::ExecuteScript(const std::string& sql) {
 int64_t Connection::last_insert_key() const { return sqlite3_last_insert_rowid(database_); }
 int64_t Connection::changes() const { return sqlite3_changes64(database_); }
 
-absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path,
-                                                         std::vector<std::string> migrations) {
+absl::StatusOr<std::unique_ptr<Database>> Database::Open(
+    const std::string& path, const std::vector<std::string>& migrations) {
   const auto named = [&path](const absl::Status& status) {
     return absl::Status(status.code(), absl::StrCat(path, ": ", status.message()));
   };

@@ -123,7 +123,7 @@ class Database {
   // when it is another program's or a newer version's; PERMISSION_DENIED,
   // RESOURCE_EXHAUSTED (disk full).
   static absl::StatusOr<std::unique_ptr<Database>> Open(const std::string& path,
-                                                        std::vector<std::string> migrations);
+                                                        const std::vector<std::string>& migrations);
   // Finishes the writes that wait.
   ~Database();
   Database(const Database&) = delete;

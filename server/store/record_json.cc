@@ -1,5 +1,6 @@
 #include "server/store/record_json.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <span>
@@ -16,11 +17,9 @@ struct Name {
   const char* name;
 };
 
-constexpr Name<Algorithm> kAlgorithms[] = {{Algorithm::kAuto, "auto"},
-                                           {Algorithm::kIht, "iht"},
-                                           {Algorithm::kNiht, "niht"},
-                                           {Algorithm::kAiht, "aiht"},
-                                           {Algorithm::kHtp, "htp"}};
+constexpr Name<Algorithm> kAlgorithms[] = {
+    {Algorithm::kAuto, "auto"}, {Algorithm::kIht, "iht"}, {Algorithm::kNiht, "niht"},
+    {Algorithm::kAiht, "aiht"}, {Algorithm::kHtp, "htp"}, {Algorithm::kWinnow, "winnow"}};
 constexpr Name<GateMode> kGateModes[] = {{GateMode::kSequential, "sequential"},
                                          {GateMode::kRandom, "random"}};
 constexpr Name<OutputSigns> kOutputSigns[] = {{OutputSigns::kPositive, "positive"},
@@ -151,7 +150,9 @@ Json ProgressToJson(const IterationReport& report) {
           report.support_changes,
           report.active_neurons,
           ToJson(report.best_relative_residual),
-          ToJson(report.elapsed_seconds)};
+          ToJson(report.elapsed_seconds),
+          static_cast<int>(report.phase),
+          report.start};
 }
 
 IterationReport ReadProgress(const Json& json) {
@@ -165,6 +166,9 @@ IterationReport ReadProgress(const Json& json) {
   report.active_neurons = json.at(6).get<int64_t>();
   report.best_relative_residual = ReadDouble(json.at(7));
   report.elapsed_seconds = ReadDouble(json.at(8));
+  report.phase = static_cast<SolvePhase>(
+      std::clamp(json.at(9).get<int>(), 0, static_cast<int>(SolvePhase::kSwap)));
+  report.start = json.at(10).get<int64_t>();
   return report;
 }
 
