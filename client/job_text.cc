@@ -200,12 +200,27 @@ std::string EventLine(const v1::JobEvent& event) {
                         Printable(change.message()));
   }
   const v1::IterationReport& report = event.progress();
-  return absl::StrCat(start, "iteration ", report.iteration(), "  residual ",
+  return absl::StrCat(start, "iteration ", report.iteration(), PhaseText(report), "  residual ",
                       FormatNumber(report.relative_residual()), "  PSNR ",
                       FormatDecibel(report.psnr_db()), "  support ", report.support_size(), " (",
                       report.support_changes(), " new)  neurons ", report.active_neurons(),
                       "  step ", FormatNumber(report.step_size()), "  elapsed ",
                       FormatDuration(report.elapsed()));
+}
+
+std::string PhaseText(const v1::IterationReport& report) {
+  switch (report.phase()) {
+    case v1::SOLVE_PHASE_START:
+      return absl::StrCat(" (start ", report.start() + 1, ")");
+    case v1::SOLVE_PHASE_EXPAND:
+      return absl::StrCat(" (start ", report.start() + 1, ", expand)");
+    case v1::SOLVE_PHASE_PRUNE:
+      return absl::StrCat(" (start ", report.start() + 1, ", prune)");
+    case v1::SOLVE_PHASE_SWAP:
+      return absl::StrCat(" (start ", report.start() + 1, ", swap)");
+    default:
+      return "";
+  }
 }
 
 std::string SummariseJob(const v1::Job& job, const std::optional<v1::PlantedSource>& planted) {

@@ -27,6 +27,9 @@ std::string StateWord(v1::JobState state);
 // One event on one line, without '\n'.
 std::string EventLine(const v1::JobEvent& event);
 
+// " (start 2, prune)", or nothing for algorithms without phases.
+std::string PhaseText(const v1::IterationReport& report);
+
 // Plain sentences about an ended job, one a line: why it ended, how well the network fits, and
 // how close it is to the planted one. `planted` is what the data set was planted with, if it
 // is known.

@@ -68,7 +68,7 @@ std::string Title(const WatchState& state, const Terminal& terminal) {
 std::string IterationText(const WatchState& state) {
   const v1::IterationReport& report = *state.progress;
   const v1::RecoveryOptions& options = state.job.recovery().options();
-  std::string text = absl::StrCat("iteration ", report.iteration());
+  std::string text = absl::StrCat("iteration ", report.iteration(), PhaseText(report));
   if (options.has_max_iterations()) absl::StrAppend(&text, " of ", options.max_iterations());
   return text;
 }

@@ -1,6 +1,8 @@
 #include "core/recovery/grow.h"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -8,6 +10,7 @@
 #include "core/kernels/gate_field.h"
 #include "core/kernels/support_products.h"
 #include "core/kernels/top_gradient.h"
+#include "core/recovery/gated_problem.h"
 #include "core/recovery/network_entries.h"
 #include "core/recovery/support.h"
 
@@ -67,6 +70,20 @@ SparseNetwork StartUnder(const ReluProblem& problem, const GateField& gates, int
   return network;
 }
 
+// ||g||^2 / ||J g||^2 over the entering entries: where inputs correlate it is far under 1 / n.
+double NormalisedStepSize(const ReluProblem& problem, const SparseNetwork& network,
+                          const SparseVector& entering) {
+  const NeuronRows rows = GroupByNeuron(entering, network.num_columns());
+  const GateField gates(SparseGateSet{FirstIntegers(network.hidden_width()), network.weights},
+                        problem.design);
+  const GateMasks masks = gates.MasksOf(problem.engine, problem.design, rows.neurons);
+  std::vector<double> image(problem.design.padded_samples());
+  SupportForward(problem.engine, problem.design, masks, rows.rows, image);
+  const double denominator = SquaredNorm(image);
+  return denominator > 0 ? SquaredNorm(entering) / denominator
+                         : std::numeric_limits<double>::infinity();
+}
+
 // Neurons with one weight, one for each half-space: the weight that a gradient step of size
 // eta from zero gives them. They are numbered from first_neuron on.
 SparseVector OneSparseCandidates(const ReluProblem& problem, const Linearisation& at, double eta,
@@ -113,11 +130,12 @@ SparseNetwork GrowAndThreshold(const ReluProblem& problem, const SparseNetwork& 
   GateField gates(SparseGateSet{FirstIntegers(network.hidden_width()), network.weights},
                   problem.design);
   gates.KeepMasks(problem.engine, problem.design, kMaskBytes);
-  const double eta = 1.0 / static_cast<double>(problem.design.num_samples);
   SparseVector moved = EntriesOf(network);
   const std::vector<double> own = JacobianTranspose(problem, network, at, at.residual);
   const SparseVector entering =
       TopGradient(problem.engine, problem.design, gates, at.residual, count, KeysOf(moved));
+  const double eta = std::min(1.0 / static_cast<double>(problem.design.num_samples),
+                              NormalisedStepSize(problem, network, entering));
   for (size_t e = 0; e < moved.size(); ++e) moved[e].value -= eta * own[e];
   for (const KeyedValue& entry : entering) {
     const int sign = network.output_signs[entry.key / network.num_columns()];

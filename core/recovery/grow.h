@@ -19,7 +19,8 @@ SparseNetwork RandomStart(const ReluProblem& problem, int64_t num_gates, OutputS
 // signs each stands twice.
 SparseNetwork OneSparseStart(const ReluProblem& problem, OutputSigns signs, int64_t count);
 
-// H_count( w - eta g ) over all inputs of the network's neurons, eta = 1 / n. With new_neurons
+// H_count( w - eta g ) over all inputs of the network's neurons; eta is 1 / n, or less where
+// the entering inputs correlate (||g||^2 / ||J g||^2 over these). With new_neurons
 // also over one-sparse neurons that the network does not have yet, each with the sign that
 // lowers the loss (with positive signs: only those that do so by adding).
 SparseNetwork GrowAndThreshold(const ReluProblem& problem, const SparseNetwork& network,

@@ -468,17 +468,37 @@ std::string_view SolvePhaseName(SolvePhase phase) {
   return "iterate";
 }
 
+std::string_view AlgorithmName(Algorithm algorithm) {
+  switch (algorithm) {
+    case Algorithm::kAuto:
+      return "auto";
+    case Algorithm::kWinnow:
+      return "winnow";
+    case Algorithm::kIht:
+      return "iht";
+    case Algorithm::kNiht:
+      return "niht";
+    case Algorithm::kAiht:
+      return "aiht";
+    case Algorithm::kHtp:
+      return "htp";
+  }
+  return "auto";
+}
+
+Algorithm ChooseAlgorithm(const RecoveryOptions& options, int64_t num_samples, bool gates_given) {
+  if (options.algorithm != Algorithm::kAuto) return options.algorithm;
+  const bool mini_batch = options.batch_size > 0 && options.batch_size < num_samples;
+  if (options.gate_mode == GateMode::kRandom) {
+    return mini_batch ? Algorithm::kNiht : Algorithm::kHtp;
+  }
+  return mini_batch || gates_given ? Algorithm::kAiht : Algorithm::kWinnow;
+}
+
 RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_samples,
                                bool gates_given) {
   RecoveryOptions resolved = options;
-  const bool mini_batch = options.batch_size > 0 && options.batch_size < num_samples;
-  if (resolved.algorithm == Algorithm::kAuto) {
-    if (options.gate_mode == GateMode::kRandom) {
-      resolved.algorithm = mini_batch ? Algorithm::kNiht : Algorithm::kHtp;
-    } else {
-      resolved.algorithm = mini_batch || gates_given ? Algorithm::kAiht : Algorithm::kWinnow;
-    }
-  }
+  resolved.algorithm = ChooseAlgorithm(options, num_samples, gates_given);
   if (resolved.working_nonzeros == 0) {
     resolved.working_nonzeros = resolved.algorithm == Algorithm::kWinnow
                                     ? DefaultWinnowSupport(options.nonzeros)

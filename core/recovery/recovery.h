@@ -36,6 +36,9 @@ enum class Algorithm {
   kHtp,     // hard-thresholding pursuit: least squares on each new support
 };
 
+// "auto", "winnow", "iht", ...
+std::string_view AlgorithmName(Algorithm algorithm);
+
 enum class GateMode {
   kSequential,  // random start gates, then h_j := w_j
   kRandom,      // random gates kept for ever: the convex problem
@@ -133,6 +136,11 @@ struct RecoveryResult {
   // State after the last completed iteration: Recover resumes from it.
   std::string checkpoint;
 };
+
+// What kAuto becomes for these options, any other algorithm itself. gates_given: whether the
+// start holds gates.
+Algorithm ChooseAlgorithm(const RecoveryOptions& options, int64_t num_samples,
+                          bool gates_given = false);
 
 // What a solve will need, before it starts.
 struct RecoveryCost {

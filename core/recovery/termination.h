@@ -22,7 +22,7 @@ std::string_view TerminationReasonName(TerminationReason reason);
 
 struct TerminationCriteria {
   // iterations >= max_iterations; at least 1.
-  int64_t max_iterations = 200;
+  int64_t max_iterations = 1000;
   // best relative residual <= relative_residual_tolerance; 0 switches it off.
   double relative_residual_tolerance = 1e-7;
   // best relative residual of the last stagnation_iterations steps

@@ -47,6 +47,9 @@ constexpr double kLoosestMerge = 5e-3;
 constexpr double kTightestMerge = 1e-7;
 // Losses that agree to this are the same minimum.
 constexpr double kSameLoss = 1e-3;
+constexpr int64_t kHopelessStarts = 2;
+constexpr double kHopelessResidual = 0.1;
+constexpr double kLargeProblem = 5e5;  // samples times weights
 constexpr int64_t kAgreeingStarts = 3;
 // The target of refinement, relative to the tolerance: a solve that converges goes on to the
 // rounding of the data.
@@ -73,7 +76,8 @@ class Winnower {
   void Step(WinnowState& state);
 
   bool Finished(const WinnowState& state) const {
-    return state.start >= kNumStarts || state.agreeing_starts >= kAgreeingStarts ||
+    return state.start >= kNumStarts || Hopeless(state) ||
+           state.agreeing_starts >= kAgreeingStarts ||
            (state.best_start >= 0 && state.best_loss <= target_loss_);
   }
   double RelativeResidual(double loss) const { return std::sqrt(loss / target_norm2_); }
@@ -100,6 +104,14 @@ class Winnower {
     return weights_per_neuron <= kSparseNeuron ? start % 2 == 0 : start % 3 == 2;
   }
   int64_t WorkingNonzeros(int64_t start) const;
+  // Large data that two starts leave this badly explained are not a sparse network's: more
+  // starts would cost much and change little.
+  bool Hopeless(const WinnowState& state) const {
+    return state.start >= kHopelessStarts && state.best_start >= 0 &&
+           static_cast<double>(num_samples_) * static_cast<double>(options_.nonzeros) >
+               kLargeProblem &&
+           RelativeResidual(state.best_loss) > kHopelessResidual;
+  }
   bool InBudget(const SparseNetwork& network) const {
     return network.weights.nonzeros() <= options_.nonzeros &&
            network.hidden_width() <= options_.hidden_width;

@@ -11,7 +11,8 @@
 //           one-sparse neurons) come in; refine, prune back to s; kept where the loss falls,
 //           else q is halved
 // Starts alternate between random gates and the gates of one-sparse neurons. The solve ends
-// at the first start that meets the tolerance, or when three starts agree on the least loss.
+// at the first start that meets the tolerance, or when three starts agree on the least loss, or
+// when two starts leave a large problem unexplained.
 #ifndef THRESHER_CORE_RECOVERY_WINNOW_H_
 #define THRESHER_CORE_RECOVERY_WINNOW_H_
 

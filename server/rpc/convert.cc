@@ -92,6 +92,8 @@ absl::StatusOr<Algorithm> FromProto(v1::Algorithm value) {
       return Algorithm::kAiht;
     case v1::ALGORITHM_HTP:
       return Algorithm::kHtp;
+    case v1::ALGORITHM_WINNOW:
+      return Algorithm::kWinnow;
     default:
       return UnknownEnumValue("job.recovery.options.algorithm", value);
   }
@@ -109,6 +111,8 @@ v1::Algorithm ToProto(Algorithm value) {
       return v1::ALGORITHM_AIHT;
     case Algorithm::kHtp:
       return v1::ALGORITHM_HTP;
+    case Algorithm::kWinnow:
+      return v1::ALGORITHM_WINNOW;
   }
   return v1::ALGORITHM_UNSPECIFIED;
 }
@@ -393,6 +397,22 @@ v1::RecoverySpec ToProto(const store::RecoverySpec& spec) {
   return result;
 }
 
+v1::SolvePhase ToProto(SolvePhase value) {
+  switch (value) {
+    case SolvePhase::kIterate:
+      return v1::SOLVE_PHASE_ITERATE;
+    case SolvePhase::kStart:
+      return v1::SOLVE_PHASE_START;
+    case SolvePhase::kExpand:
+      return v1::SOLVE_PHASE_EXPAND;
+    case SolvePhase::kPrune:
+      return v1::SOLVE_PHASE_PRUNE;
+    case SolvePhase::kSwap:
+      return v1::SOLVE_PHASE_SWAP;
+  }
+  return v1::SOLVE_PHASE_UNSPECIFIED;
+}
+
 v1::IterationReport ToProto(const IterationReport& report) {
   v1::IterationReport result;
   result.set_iteration(report.iteration);
@@ -404,6 +424,8 @@ v1::IterationReport ToProto(const IterationReport& report) {
   result.set_active_neurons(report.active_neurons);
   result.set_best_relative_residual(report.best_relative_residual);
   *result.mutable_elapsed() = ToDuration(report.elapsed_seconds);
+  result.set_phase(ToProto(report.phase));
+  result.set_start(report.start);
   return result;
 }
 

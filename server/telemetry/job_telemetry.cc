@@ -1,9 +1,12 @@
 #include "server/telemetry/job_telemetry.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 
+#include "core/recovery/recovery.h"
 #include "server/telemetry/logging.h"
 
 namespace thresher::telemetry {
@@ -22,23 +25,6 @@ std::string_view OutcomeLabel(jobs::JobState state) {
     case jobs::JobState::kQueued:
     case jobs::JobState::kRunning:
       break;
-  }
-  return "other";
-}
-
-// kAuto counts as what the solver makes of it.
-std::string_view AlgorithmLabel(const RecoveryOptions& options) {
-  switch (options.algorithm) {
-    case Algorithm::kAuto:
-      return options.gate_mode == GateMode::kRandom ? "niht" : "aiht";
-    case Algorithm::kIht:
-      return "iht";
-    case Algorithm::kNiht:
-      return "niht";
-    case Algorithm::kAiht:
-      return "aiht";
-    case Algorithm::kHtp:
-      return "htp";
   }
   return "other";
 }
@@ -63,7 +49,10 @@ jobs::JobMetrics CountJobs(Metrics& metrics) {
 
 jobs::JobRunner CountIterations(jobs::JobRunner runner, Metrics& metrics) {
   return [runner = std::move(runner), &metrics](const jobs::JobRun& run) {
-    const std::string_view algorithm = AlgorithmLabel(run.job.spec.options);
+    // What the server chooses counts as what it chose. (How many samples there are is
+    // not known here; a mini-batch is one as far as this matters.)
+    const std::string_view algorithm = AlgorithmName(ChooseAlgorithm(
+        run.job.spec.options, std::numeric_limits<int64_t>::max(), /*gates_given=*/false));
     const double flops = run.job.predicted_cost.flops_per_iteration;
     double last_elapsed =
         run.checkpoint.empty() || !run.job.progress ? 0 : run.job.progress->elapsed_seconds;
