@@ -90,11 +90,9 @@ thresher() {
 }
 
 heading "4. A planted problem: the server makes up a sparse network and we find it again"
-thresher datasets plant --id planted --num_samples 50000 --num_inputs 200 --hidden_width 20 \
-  --nonzeros 100 --weight_distribution uniform --seed 1
-# Iterating with twice the budget, and cutting back at the end, is what finds all of them.
-thresher recover --dataset planted --hidden_width 20 --nonzeros 100 --working_nonzeros 200 \
-  --algorithm htp --seed 1 --watch
+thresher datasets plant --id planted --num_samples 20000 --num_inputs 200 --hidden_width 50 \
+  --nonzeros 100 --seed 1
+thresher recover --dataset planted --hidden_width 50 --nonzeros 100 --seed 1 --watch
 
 heading "5. Real pictures: T-shirts (class 0) against trousers (class 1)"
 pictures=/usr/share/datasets/fashion-mnist
@@ -102,7 +100,7 @@ pictures=/usr/share/datasets/fashion-mnist
   fail "$pictures/train-images-idx3-ubyte.gz is missing. Run: apt-get install --reinstall dataset-fashion-mnist"
 thresher datasets upload --id fashion --classes 0,1 \
   --inputs "$pictures/train-images-idx3-ubyte.gz" --targets "$pictures/train-labels-idx1-ubyte.gz"
-thresher recover --dataset fashion --hidden_width 20 --nonzeros 300 --seed 1 --watch
+thresher recover --dataset fashion --hidden_width 20 --nonzeros 100 --seed 1 --watch
 
 heading "6. What Prometheus reads on $page"
 # Without curl: HTTP is few enough words.

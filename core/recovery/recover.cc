@@ -187,7 +187,8 @@ StepResult Solver::Step(const SolverState& state) {
       return PublishedStep(problem, state.weights, residual, options_.working_nonzeros);
     case Algorithm::kHtp:
       return PursuitStep(problem, state.weights, residual, options_.working_nonzeros);
-    case Algorithm::kAuto:
+    case Algorithm::kAuto:    // resolved before
+    case Algorithm::kWinnow:  // has a loop of its own
     case Algorithm::kNiht:
       break;
   }

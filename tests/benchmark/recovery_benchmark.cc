@@ -1,6 +1,6 @@
 // Whole solves: quality, time per step and memory, as tables.
 //
-//   recovery_benchmark quality | steps | memory
+//   recovery_benchmark quality | steps | memory | grid SEEDS positive|mixed
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -13,6 +13,7 @@
 
 #include "core/gates/random_gates.h"
 #include "core/kernels/instruction_set.h"
+#include "core/network/compare.h"
 #include "core/recovery/recovery.h"
 #include "core/samples/planted.h"
 
@@ -154,6 +155,49 @@ void Steps() {
   }
 }
 
+// The default algorithm over widths and budgets: exact recoveries and times.
+void Grid(int seeds, OutputSigns signs) {
+  constexpr double kExactDecibel = 120;
+  std::printf("planted, n = 5000, d = 100, default algorithm, 1 thread, %d seeds a cell\n", seeds);
+  std::printf("%6s %6s %10s %12s %12s\n", "m", "s", "exact", "median s", "largest s");
+  std::vector<double> all_seconds;
+  int all_exact = 0;
+  for (const int64_t m : {5, 20, 50, 100}) {
+    for (const int64_t s : {5, 20, 50, 100, 200}) {
+      std::vector<double> seconds;
+      int exact = 0;
+      for (int seed = 0; seed < seeds; ++seed) {
+        const PlantedProblem problem = OrDie(GeneratePlanted({.num_samples = 5000,
+                                                              .num_inputs = 100,
+                                                              .hidden_width = m,
+                                                              .nonzeros = s,
+                                                              .seed = static_cast<uint64_t>(seed),
+                                                              .output_signs = signs}));
+        RecoveryOptions options;
+        options.hidden_width = m;
+        options.nonzeros = s;
+        options.output_signs = signs;
+        options.seed = static_cast<uint64_t>(seed);
+        const RecoveryResult result = OrDie(Recover(problem.samples, options));
+        // Inputs that the solver has not seen.
+        const PlantedProblem fresh = Plant(2000, 100, 1, 1, 1000 + static_cast<uint64_t>(seed));
+        const NetworkComparison comparison = OrDie(CompareNetworks(
+            std::get<SparseNetwork>(result.network), problem.network, fresh.samples.input_view()));
+        exact += comparison.psnr_db > kExactDecibel ? 1 : 0;
+        seconds.push_back(result.elapsed_seconds);
+      }
+      all_exact += exact;
+      all_seconds.insert(all_seconds.end(), seconds.begin(), seconds.end());
+      std::printf("%6d %6d %6d/%-3d %12.2f %12.2f\n", static_cast<int>(m), static_cast<int>(s),
+                  exact, seeds, Median(seconds), *std::max_element(seconds.begin(), seconds.end()));
+      std::fflush(stdout);
+    }
+  }
+  std::printf("%13s %6d/%-3d %12.2f %12.2f\n", "all", all_exact,
+              static_cast<int>(all_seconds.size()), Median(all_seconds),
+              *std::max_element(all_seconds.begin(), all_seconds.end()));
+}
+
 int64_t PeakResidentBytes() {
   rusage usage;
   getrusage(RUSAGE_SELF, &usage);
@@ -185,15 +229,20 @@ void Memory() {
 }  // namespace thresher
 
 int main(int argc, char** argv) {
-  const std::string_view what = argc == 2 ? argv[1] : "";
-  if (what == "quality") {
+  const std::string_view what = argc >= 2 ? argv[1] : "";
+  if (what == "grid" && argc == 4 && std::atoi(argv[2]) > 0) {
+    thresher::Grid(std::atoi(argv[2]), std::string_view(argv[3]) == "mixed"
+                                           ? thresher::OutputSigns::kMixed
+                                           : thresher::OutputSigns::kPositive);
+  } else if (what == "quality") {
     thresher::Quality();
   } else if (what == "steps") {
     thresher::Steps();
   } else if (what == "memory") {
     thresher::Memory();
   } else {
-    std::fprintf(stderr, "usage: recovery_benchmark quality | steps | memory\n");
+    std::fprintf(
+        stderr, "usage: recovery_benchmark quality | steps | memory | grid SEEDS positive|mixed\n");
     return 2;
   }
   return 0;

@@ -12,5 +12,9 @@ for table in quality steps memory; do
   echo
   build/tests/benchmark/recovery_benchmark "$table"
 done
+for signs in positive mixed; do
+  echo
+  build/tests/benchmark/recovery_benchmark grid 2 "$signs"
+done
 echo
 build/tests/benchmark/service_benchmark
