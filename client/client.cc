@@ -398,7 +398,8 @@ absl::StatusOr<v1::Job> Client::WatchJob(const std::string& name, int64_t after_
                                           "the server ended the stream before the job ended"})
                         : job.status();
     }
-    if (!absl::IsUnavailable(status)) return status;
+    // Nobody here cancelled the call: a server that stops does that to calls that it just took.
+    if (!absl::IsUnavailable(status) && !absl::IsCancelled(status)) return status;
     const milliseconds pause = RandomBackoffDelay(options_.retry, ++failures);
     if (std::chrono::steady_clock::now() + pause - last_contact > options_.watch_patience) {
       return status;
