@@ -9,9 +9,12 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
+#include <iterator>
+#include <sstream>
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "server/listen_address.h"
 
@@ -47,6 +50,28 @@ std::optional<int64_t> ReadNumber(const char* path) {
   return std::nullopt;  // also for cgroup v2's "max"
 }
 
+constexpr size_t kHelpIndent = 34;
+constexpr size_t kHelpWidth = 100 - kHelpIndent;
+
+// The text in lines of at most kHelpWidth, `ending` in one piece; CLI11 indents them.
+std::string Wrapped(const std::string& text, const std::string& ending) {
+  std::istringstream stream(text);
+  std::vector<std::string> words{std::istream_iterator<std::string>(stream), {}};
+  words.push_back(ending);
+  std::string wrapped;
+  size_t line = 0;  // bytes in the last line
+  for (const std::string& word : words) {
+    if (line > 0) {
+      const bool fits = line + 1 + word.size() <= kHelpWidth;
+      wrapped += fits ? ' ' : '\n';
+      line = fits ? line + 1 : 0;
+    }
+    wrapped += word;
+    line += word.size();
+  }
+  return wrapped;
+}
+
 class FlagParser {
  public:
   FlagParser() {
@@ -61,7 +86,7 @@ class FlagParser {
                               (*THRESHER_COMMIT ? " (" THRESHER_COMMIT ")" : ""),
                           "Print the version and exit");
     app_.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-    app_.get_formatter()->column_width(40);
+    app_.get_formatter()->column_width(kHelpIndent);
   }
 
   CLI::App& app() { return app_; }
@@ -132,7 +157,7 @@ class FlagParser {
   template <typename Value, typename Parse>
   void Choice(const std::string& name, const std::string& choices, const std::string& shown,
               Value& target, Parse parse, const std::string& help) {
-    Add(name, choices, shown, help,
+    Add(name, "NAME", shown, help + ": " + choices,
         [&target, parse, choices](const std::string& text) -> std::string {
           const auto value = parse(text);
           if (!value) return "must be one of " + choices;
@@ -153,7 +178,7 @@ class FlagParser {
             throw CLI::ValidationError("--" + name, error + ", not '" + text + "'");
           }
         },
-        help + " [default: " + shown_default + "]");
+        Wrapped(help, "[default: " + shown_default + "]"));
     option->type_name(type);
   }
 
@@ -245,10 +270,10 @@ ParsedFlags ParseFlags(int argc, const char* const* argv) {
                   "resume at the next start. A second signal stops at once");
   parser.Choice("log_level", "debug|info|warning|error|off", "info", flags.log_level,
                 telemetry::ParseLogLevel,
-                "Least level of the lines on standard error; calls that succeed are logged at "
-                "debug, those that fail at info");
+                "Calls that succeed are logged at debug, those that fail at info. Least level of "
+                "the lines on standard error");
   parser.Choice("log_format", "text|json", "text", flags.log_format, telemetry::ParseLogFormat,
-                "Form of these lines");
+                "Form of the lines on standard error");
   try {
     parser.app().parse(argc, argv);
   } catch (const CLI::ParseError& error) {

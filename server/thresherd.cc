@@ -101,9 +101,9 @@ absl::Status Drain(rpc::Server& server, jobs::JobManager& jobs,
   // Leaves a tenth for what comes after.
   const auto jobs_time = grace_period * 7 / 10;
   const auto calls_time = grace_period * 9 / 10;
-  const auto start = std::chrono::system_clock::now();
+  const auto start = std::chrono::steady_clock::now();
   server.BeginDrain();
-  const absl::Status status = jobs.Drain(std::chrono::steady_clock::now() + jobs_time);
+  const absl::Status status = jobs.Drain(start + jobs_time);
   server.Stop(start + calls_time);
   return status;
 }

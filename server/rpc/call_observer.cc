@@ -40,14 +40,14 @@ class CallObserver::Interceptor final : public grpc::experimental::Interceptor {
       : observer_(observer), info_(info), start_(std::chrono::steady_clock::now()) {
     method_ = info.method() == nullptr ? "" : info.method();
     if (method_.starts_with('/')) method_.remove_prefix(1);
-    is_foreign_stream_ =
-        info.type() != ServerRpcInfo::Type::UNARY && !method_.starts_with("thresher.");
-    if (is_foreign_stream_) observer_.Add(info_.server_context());
+    if (info.type() != ServerRpcInfo::Type::UNARY && !method_.starts_with("thresher.")) {
+      foreign_stream_ = info.server_context();
+    }
+    counted_ = observer_.AddCall(foreign_stream_);
   }
 
-  ~Interceptor() override {
-    if (is_foreign_stream_) observer_.Remove(info_.server_context());
-  }
+  // gRPC destroys it when the call's status has left.
+  ~Interceptor() override { observer_.RemoveCall(foreign_stream_, counted_); }
 
   void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
@@ -78,28 +78,40 @@ class CallObserver::Interceptor final : public grpc::experimental::Interceptor {
   ServerRpcInfo& info_;
   const std::chrono::steady_clock::time_point start_;
   std::string_view method_;  // gRPC keeps it while the call lives
-  bool is_foreign_stream_ = false;
+  grpc::ServerContextBase* foreign_stream_ = nullptr;
+  bool counted_ = false;
 };
 
 grpc::experimental::Interceptor* CallObserver::CreateServerInterceptor(ServerRpcInfo* info) {
   return new Interceptor(*this, *info);
 }
 
-void CallObserver::CancelForeignStreams() {
+void CallObserver::FinishCalls(std::chrono::steady_clock::time_point deadline) {
   store::MutexLock lock(mutex_);
-  cancelling_ = true;
+  finishing_ = true;
   for (grpc::ServerContextBase* stream : foreign_streams_) stream->TryCancel();
+  while (counted_calls_ > 0) {
+    if (!call_ended_.WaitUntil(mutex_, deadline)) return;
+  }
 }
 
-void CallObserver::Add(grpc::ServerContextBase* stream) {
+bool CallObserver::AddCall(grpc::ServerContextBase* foreign_stream) {
   store::MutexLock lock(mutex_);
-  foreign_streams_.insert(stream);
-  if (cancelling_) stream->TryCancel();
+  if (foreign_stream != nullptr) {
+    foreign_streams_.insert(foreign_stream);
+    if (finishing_) foreign_stream->TryCancel();
+    return false;
+  }
+  // Calls that still come in could be waited for without end.
+  if (finishing_) return false;
+  ++counted_calls_;
+  return true;
 }
 
-void CallObserver::Remove(grpc::ServerContextBase* stream) {
+void CallObserver::RemoveCall(grpc::ServerContextBase* foreign_stream, bool counted) {
   store::MutexLock lock(mutex_);
-  foreign_streams_.erase(stream);
+  if (foreign_stream != nullptr) foreign_streams_.erase(foreign_stream);
+  if (counted && --counted_calls_ == 0) call_ended_.NotifyAll();
 }
 
 }  // namespace thresher::rpc

@@ -123,7 +123,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   return server;
 }
 
-Server::~Server() { Stop(std::chrono::system_clock::now()); }
+Server::~Server() { Stop(std::chrono::steady_clock::now()); }
 
 std::shared_ptr<grpc::Channel> Server::InProcessChannel(const grpc::ChannelArguments& arguments) {
   return server_->InProcessChannel(arguments);
@@ -134,10 +134,17 @@ void Server::BeginDrain() {
   uploads_.Stop();
 }
 
-void Server::Stop(std::chrono::system_clock::time_point deadline) {
+void Server::Stop(std::chrono::steady_clock::time_point deadline) {
   if (server_ == nullptr) return;
-  observer_->CancelForeignStreams();
-  server_->Shutdown(deadline);
+  observer_->FinishCalls(deadline);
+  // gRPC alone would wait for every idle client to read its good-bye, some of which do
+  // not; this is for calls that came in just now.
+  constexpr std::chrono::milliseconds kLastCalls{100};
+  const auto now = std::chrono::steady_clock::now();
+  server_->Shutdown(
+      std::chrono::system_clock::now() +
+      std::clamp(std::chrono::duration_cast<std::chrono::milliseconds>(deadline - now),
+                 std::chrono::milliseconds(0), kLastCalls));
   server_->Wait();
   server_.reset();
 }

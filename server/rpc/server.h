@@ -59,9 +59,9 @@ class Server {
   // Says NOT_SERVING to health checks and takes no more uploads. Call it before the job
   // manager drains: that ends the WatchJob streams.
   void BeginDrain();
-  // Takes no more calls and waits for those under way; what is left at the deadline is
-  // cancelled.
-  void Stop(std::chrono::system_clock::time_point deadline);
+  // Waits for the calls under way, then closes all connections; what is left at the
+  // deadline is cancelled.
+  void Stop(std::chrono::steady_clock::time_point deadline);
 
  private:
   Server(const ServerOptions& options, jobs::JobManager& jobs, store::Store& store,

@@ -24,6 +24,21 @@ int64_t ParsingMemory(const ReadOptions& options, std::string_view inputs, std::
   return bytes > budget / kPerByte ? budget : bytes * kPerByte;
 }
 
+// What is wrong with a file is said of the messages that carried it.
+absl::Status NameFile(const absl::Status& status) {
+  if (!absl::IsInvalidArgument(status)) return status;
+  const std::optional<std::string> field = store::FieldOf(status);
+  std::string message(status.message());
+  if (!field) return InvalidField("inputs_chunk", message);
+  for (const auto& [part, chunk] :
+       {std::pair("upload.inputs", "inputs_chunk"), std::pair("upload.targets", "targets_chunk")}) {
+    if (*field != part) continue;
+    if (message.starts_with(*field + ": ")) message.erase(0, field->size() + 2);
+    return InvalidField(chunk, message);
+  }
+  return status;
+}
+
 }  // namespace
 
 UploadStream* UploadStream::Start(const ServiceContext& context, grpc::CallbackServerContext* call,
@@ -31,6 +46,8 @@ UploadStream* UploadStream::Start(const ServiceContext& context, grpc::CallbackS
   auto stream = std::make_shared<UploadStream>(context, call, response);
   stream->Adopt();
   if (absl::Status status = context.uploads.Add(stream, kReasonTooManyUploads); status.ok()) {
+    // Tells the client that the upload has begun.
+    stream->StartSendInitialMetadata();
     stream->Read();
   } else {
     stream->End(status);
@@ -92,6 +109,7 @@ absl::Status UploadStream::TakePart() {
 
 absl::Status UploadStream::TakeHeader(const v1::UploadDatasetHeader& header) {
   if (header_) return InvalidField("header", "must come once, in the first message");
+  header_ = header;
   if (!header.dataset().has_upload()) {
     return InvalidField("header.dataset.upload",
                         "is required; planted data sets are made by CreateDataset");
@@ -116,7 +134,6 @@ absl::Status UploadStream::TakeHeader(const v1::UploadDatasetHeader& header) {
     if (!earlier.ok()) return earlier.status();
   }
   options_ = *std::move(options);
-  header_ = header;
   return absl::OkStatus();
 }
 
@@ -183,7 +200,7 @@ absl::StatusOr<v1::Dataset> UploadStream::ParseAndKeep() {
       .fingerprint = Fingerprint(*header_, inputs_->Sha256(), targets_sha256)};
   auto record = context_.store.datasets().CreateUploaded(
       identity, options_, LabelsFromProto(header_->dataset().labels()), *inputs, *targets);
-  if (!record.ok()) return record.status();
+  if (!record.ok()) return NameFile(record.status());
   return ToProto(*record);
 }
 
