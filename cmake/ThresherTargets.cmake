@@ -4,7 +4,9 @@
 function(thresher_compile_options target)
   target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Wnon-virtual-dtor
-                                           -Woverloaded-virtual -Wunused)
+                                           -Woverloaded-virtual -Wunused
+                                           # Members left out have their defaults.
+                                           -Wno-missing-field-initializers)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
     target_compile_options(${target} PRIVATE -Wthread-safety)
   endif()

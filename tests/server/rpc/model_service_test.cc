@@ -1,0 +1,176 @@
+#include "server/rpc/model_service.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "core/network/model.h"
+#include "server/rpc/download_stream.h"
+#include "tests/server/rpc/error_details.h"
+#include "tests/server/rpc/running_server.h"
+
+namespace thresher::rpc {
+namespace {
+
+using ::testing::DoubleEq;
+using ::testing::ElementsAre;
+
+// A server with one model, of the gate's network f(x) = 2 (x_2)_+.
+class ModelServiceTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    server_.Plant("a");
+    server_.gate().Open();
+    v1::CreateJobRequest request = RunningServer::JobRequest("a", "made-it");
+    (*request.mutable_job()->mutable_labels())["team"] = "x";
+    server_.Submit(request);
+    name_ = server_.WaitForState("jobs/made-it", v1::JOB_STATE_SUCCEEDED).model();
+    ASSERT_FALSE(name_.empty());
+  }
+
+  grpc::Status Get(const std::string& name, v1::Model* model) {
+    grpc::ClientContext context;
+    v1::GetModelRequest request;
+    request.set_name(name);
+    return server_.model_stub().GetModel(&context, request, model);
+  }
+
+  grpc::Status Predict(int64_t rows, int64_t columns, const std::vector<float>& values,
+                       v1::PredictResponse* response) {
+    grpc::ClientContext context;
+    v1::PredictRequest request;
+    request.set_name(name_);
+    request.mutable_inputs()->set_num_rows(rows);
+    request.mutable_inputs()->set_num_columns(columns);
+    request.mutable_inputs()->mutable_values()->Add(values.begin(), values.end());
+    return server_.model_stub().Predict(&context, request, response);
+  }
+
+  grpc::Status Download(const std::string& name, v1::ModelFormat format, std::string* file) {
+    grpc::ClientContext context;
+    v1::DownloadModelRequest request;
+    request.set_name(name);
+    request.set_format(format);
+    const auto reader = server_.model_stub().DownloadModel(&context, request);
+    v1::DownloadModelResponse response;
+    int64_t total_bytes = 0;
+    while (reader->Read(&response)) {
+      EXPECT_LE(response.chunk().size(), kDownloadChunkBytes);
+      if (file->empty()) total_bytes = response.total_bytes();
+      *file += response.chunk();
+    }
+    const grpc::Status status = reader->Finish();
+    EXPECT_TRUE(!status.ok() || static_cast<int64_t>(file->size()) == total_bytes);
+    return status;
+  }
+
+  RunningServer server_;
+  std::string name_;
+};
+
+TEST_F(ModelServiceTest, SaysWhereItCameFrom) {
+  v1::Model model;
+  ASSERT_TRUE(Get(name_, &model).ok());
+  EXPECT_EQ(model.name(), name_);
+  EXPECT_EQ(model.job(), "jobs/made-it");
+  EXPECT_EQ(model.dataset(), "datasets/a");
+  EXPECT_EQ(model.network_kind(), v1::NETWORK_KIND_RELU);
+  EXPECT_EQ(model.nonzeros(), 1);
+  EXPECT_EQ(model.num_inputs(), 4);
+  EXPECT_EQ(model.program_version(), "1.2.3");
+  EXPECT_EQ(model.labels().at("team"), "x");
+  EXPECT_EQ(model.spec().options().nonzeros(), 3);
+  EXPECT_GT(model.size_bytes(), 0);
+  EXPECT_EQ(Get("models/none", &model).error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_TRUE(IsInvalidField(Get("jobs/made-it", &model), "name"));
+}
+
+TEST_F(ModelServiceTest, PredictsInRowOrder) {
+  v1::PredictResponse response;
+  ASSERT_TRUE(Predict(3, 4, {0, 0, 1, 0, 9, 9, -1, 9, 0, 0, 2.5, 0}, &response).ok());
+  EXPECT_THAT(response.outputs(), ElementsAre(DoubleEq(2), DoubleEq(0), DoubleEq(5)));
+  EXPECT_EQ(response.classes_size(), 0);
+}
+
+TEST_F(ModelServiceTest, PredictsManyRows) {
+  constexpr int64_t kRows = 1000;  // several of the blocks that are evaluated at once
+  std::vector<float> values(kRows * 4, 0.0F);
+  for (int64_t i = 0; i < kRows; ++i) values[i * 4 + 2] = static_cast<float>(i);
+  v1::PredictResponse response;
+  ASSERT_TRUE(Predict(kRows, 4, values, &response).ok());
+  ASSERT_EQ(response.outputs_size(), kRows);
+  for (int64_t i = 0; i < kRows; ++i) {
+    EXPECT_EQ(response.outputs(static_cast<int>(i)), 2.0 * static_cast<double>(i));
+  }
+}
+
+TEST_F(ModelServiceTest, PredictRefusesInputsThatDoNotFit) {
+  v1::PredictResponse response;
+  const float nan = std::nanf("");
+  EXPECT_TRUE(IsInvalidField(Predict(0, 4, {}, &response), "inputs.num_rows"));
+  EXPECT_TRUE(IsInvalidField(Predict(1, 0, {}, &response), "inputs.num_columns"));
+  EXPECT_TRUE(IsInvalidField(Predict(1, 3, {1, 2, 3}, &response), "inputs.num_columns"));
+  EXPECT_TRUE(IsInvalidField(Predict(2, 4, {1, 2, 3, 4}, &response), "inputs.values"));
+  // The product overflows to 4.
+  EXPECT_TRUE(
+      IsInvalidField(Predict(int64_t{1} << 62 | 1, 4, {1, 2, 3, 4}, &response), "inputs.values"));
+  const grpc::Status status = Predict(2, 4, {1, 2, 3, 4, 5, 6, nan, 8}, &response);
+  EXPECT_TRUE(IsInvalidField(status, "inputs.values"));
+  EXPECT_NE(status.error_message().find("row 1, column 2"), std::string::npos)
+      << status.error_message();
+}
+
+TEST_F(ModelServiceTest, DownloadsBothFormats) {
+  std::string npz, json, unspecified;
+  ASSERT_TRUE(Download(name_, v1::MODEL_FORMAT_NPZ, &npz).ok());
+  ASSERT_TRUE(Download(name_, v1::MODEL_FORMAT_JSON, &json).ok());
+  ASSERT_TRUE(Download(name_, v1::MODEL_FORMAT_UNSPECIFIED, &unspecified).ok());
+  EXPECT_EQ(npz, unspecified);
+  const auto from_npz = ReadModelNpz(npz, 1 << 20);
+  const auto from_json = ReadModelJson(json);
+  ASSERT_TRUE(from_npz.ok()) << from_npz.status();
+  ASSERT_TRUE(from_json.ok()) << from_json.status();
+  EXPECT_EQ(from_npz->network, from_json->network);
+  EXPECT_EQ(std::get<SparseNetwork>(from_npz->network).weights.value, std::vector<double>{2.0});
+}
+
+TEST_F(ModelServiceTest, DownloadErrors) {
+  std::string file;
+  EXPECT_EQ(Download("models/none", v1::MODEL_FORMAT_NPZ, &file).error_code(),
+            grpc::StatusCode::NOT_FOUND);
+  EXPECT_TRUE(IsInvalidField(Download(name_, static_cast<v1::ModelFormat>(7), &file), "format"));
+  EXPECT_TRUE(IsInvalidField(Download("x", v1::MODEL_FORMAT_NPZ, &file), "name"));
+  EXPECT_TRUE(file.empty());
+}
+
+TEST_F(ModelServiceTest, ListsAndDeletes) {
+  auto list = [this](const std::string& filter) {
+    grpc::ClientContext context;
+    v1::ListModelsRequest request;
+    request.set_filter(filter);
+    v1::ListModelsResponse response;
+    const grpc::Status status = server_.model_stub().ListModels(&context, request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    std::vector<std::string> names;
+    for (const v1::Model& model : response.models()) names.push_back(model.name());
+    return names;
+  };
+  EXPECT_THAT(list(""), ElementsAre(name_));
+  EXPECT_THAT(list("labels.team = x"), ElementsAre(name_));
+  EXPECT_THAT(list("labels.team = y"), ElementsAre());
+  grpc::ClientContext context;
+  v1::DeleteModelRequest request;
+  request.set_name(name_);
+  google::protobuf::Empty empty;
+  EXPECT_TRUE(server_.model_stub().DeleteModel(&context, request, &empty).ok());
+  EXPECT_THAT(list(""), ElementsAre());
+  grpc::ClientContext again;
+  EXPECT_EQ(server_.model_stub().DeleteModel(&again, request, &empty).error_code(),
+            grpc::StatusCode::NOT_FOUND);
+}
+
+}  // namespace
+}  // namespace thresher::rpc
