@@ -51,16 +51,16 @@ absl::Status TooLarge(const std::string& what, int64_t limit) {
 }
 
 absl::Status CheckPlantedSize(const PlantedOptions& options, int64_t max_bytes) {
-  // In doubles: sizes of a request may overflow integers.
-  const double samples = static_cast<double>(std::max<int64_t>(options.num_samples, 0));
-  const double inputs = static_cast<double>(std::max<int64_t>(options.num_inputs, 0));
-  const double width = static_cast<double>(std::max<int64_t>(options.hidden_width, 0));
-  const double nonzeros = static_cast<double>(std::max<int64_t>(options.nonzeros, 0));
-  const double bytes = 4 * samples * (inputs + 1) + 16 * width + 64 * nonzeros;
-  if (bytes > static_cast<double>(max_bytes)) {
-    return TooLarge(absl::StrCat("planted: needs about ", bytes, " bytes"), max_bytes);
+  const absl::StatusOr<int64_t> bytes = PlantedBytes(options);
+  if (!bytes.ok()) return NameField(bytes.status(), "planted.");
+  if (*bytes > max_bytes) {
+    return TooLarge(absl::StrCat("planted: needs about ", *bytes, " bytes"), max_bytes);
   }
-  if (samples * (inputs + nonzeros) > kMaxPlantedWork) {
+  // In doubles, because the product may overflow.
+  const double work =
+      static_cast<double>(options.num_samples) *
+      (static_cast<double>(options.num_inputs) + static_cast<double>(options.nonzeros));
+  if (work > kMaxPlantedWork) {
     return WithQuota(WithReason(absl::ResourceExhaustedError(absl::StrCat(
                                     "planted: num_samples * (num_inputs + nonzeros) must be at "
                                     "most ",
@@ -207,7 +207,9 @@ absl::StatusOr<DatasetRecord> DatasetStore::CreatePlanted(const CreateIdentity& 
   if (earlier->has_value()) return **earlier;
   status = CheckPlantedSize(options, max_dataset_bytes_);
   if (!status.ok()) return status;
-  absl::StatusOr<PlantedProblem> problem = GeneratePlanted(options);
+  PlantedOptions bounded = options;
+  bounded.max_bytes = max_dataset_bytes_;
+  absl::StatusOr<PlantedProblem> problem = GeneratePlanted(bounded);
   if (!problem.ok()) return NameField(problem.status(), "planted.");
   return Create(identity, options, labels, problem->samples, &problem->network);
 }

@@ -20,6 +20,11 @@ struct Name {
 constexpr Name<Algorithm> kAlgorithms[] = {
     {Algorithm::kAuto, "auto"}, {Algorithm::kIht, "iht"}, {Algorithm::kNiht, "niht"},
     {Algorithm::kAiht, "aiht"}, {Algorithm::kHtp, "htp"}, {Algorithm::kWinnow, "winnow"}};
+constexpr Name<SolvePhase> kSolvePhases[] = {{SolvePhase::kIterate, "iterate"},
+                                             {SolvePhase::kStart, "start"},
+                                             {SolvePhase::kExpand, "expand"},
+                                             {SolvePhase::kPrune, "prune"},
+                                             {SolvePhase::kSwap, "swap"}};
 constexpr Name<GateMode> kGateModes[] = {{GateMode::kSequential, "sequential"},
                                          {GateMode::kRandom, "random"}};
 constexpr Name<OutputSigns> kOutputSigns[] = {{OutputSigns::kPositive, "positive"},
@@ -151,7 +156,7 @@ Json ProgressToJson(const IterationReport& report) {
           report.active_neurons,
           ToJson(report.best_relative_residual),
           ToJson(report.elapsed_seconds),
-          static_cast<int>(report.phase),
+          NameOf(kSolvePhases, report.phase),
           report.start};
 }
 
@@ -166,8 +171,7 @@ IterationReport ReadProgress(const Json& json) {
   report.active_neurons = json.at(6).get<int64_t>();
   report.best_relative_residual = ReadDouble(json.at(7));
   report.elapsed_seconds = ReadDouble(json.at(8));
-  report.phase = static_cast<SolvePhase>(
-      std::clamp(json.at(9).get<int>(), 0, static_cast<int>(SolvePhase::kSwap)));
+  report.phase = ReadName(kSolvePhases, json.at(9));
   report.start = json.at(10).get<int64_t>();
   return report;
 }

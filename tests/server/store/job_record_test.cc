@@ -76,6 +76,30 @@ TEST(JobRecordTest, JsonRoundTripsEveryField) {
   EXPECT_EQ(read->labels, record.labels);
 }
 
+TEST(JobRecordTest, EveryAlgorithmPhaseAndReasonIsKept) {
+  JobRecord record = FullRecord();
+  for (int i = 0; i <= static_cast<int>(Algorithm::kHtp); ++i) {
+    record.spec.options.algorithm = static_cast<Algorithm>(i);
+    auto read = JobRecordFromJson(JobRecordToJson(record));
+    ASSERT_TRUE(read.ok()) << i << ": " << read.status();
+    EXPECT_EQ(read->spec.options.algorithm, record.spec.options.algorithm);
+  }
+  for (int i = 0; i <= static_cast<int>(SolvePhase::kSwap); ++i) {
+    record.progress->phase = static_cast<SolvePhase>(i);
+    record.progress->start = i;
+    auto read = JobRecordFromJson(JobRecordToJson(record));
+    ASSERT_TRUE(read.ok()) << i << ": " << read.status();
+    EXPECT_EQ(read->progress->phase, record.progress->phase);
+    EXPECT_EQ(read->progress->start, i);
+  }
+  for (int i = 0; i <= static_cast<int>(TerminationReason::kCancelled); ++i) {
+    record.report->termination_reason = static_cast<TerminationReason>(i);
+    auto read = JobRecordFromJson(JobRecordToJson(record));
+    ASSERT_TRUE(read.ok()) << i << ": " << read.status();
+    EXPECT_EQ(read->report->termination_reason, record.report->termination_reason);
+  }
+}
+
 TEST(JobRecordTest, EventsRoundTrip) {
   JobEvent change;
   change.event = StateChange{.state = JobState::kRunning, .message = "started"};
