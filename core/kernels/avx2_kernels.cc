@@ -51,7 +51,7 @@ struct Simd {
 }  // namespace
 }  // namespace thresher
 
-#include "core/kernels/kernels_impl.h"
+#include "core/kernels/kernels_impl.inc"
 
 namespace thresher {
 extern const KernelTable kAvx2Kernels;

@@ -48,7 +48,7 @@ struct Simd {
 }  // namespace
 }  // namespace thresher
 
-#include "core/kernels/kernels_impl.h"
+#include "core/kernels/kernels_impl.inc"
 
 namespace thresher {
 extern const KernelTable kAvx512Kernels;

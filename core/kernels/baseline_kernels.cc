@@ -54,7 +54,7 @@ struct Simd {
 }  // namespace
 }  // namespace thresher
 
-#include "core/kernels/kernels_impl.h"
+#include "core/kernels/kernels_impl.inc"
 
 namespace thresher {
 extern const KernelTable kBaselineKernels;
