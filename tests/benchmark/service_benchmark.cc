@@ -1,20 +1,24 @@
-// What a running thresherd does in a second, over one connection:
-//   durable CreateJob calls, by the number of calls in flight;
+// What thresherd does in a second, over one connection:
 //   time from the CreateJob call to the watcher's event that the job is RUNNING, on an
 //   idle server;
+//   durable CreateJob calls, by the number of calls in flight;
 //   GetJob calls.
 //
-//   service_benchmark HOST:PORT
+//   service_benchmark [HOST:PORT]
 //
-// Start the server for it with an empty data directory and --max_queued_jobs 1000000.
-// It leaves a data set and many jobs behind.
+// Without an address it starts a server of its own, with its data in a temporary folder.
+// A server that is given needs an empty data directory and --max_queued_jobs 1000000.
 #include <grpcpp/grpcpp.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <thread>
@@ -111,6 +115,50 @@ void MeasureStart(v1::JobService::Stub& jobs, int num_jobs) {
            seconds);
 }
 
+// A thresherd of our own, from construction to destruction.
+class OwnServer {
+ public:
+  OwnServer() {
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "service-benchmark.XXXXXX").string();
+    int output[2];
+    if (mkdtemp(pattern.data()) == nullptr || pipe(output) != 0) std::abort();
+    directory_ = pattern;
+    process_ = fork();
+    if (process_ == 0) {
+      dup2(output[1], STDOUT_FILENO);
+      execl(THRESHERD, THRESHERD, "--listen_address", "127.0.0.1:0", "--metrics_address",
+            "127.0.0.1:0", "--data_dir", directory_.c_str(), "--max_queued_jobs", "1000000",
+            "--log_level", "warning", static_cast<char*>(nullptr));
+      _exit(127);
+    }
+    close(output[1]);
+    std::FILE* lines = fdopen(output[0], "r");
+    char line[256] = "";
+    const std::string start = "listening on ";
+    if (std::fgets(line, sizeof(line), lines) == nullptr || std::string(line).find(start) != 0) {
+      std::fprintf(stderr, "%s did not start\n", THRESHERD);
+      std::exit(1);
+    }
+    address_ = std::string(line).substr(start.size());
+    address_.pop_back();  // the line's end
+  }
+  ~OwnServer() {
+    // Nothing of it is kept, so it need not run the jobs that still wait.
+    kill(process_, SIGKILL);
+    waitpid(process_, nullptr, 0);
+    std::filesystem::remove_all(directory_);
+  }
+  OwnServer(const OwnServer&) = delete;
+  OwnServer& operator=(const OwnServer&) = delete;
+  const std::string& address() const { return address_; }
+
+ private:
+  pid_t process_ = -1;
+  std::string directory_;
+  std::string address_;
+};
+
 int Run(const std::string& address) {
   const auto channel = grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
   const auto jobs = v1::JobService::NewStub(channel);
@@ -157,9 +205,11 @@ int Run(const std::string& address) {
 }  // namespace thresher
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: service_benchmark HOST:PORT\n");
+  if (argc > 2) {
+    std::fprintf(stderr, "usage: service_benchmark [HOST:PORT]\n");
     return 2;
   }
-  return thresher::Run(argv[1]);
+  if (argc == 2) return thresher::Run(argv[1]);
+  const thresher::OwnServer server;
+  return thresher::Run(server.address());
 }
