@@ -1,0 +1,212 @@
+// The pieces that winnow is built from, each against what it promises.
+#include <cmath>
+
+#include "Eigen/Dense"
+#include "core/gates/random_gates.h"
+#include "core/kernels/support_gram.h"
+#include "core/network/merge.h"
+#include "core/recovery/grow.h"
+#include "core/recovery/prune_back.h"
+#include "core/recovery/refine.h"
+#include "core/recovery/relu_problem.h"
+#include "core/samples/planted.h"
+#include "gtest/gtest.h"
+
+namespace thresher {
+namespace {
+
+struct Problem {
+  PlantedProblem planted;
+  Engine engine;
+  Design design;
+  std::vector<double> targets;
+
+  explicit Problem(uint64_t seed, OutputSigns signs = OutputSigns::kPositive,
+                   InstructionSet set = DetectInstructionSet(), int num_threads = 1)
+      : planted(*GeneratePlanted({.num_samples = 700,
+                                  .num_inputs = 8,
+                                  .hidden_width = 4,
+                                  .nonzeros = 12,
+                                  .seed = seed,
+                                  .output_signs = signs})),
+        engine(num_threads, {}, set),
+        design(MakeDesign(planted.samples.input_view(), false)),
+        targets(design.padded_samples(), 0.0) {
+    planted.network = DropDeadNeurons(planted.network);
+    for (int64_t i = 0; i < 700; ++i) targets[i] = planted.samples.targets[i];
+  }
+  ReluProblem view() { return {engine, design, targets, 8, false}; }
+  double Loss(const SparseNetwork& network) { return Linearise(view(), network).loss; }
+};
+
+SparseNetwork Perturbed(SparseNetwork network, double size, uint64_t seed) {
+  CounterRandom random(seed, 9);
+  for (double& weight : network.weights.value) weight *= 1 + size * random.NextNormal();
+  return network;
+}
+
+class ReluBlocksTest : public testing::TestWithParam<uint64_t> {};
+
+TEST_P(ReluBlocksTest, LinearisationIsTheNetworkAndItsDerivative) {
+  Problem problem(GetParam(), OutputSigns::kMixed);
+  const SparseNetwork network = Perturbed(problem.planted.network, 0.3, GetParam());
+  const Linearisation at = Linearise(problem.view(), network);
+  std::vector<double> outputs(700);
+  ASSERT_TRUE(Evaluate(network, problem.planted.samples.input_view(), outputs).ok());
+  double loss = 0;
+  for (int64_t i = 0; i < 700; ++i) {
+    EXPECT_NEAR(at.residual[i], outputs[i] - problem.targets[i], 1e-11);
+    loss += at.residual[i] * at.residual[i];
+  }
+  EXPECT_NEAR(at.loss, loss, 1e-9 * loss);
+  // Central differences of half the loss, away from the kinks for so small a step.
+  const std::vector<double> gradient = JacobianTranspose(problem.view(), network, at, at.residual);
+  constexpr double kStep = 1e-6;
+  for (size_t e = 0; e < gradient.size(); ++e) {
+    SparseNetwork up = network;
+    SparseNetwork down = network;
+    up.weights.value[e] += kStep;
+    down.weights.value[e] -= kStep;
+    const double slope = (problem.Loss(up) - problem.Loss(down)) / (4 * kStep);
+    EXPECT_NEAR(gradient[e], slope, 1e-4 * (1 + std::abs(slope)));
+  }
+}
+
+TEST_P(ReluBlocksTest, RefineNeverRaisesTheLossAndFindsTheNearbyMinimum) {
+  Problem problem(GetParam(), OutputSigns::kMixed);
+  SparseNetwork network = Perturbed(problem.planted.network, 0.05, GetParam());
+  double loss = problem.Loss(network);
+  for (int k = 0; k < 20; ++k) {
+    const double next =
+        Refine(problem.view(), {.max_steps = 1, .max_products = 60, .min_decrease = 0}, network);
+    EXPECT_LE(next, loss);
+    EXPECT_NEAR(next, problem.Loss(network), 1e-12 * (1 + next));
+    loss = next;
+  }
+  double norm = 0;
+  for (const double target : problem.targets) norm += target * target;
+  EXPECT_LE(std::sqrt(loss / norm), 1e-6);
+  EXPECT_EQ(network.weights.column, problem.planted.network.weights.column);
+}
+
+TEST_P(ReluBlocksTest, SaliencyIsTheLossOfRemovingAWeightAndRefitting) {
+  Problem problem(GetParam());
+  // At a minimum of the linearised problem the estimate is exact for fixed gates.
+  SparseNetwork network = problem.planted.network;
+  Refine(problem.view(), {.max_steps = 20, .max_products = 100, .min_decrease = 0}, network);
+  const Linearisation at = Linearise(problem.view(), network);
+  const int64_t size = network.weights.nonzeros();
+  Eigen::MatrixXd jacobian(700, size);
+  Eigen::VectorXd outputs(700);
+  for (int64_t i = 0; i < 700; ++i) {
+    outputs[i] = at.residual[i] + problem.targets[i];
+    for (int64_t k = 0; k < network.hidden_width(); ++k) {
+      const bool open = (at.masks.word(i / 64, k) >> (i % 64) & 1) != 0;
+      for (int64_t e = network.weights.row_begin[k]; e < network.weights.row_begin[k + 1]; ++e) {
+        jacobian(i, e) =
+            open ? problem.design.rows[i * problem.design.row_stride + network.weights.column[e]]
+                 : 0;
+      }
+    }
+  }
+  const std::vector<double> saliencies = Saliencies(problem.view(), network);
+  for (int64_t removed = 0; removed < size; ++removed) {
+    Eigen::MatrixXd others(700, size - 1);
+    for (int64_t e = 0, to = 0; e < size; ++e) {
+      if (e != removed) others.col(to++) = jacobian.col(e);
+    }
+    const Eigen::VectorXd fitted = others.colPivHouseholderQr().solve(outputs);
+    const double rise = (others * fitted - outputs).squaredNorm();
+    // The ridge on the normal matrix shows where a column is weak.
+    EXPECT_NEAR(saliencies[removed], rise, 0.05 * rise + 1e-6);
+  }
+}
+
+TEST_P(ReluBlocksTest, PruningKeepsTheBudgetAndTheMostSalient) {
+  Problem problem(GetParam());
+  const SparseNetwork& network = problem.planted.network;
+  const std::vector<double> saliencies = Saliencies(problem.view(), network);
+  for (int64_t count = network.weights.nonzeros(); count >= 0; --count) {
+    const SparseNetwork pruned = PruneTo(problem.view(), network, count);
+    EXPECT_EQ(pruned.weights.nonzeros(), count);
+    EXPECT_TRUE(ValidateNetwork(pruned).ok());
+  }
+  for (int64_t width = network.hidden_width(); width >= 1; --width) {
+    EXPECT_EQ(PruneNeuronsTo(problem.view(), network, width).hidden_width(), width);
+  }
+}
+
+TEST_P(ReluBlocksTest, GrowingKeepsTheCountAndNewNeuronsLowerTheLoss) {
+  Problem problem(GetParam(), OutputSigns::kMixed);
+  SparseNetwork empty;
+  empty.num_inputs = 8;
+  const double nothing = problem.Loss(empty);
+  SparseNetwork network =
+      GrowAndThreshold(problem.view(), empty, 5, OutputSigns::kMixed, /*new_neurons=*/true);
+  EXPECT_LE(network.weights.nonzeros(), 5);
+  EXPECT_GE(network.weights.nonzeros(), 1);
+  EXPECT_LT(Refine(problem.view(), {}, network), nothing);
+  for (const int64_t count : {3, 8, 20}) {
+    const SparseNetwork grown = GrowAndThreshold(problem.view(), network, count,
+                                                 OutputSigns::kMixed, /*new_neurons=*/false);
+    EXPECT_LE(grown.weights.nonzeros(), count);
+    EXPECT_LE(grown.hidden_width(), network.hidden_width());
+    EXPECT_TRUE(ValidateNetwork(grown).ok());
+  }
+  for (const OutputSigns signs : {OutputSigns::kPositive, OutputSigns::kMixed}) {
+    const SparseNetwork start = RandomStart(problem.view(), 6, signs, 15, GetParam());
+    EXPECT_LE(start.weights.nonzeros(), 15);
+    EXPECT_LE(OneSparseStart(problem.view(), signs, 15).weights.nonzeros(), 15);
+    if (signs == OutputSigns::kPositive) {
+      for (const int8_t sign : start.output_signs) EXPECT_EQ(sign, 1);
+    }
+  }
+}
+
+TEST(SplitDominatedNeuronsTest, SplitsOnlyWhatOneInputDominatesAndKeepsTheSum) {
+  SparseNetwork network;
+  network.num_inputs = 3;
+  network.weights = {{0, 2, 4, 5}, {0, 1, 0, 2, 1}, {3.0, 0.1, 1.0, 1.0, 2.0}};
+  network.output_signs = {-1, 1, 1};
+  const SparseNetwork split = SplitDominatedNeurons(network);
+  ASSERT_EQ(split.hidden_width(), 4);  // the first neuron only
+  EXPECT_EQ(split.output_signs.back(), -1);
+  EXPECT_EQ(split.weights.nonzeros(), 6);
+  EXPECT_NEAR(split.weights.value[0] + split.weights.value[5], 3.0, 1e-15);
+  EXPECT_EQ(split.weights.column[5], 0);
+}
+
+TEST(SupportGramTest, AgreesWithPlainLoopsOnEveryInstructionSetAndThreadCount) {
+  for (const InstructionSet set : AvailableInstructionSets()) {
+    std::vector<double> first;
+    for (const int num_threads : {1, 2, 3}) {
+      Problem problem(3, OutputSigns::kPositive, set, num_threads);
+      const Linearisation at = Linearise(problem.view(), problem.planted.network);
+      const SparseRows& rows = problem.planted.network.weights;
+      const std::vector<double> gram = SupportGram(problem.engine, problem.design, at.masks, rows);
+      const int64_t size = rows.nonzeros();
+      if (first.empty()) first = gram;
+      EXPECT_EQ(gram, first);
+      const auto column = [&](int64_t e, int64_t i) {
+        int64_t k = 0;
+        while (rows.row_begin[k + 1] <= e) ++k;
+        const bool open = (at.masks.word(i / 64, k) >> (i % 64) & 1) != 0;
+        return open ? static_cast<double>(
+                          problem.design.rows[i * problem.design.row_stride + rows.column[e]])
+                    : 0.0;
+      };
+      for (int64_t a = 0; a < size; ++a) {
+        for (int64_t b = 0; b < size; ++b) {
+          double sum = 0;
+          for (int64_t i = 0; i < 700; ++i) sum += column(a, i) * column(b, i);
+          EXPECT_NEAR(gram[a * size + b], sum, 1e-2);
+        }
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, ReluBlocksTest, testing::Range<uint64_t>(0, 6));
+
+}  // namespace
+}  // namespace thresher
