@@ -152,11 +152,15 @@ TEST_P(VariantsTest, KeepsItsInvariants) {
     last_iteration = report.iteration;
     EXPECT_LE(report.support_size, working);
     // Winnow starts wider and knows a best network only once it is within the budget.
-    if (!winnows) EXPECT_LE(report.active_neurons, options.hidden_width);
+    if (!winnows) {
+      EXPECT_LE(report.active_neurons, options.hidden_width);
+    }
     EXPECT_LE(report.support_changes, report.support_size);
     EXPECT_TRUE(std::isfinite(report.relative_residual));
     best = std::min(best, report.relative_residual);
-    if (!winnows) EXPECT_EQ(report.best_relative_residual, best);
+    if (!winnows) {
+      EXPECT_EQ(report.best_relative_residual, best);
+    }
   };
   const absl::StatusOr<RecoveryResult> result = Recover(problem.samples, options, {}, observer);
   ASSERT_TRUE(result.ok()) << result.status();
