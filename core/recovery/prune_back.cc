@@ -16,6 +16,7 @@ namespace {
 
 // Added to the diagonal, relative to its mean: columns of parallel neurons are dependent.
 constexpr double kRidge = 1e-6;
+constexpr int64_t kInverseColumns = 64;
 
 }  // namespace
 
@@ -38,10 +39,21 @@ std::vector<double> Saliencies(const ReluProblem& problem, const SparseNetwork& 
   const double mean = normal.trace() / static_cast<double>(size);
   normal.diagonal().array() += mean > 0 ? kRidge * mean : 1.0;
   const Eigen::LLT<Matrix> factor(normal);
-  Matrix inverse = Matrix::Identity(size, size);
-  factor.matrixL().solveInPlace(inverse);
-  for (int64_t e = 0; e < size; ++e) {
-    saliencies[e] = weights[e] * weights[e] / inverse.col(e).tail(size - e).squaredNorm();
+  // [ (L L^T)^-1 ]_ee is the squared norm of column e of L^-1, a block of columns at a time so
+  // that a stop request is noticed in between.
+  for (int64_t first = 0; first < size; first += kInverseColumns) {
+    if (problem.engine.stop_requested()) return saliencies;
+    const int64_t rows = size - first;
+    const int64_t columns = std::min(kInverseColumns, rows);
+    Matrix inverse = Matrix::Identity(rows, columns);
+    factor.matrixLLT()
+        .bottomRightCorner(rows, rows)
+        .triangularView<Eigen::Lower>()
+        .solveInPlace(inverse);
+    for (int64_t c = 0; c < columns; ++c) {
+      const int64_t e = first + c;
+      saliencies[e] = weights[e] * weights[e] / inverse.col(c).squaredNorm();
+    }
   }
   return saliencies;
 }

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/kernels/design.h"
 #include "core/kernels/top_gradient.h"
+#include "core/recovery/prune_back.h"
 #include "core/recovery/recovery.h"
 #include "core/recovery/solver.h"
 
@@ -109,8 +110,8 @@ RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int6
   bytes += static_cast<double>(TopGradientBytes(num_samples, num_columns, options.hidden_width,
                                                 options.num_threads, masks_kept));
   if (options.algorithm == Algorithm::kWinnow) {
-    // The normal matrix, its factor and inverse; the sums of one chunk a thread.
-    const double dense = std::min(static_cast<double>(working), 2000.0);
+    // The normal matrix and its factor; the sums of one chunk a thread.
+    const auto dense = static_cast<double>(std::min(working, kMaxDenseWeights));
     bytes += dense * dense * (3 * sizeof(double) + options.num_threads * sizeof(float));
   }
   constexpr double kFixedBytes = 16.0 * 1024 * 1024;  // code, stacks, allocator slack
