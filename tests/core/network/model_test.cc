@@ -290,7 +290,9 @@ std::vector<Fault> Faults() {
 // The archive as JSON, by another way than WriteModelJson, as the members may be wrong.
 std::string ToJsonText(const NpzArchive& archive) {
   nlohmann::json json;
-  for (const auto& [name, array] : archive) {
+  for (const auto& member : archive) {
+    const std::string& name = member.first;
+    const NpyArray& array = member.second;
     if (name == "metadata_keys" || name == "metadata_values") continue;
     const std::string key = name == "network_kind" ? "kind" : name;
     std::visit(
