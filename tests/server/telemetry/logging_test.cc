@@ -29,8 +29,9 @@ TEST(FormatLogLineTest, JsonHoldsWhatWasGiven) {
 }
 
 TEST(FormatLogLineTest, ClientsCannotForgeLinesOrFields) {
-  const std::string values[] = {"two\nlines", "cr\rlf", "quote\" level=error", "a b", "x=y", "",
-                                "\x1b[31m", "\xff\xfe", std::string("nul\0byte", 8)};
+  const std::string values[] = {"two\nlines", "cr\rlf",   "quote\" level=error",
+                                "a b",        "x=y",      "",
+                                "\x1b[31m",   "\xff\xfe", std::string("nul\0byte", 8)};
   for (const std::string& value : values) {
     for (const LogFormat format : {LogFormat::kText, LogFormat::kJson}) {
       const std::string line =
