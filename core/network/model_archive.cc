@@ -27,7 +27,8 @@ constexpr char kVectorGates[] = "vectors";
 
 template <typename T>
 NpyArray ListOf(std::vector<T> values) {
-  return {.shape = {static_cast<int64_t>(values.size())}, .values = std::move(values)};
+  const auto size = static_cast<int64_t>(values.size());
+  return {.shape = {size}, .values = std::move(values)};
 }
 
 template <typename T>
