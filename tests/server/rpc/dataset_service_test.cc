@@ -294,7 +294,7 @@ TEST(CreateDatasetTest, PlantsAndNamesBadFields) {
 TEST(CreateDatasetTest, WhatIsTooLargeIsRefusedWithoutTheMemory) {
   RunningServer server;
   v1::CreateDatasetRequest request = RunningServer::PlantedRequest("huge");
-  request.mutable_dataset()->mutable_planted()->set_num_samples(int64_t{1} << 40);
+  request.mutable_dataset()->mutable_planted()->set_num_samples(int64_t{1} << 30);
   v1::Dataset dataset;
   const grpc::Status status = server.CreateDataset(request, &dataset);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
