@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <system_error>
 
 namespace thresher {
 namespace {
@@ -74,8 +75,8 @@ absl::Status CheckCanListen(const std::string& address) {
   }
   freeaddrinfo(found);
   if (error == 0) return absl::OkStatus();
-  const std::string why =
-      error == EADDRINUSE ? "another program uses this port" : std::string(std::strerror(error));
+  const std::string why = error == EADDRINUSE ? "another program uses this port"
+                                              : std::generic_category().message(error);
   return absl::UnavailableError("cannot listen on " + address + ": " + why);
 }
 

@@ -103,7 +103,7 @@ absl::Status Drain(rpc::Server& server, jobs::JobManager& jobs,
   const auto calls_time = grace_period * 9 / 10;
   const auto start = std::chrono::steady_clock::now();
   server.BeginDrain();
-  const absl::Status status = jobs.Drain(start + jobs_time);
+  absl::Status status = jobs.Drain(start + jobs_time);
   server.Stop(start + calls_time);
   return status;
 }

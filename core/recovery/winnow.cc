@@ -215,8 +215,10 @@ SparseNetwork Winnower::Result(const WinnowState& state) const {
 }
 
 int64_t Winnower::WorkingNonzeros(int64_t start) const {
+  // The later one-sparse starts of the list work on a larger support.
+  const int64_t pair_index = start / 2;
   const double factor =
-      OneSparse(start) ? 2.0 + static_cast<double>(start / 2) : kStarts[start].support_factor;
+      OneSparse(start) ? 2.0 + static_cast<double>(pair_index) : kStarts[start].support_factor;
   const auto wanted = static_cast<int64_t>(factor * static_cast<double>(options_.nonzeros));
   return std::min({wanted, options_.working_nonzeros, NumColumns() * options_.hidden_width});
 }

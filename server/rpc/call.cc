@@ -19,8 +19,7 @@ std::string WithoutTermination(std::string path) {
 
 // INVALID_ARGUMENT with the field's path in `request` in message and payload.
 absl::Status WithFieldPath(const absl::Status& status, const google::protobuf::Message& request) {
-  const absl::Status named =
-      store::FieldOf(status) ? status : store::NameField(status, /*prefix=*/"");
+  absl::Status named = store::FieldOf(status) ? status : store::NameField(status, /*prefix=*/"");
   const auto field = store::FieldOf(named);
   if (!field) return named;
   const std::string path = FieldPath(request, WithoutTermination(*field));

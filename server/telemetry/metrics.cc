@@ -310,8 +310,8 @@ struct MetricsPage::Exposer {
 MetricsPage::MetricsPage() = default;
 MetricsPage::~MetricsPage() = default;
 
-absl::StatusOr<std::unique_ptr<MetricsPage>> MetricsPage::Serve(const std::string& address,
-                                                                std::weak_ptr<Metrics> metrics) {
+absl::StatusOr<std::unique_ptr<MetricsPage>> MetricsPage::Serve(
+    const std::string& address, const std::weak_ptr<Metrics>& metrics) {
   std::unique_ptr<MetricsPage> page(new MetricsPage);
   try {
     page->exposer_ = std::make_unique<Exposer>(address);

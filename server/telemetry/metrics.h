@@ -111,7 +111,7 @@ class MetricsPage {
   // address: HOST:PORT, [V6]:PORT; port 0 picks one. The page holds the metrics weakly.
   // Errors: UNAVAILABLE when it cannot listen there.
   static absl::StatusOr<std::unique_ptr<MetricsPage>> Serve(const std::string& address,
-                                                            std::weak_ptr<Metrics> metrics);
+                                                            const std::weak_ptr<Metrics>& metrics);
   ~MetricsPage();
 
   // HOST:PORT with the port that was picked.

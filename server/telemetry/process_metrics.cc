@@ -1,12 +1,13 @@
 #include "server/telemetry/process_metrics.h"
 
-#include <dirent.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <sstream>
+#include <system_error>
 #include <vector>
 
 namespace thresher::telemetry {
@@ -31,12 +32,10 @@ std::optional<int64_t> NumberAfter(const std::string& text, const std::string& l
 }
 
 std::optional<int64_t> CountOpenFiles() {
-  DIR* folder = opendir("/proc/self/fd");
-  if (folder == nullptr) return std::nullopt;
-  int64_t count = -3;  // ".", ".." and the folder itself
-  while (readdir(folder) != nullptr) ++count;
-  closedir(folder);
-  return count;
+  std::error_code error;
+  const std::filesystem::directory_iterator files("/proc/self/fd", error);
+  if (error) return std::nullopt;
+  return std::distance(begin(files), end(files)) - 1;  // less the folder itself
 }
 
 }  // namespace
