@@ -132,6 +132,10 @@ struct RecoveryResult {
   double psnr_db = 0;
   int64_t nonzeros = 0;
   int64_t active_neurons = 0;
+  // Starts that were begun, and those that ended at the residual of the network returned (1:
+  // it alone). Only winnow has more than one.
+  int64_t starts_tried = 1;
+  int64_t starts_agreeing = 1;
   RecoveryOptions options_used;  // kAuto and zeros replaced by what was done
   // State after the last completed iteration: Recover resumes from it.
   std::string checkpoint;

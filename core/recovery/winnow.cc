@@ -498,6 +498,10 @@ absl::StatusOr<RecoveryResult> Winnow(const Samples& samples, const RecoveryOpti
   result.network = std::move(network);
   result.iterations = state.iteration;
   result.elapsed_seconds = elapsed();
+  result.starts_tried = state.start + (state.phase == SolvePhase::kStart ? 0 : 1);
+  // The count is of an earlier best where the start at work holds the best one.
+  const bool new_best = state.phase != SolvePhase::kStart && state.best_start == state.start;
+  result.starts_agreeing = new_best ? 1 : state.agreeing_starts;
   result.options_used = options;
   result.checkpoint = Serialize(state, fingerprint);
   return result;

@@ -1,0 +1,583 @@
+#include "core/recovery/report.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <numeric>
+#include <span>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "core/gates/random_gates.h"
+#include "core/kernels/design.h"
+#include "core/kernels/engine.h"
+#include "core/kernels/gate_field.h"
+#include "core/kernels/pattern_statistics.h"
+#include "core/kernels/support_products.h"
+#include "core/kernels/top_gradient.h"
+#include "core/network/compare.h"
+#include "core/network/merge.h"
+#include "core/recovery/gated_problem.h"
+#include "core/recovery/support.h"
+
+namespace thresher {
+namespace {
+
+constexpr double kMaxPsnr = 400;
+constexpr double kExactWeightError = 1e-4;
+
+constexpr double kRounding = 3e-6;
+constexpr double kUnexplained = 0.3;
+// Held-out residuals above this multiple of what the training residual leads one to expect.
+constexpr double kWorse = 1.5;
+constexpr double kMostOverfit = 2;
+// Beyond, the rounding of single-precision inputs alone (6e-8) moves weights by over half a
+// percent.
+constexpr double kDeterminedKappa = 1e10;
+constexpr double kNarrowGap = 2;
+constexpr double kRareNeuron = 0.01;
+
+constexpr int64_t kCandidates = 64;
+// Normalised columns that differ by less in norm are the same in single precision.
+constexpr double kParallel = 1e-6;
+constexpr double kParallelWindow = 1e-5;
+constexpr int kMostNeighbours = 32;
+constexpr int64_t kRowsBetweenStops = 4096;
+
+// ---- The problem at the network found.
+
+// A network's weights as one support under gates. Columns of the design are scaled so that
+// sums of squares stay in range, the weights with them.
+struct FoundNetwork {
+  std::vector<int64_t> gate_index;  // of each row, ascending
+  SparseRows rows;                  // weights with their output signs, on scaled columns
+  std::optional<GateField> gates;
+};
+
+double PowerOfTwoFor(double mean_square) {
+  const double rms = std::sqrt(mean_square);
+  // Factors of floats stay floats.
+  return rms > 0 ? std::exp2(std::clamp(-std::round(std::log2(rms)), -120.0, 120.0)) : 1.0;
+}
+
+// Multiplies columns to mean square about 1 by powers of two, which is exact: each by its own
+// or, where fixed gates must keep their patterns, all by one. Returns the factors.
+std::vector<double> ScaleColumns(bool each_by_its_own, Design& design) {
+  const auto n = static_cast<double>(design.num_samples);
+  std::vector<double> factors(design.num_columns);
+  double total = 0;
+  for (int64_t q = 0; q < design.num_columns; ++q) {
+    const float* column = design.columns.get() + q * design.padded_samples();
+    double sum = 0;
+    for (int64_t i = 0; i < design.num_samples; ++i) {
+      sum += static_cast<double>(column[i]) * column[i];
+    }
+    factors[q] = PowerOfTwoFor(sum / n);
+    total += sum / n;
+  }
+  if (!each_by_its_own) {
+    std::fill(factors.begin(), factors.end(),
+              PowerOfTwoFor(total / static_cast<double>(design.num_columns)));
+  }
+  for (int64_t q = 0; q < design.num_columns; ++q) {
+    float* column = design.columns.get() + q * design.padded_samples();
+    const auto factor = static_cast<float>(factors[q]);
+    for (int64_t i = 0; i < design.num_samples; ++i) {
+      column[i] *= factor;
+      design.rows[i * design.row_stride + q] *= factor;
+    }
+  }
+  return factors;
+}
+
+void DivideByFactors(const std::vector<double>& factors, SparseRows& rows) {
+  for (size_t e = 0; e < rows.value.size(); ++e) rows.value[e] /= factors[rows.column[e]];
+}
+
+// `network` outlives the result.
+FoundNetwork OnDesign(const Network& network, Design& design) {
+  FoundNetwork found;
+  if (const auto* gated = std::get_if<GatedNetwork>(&network)) {
+    const std::vector<double> factors = ScaleColumns(/*each_by_its_own=*/false, design);
+    found.gate_index = gated->gate_index;
+    found.rows = gated->weights;
+    DivideByFactors(factors, found.rows);
+    if (const auto* random = std::get_if<RandomGateSet>(&gated->gates)) {
+      found.gates.emplace(*random, design);
+    } else {
+      found.gates.emplace(&std::get<GateVectorSet>(gated->gates), design);
+    }
+    return found;
+  }
+  const SparseNetwork reduced = DropDeadNeurons(std::get<SparseNetwork>(network));
+  const std::vector<double> factors = ScaleColumns(/*each_by_its_own=*/true, design);
+  found.gate_index.resize(reduced.hidden_width());
+  std::iota(found.gate_index.begin(), found.gate_index.end(), 0);
+  found.rows = reduced.weights;
+  DivideByFactors(factors, found.rows);
+  found.gates.emplace(SparseGateSet{found.gate_index, found.rows}, design);
+  for (int64_t k = 0; k < reduced.hidden_width(); ++k) {
+    for (int64_t e = found.rows.row_begin[k]; e < found.rows.row_begin[k + 1]; ++e) {
+      found.rows.value[e] *= reduced.output_signs[k];
+    }
+  }
+  return found;
+}
+
+// The strongest candidate off the support, |a_q^T r| / ||a_q||.
+std::optional<double> StrongestLeftOut(const GatedProblem& problem, const FoundNetwork& found,
+                                       std::span<const double> residual) {
+  std::vector<int64_t> support;
+  for (int64_t k = 0; k < found.rows.num_rows(); ++k) {
+    for (int64_t e = found.rows.row_begin[k]; e < found.rows.row_begin[k + 1]; ++e) {
+      support.push_back(found.gate_index[k] * problem.design.num_columns + found.rows.column[e]);
+    }
+  }
+  const SparseVector candidates =
+      TopGradient(problem.engine, problem.design, problem.gates, residual, kCandidates, support);
+  if (candidates.empty() || problem.engine.stop_requested()) return std::nullopt;
+  GatedSupport gated = problem.Gate(candidates);
+  const SparseVector gradient = problem.Gradient(gated, candidates, residual);
+  const std::vector<double> norms =
+      GatedColumnNorms(problem.engine, problem.design, gated.masks, gated.grouped.rows);
+  double strongest = 0;
+  for (size_t e = 0; e < gradient.size(); ++e) {
+    if (norms[e] > 0) strongest = std::max(strongest, std::abs(gradient[e].value) / norms[e]);
+  }
+  return strongest;
+}
+
+// ---- What can keep samples from determining a network.
+
+int64_t CountDistinctRows(const Samples& samples, const Engine& engine) {
+  std::vector<uint64_t> hashes(samples.num_samples);
+  for (int64_t i = 0; i < samples.num_samples; ++i) {
+    if (i % kRowsBetweenStops == 0 && engine.stop_requested()) return 0;
+    uint64_t hash = 0;
+    for (const float x : samples.input_view().row(i)) {
+      // -0 is 0. The multiplier is the golden ratio's; the rotation brings high bits down.
+      hash = std::rotl((hash ^ std::bit_cast<uint32_t>(x + 0.0F)) * 0x9e3779b97f4a7c15u, 31);
+    }
+    hashes[i] = hash;
+  }
+  std::sort(hashes.begin(), hashes.end());
+  return std::unique(hashes.begin(), hashes.end()) - hashes.begin();
+}
+
+// Whether two columns are multiples of each other.
+bool AreParallel(const Design& design, int64_t a, double norm_a, int64_t b, double norm_b) {
+  const float* x = design.columns.get() + a * design.padded_samples();
+  const float* y = design.columns.get() + b * design.padded_samples();
+  double apart = 0;
+  double opposed = 0;
+  for (int64_t i = 0; i < design.num_samples; ++i) {
+    const double p = x[i] / norm_a;
+    const double q = y[i] / norm_b;
+    apart += (p - q) * (p - q);
+    opposed += (p + q) * (p + q);
+  }
+  return std::min(apart, opposed) <= kParallel * kParallel;
+}
+
+struct ColumnPair {
+  int64_t used = 0;
+  int64_t other = 0;
+};
+
+// A column that carries a weight and another column that is a multiple of it. Multiples have
+// projections of equal size on a random direction, so only neighbours in that order are
+// compared.
+std::optional<ColumnPair> FindParallelColumns(const Engine& engine, const Design& design,
+                                              const std::vector<int32_t>& used) {
+  struct Projection {
+    double size;
+    int64_t column;
+  };
+  CounterRandom random(/*seed=*/2, /*stream=*/0);
+  std::vector<double> direction(design.num_samples);
+  for (double& value : direction) value = random.NextNormal();
+  std::vector<double> norms(design.num_columns);
+  std::vector<Projection> order;
+  for (int64_t q = 0; q < design.num_columns; ++q) {
+    if (engine.stop_requested()) return std::nullopt;
+    const float* column = design.columns.get() + q * design.padded_samples();
+    double square = 0;
+    double product = 0;
+    for (int64_t i = 0; i < design.num_samples; ++i) {
+      square += static_cast<double>(column[i]) * column[i];
+      product += direction[i] * column[i];
+    }
+    norms[q] = std::sqrt(square);
+    if (square > 0) order.push_back({std::abs(product) / norms[q], q});
+  }
+  std::sort(order.begin(), order.end(), [](const Projection& a, const Projection& b) {
+    return std::pair(a.size, a.column) < std::pair(b.size, b.column);
+  });
+  std::vector<bool> is_used(design.num_columns, false);
+  for (const int32_t q : used) is_used[q] = true;
+  for (size_t k = 0; k < order.size(); ++k) {
+    const int64_t a = order[k].column;
+    for (size_t l = k + 1; l < order.size() && l <= k + kMostNeighbours; ++l) {
+      if (order[l].size - order[k].size > kParallelWindow) break;
+      const int64_t b = order[l].column;
+      if (!is_used[a] && !is_used[b]) continue;
+      if (engine.stop_requested()) return std::nullopt;
+      if (AreParallel(design, a, norms[a], b, norms[b])) {
+        return is_used[a] ? ColumnPair{a, b} : ColumnPair{b, a};
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+// ---- Words.
+
+std::string Number(double value) { return absl::StrFormat("%.3g", value); }
+
+std::string Percent(double share) { return absl::StrFormat("%.3g %%", 100 * share); }
+
+// "1 sample", "2 samples".
+std::string Count(int64_t count, const char* noun) {
+  return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
+}
+
+std::string ColumnName(int64_t column, int64_t num_inputs) {
+  return column == num_inputs ? "the bias" : absl::StrCat("input ", column);
+}
+
+struct Facts {
+  const RecoveryResult& result;
+  const Samples& training;
+  const FitQuality& fit;
+  const std::optional<FitQuality>& held_out;
+  std::optional<ColumnPair> parallel;
+  bool closed_column = false;  // a weight whose neuron is open nowhere where its input is not 0
+};
+
+// Why the samples cannot determine the weights; empty where they can.
+std::vector<std::string> CausesOfUndetermined(const Facts& facts,
+                                              const RecoveryEvidence& evidence) {
+  std::vector<std::string> causes;
+  const int64_t n = facts.training.num_samples;
+  const int64_t s = facts.result.nonzeros;
+  if (n < s) {
+    causes.push_back(absl::StrCat("There are fewer samples (", n, ") than weights (", s,
+                                  "), so many networks fit them. Add samples or lower the "
+                                  "budget."));
+  } else if (evidence.distinct_samples < s) {
+    causes.push_back(absl::StrCat("Of the ", Count(n, "sample"), " only ",
+                                  evidence.distinct_samples, " have different inputs, fewer than ",
+                                  "the ", Count(s, "weight"), ", so many networks fit them. Add ",
+                                  "samples that differ or lower the budget."));
+  }
+  if (facts.parallel) {
+    const int64_t d = facts.training.num_inputs;
+    causes.push_back(absl::StrCat(
+        "On these samples ", ColumnName(facts.parallel->used, d), " and ",
+        ColumnName(facts.parallel->other, d),
+        " (inputs are counted from 0) are multiples of each other, so a weight on one can move "
+        "to the other. Leave one of them out."));
+  }
+  if (facts.closed_column) {
+    causes.push_back(
+        "A weight has no effect on any training sample, so its value is arbitrary. Lower the "
+        "budget or add samples.");
+  }
+  if (!causes.empty() || !evidence.conditioning) return causes;
+  const Conditioning& conditioning = *evidence.conditioning;
+  if (conditioning.kappa() < kDeterminedKappa) return causes;
+  const std::string consequence =
+      " Other weights on the same support fit as well. Lower the budget or the width, or add "
+      "samples.";
+  if (evidence.smallest_pattern_difference == 0.0) {
+    causes.push_back(
+        absl::StrCat("Two neurons are active on the same training samples, so that only the sum "
+                     "of their weights is determined.",
+                     consequence));
+  } else {
+    causes.push_back(absl::StrCat(
+        "The columns of the support are linearly dependent on these samples to "
+        "working precision (kappa ",
+        conditioning.smallest_eigenvalue > 0 ? absl::StrCat("= ", Number(conditioning.kappa()))
+                                             : "over 1e12",
+        "): inputs may be combinations of each other.", consequence));
+  }
+  return causes;
+}
+
+bool Generalises(const Facts& facts) {
+  const double held_out = facts.held_out->relative_residual;
+  if (held_out <= kRounding) return true;
+  // Least squares on s of n samples: the residual is smaller than the noise by
+  // sqrt(1 - s/n) on training samples and larger by sqrt(1 + s/n) on others.
+  const double share = std::min(0.999, static_cast<double>(facts.result.nonzeros) /
+                                           static_cast<double>(facts.fit.num_samples));
+  const double overfit = std::min(kMostOverfit, std::sqrt((1 + share) / (1 - share)));
+  return held_out <= kWorse * overfit * facts.fit.relative_residual;
+}
+
+Verdict Judge(const Facts& facts, bool undetermined) {
+  const double training = facts.fit.relative_residual;
+  if (facts.result.nonzeros == 0 || !(training <= kUnexplained)) return Verdict::kDoesNotExplain;
+  if (undetermined) return Verdict::kUndetermined;
+  if (!facts.held_out) return Verdict::kUnchecked;
+  if (!Generalises(facts)) return Verdict::kFitsNotGeneralises;
+  return training <= kRounding && facts.held_out->relative_residual <= kRounding
+             ? Verdict::kExplains
+             : Verdict::kApproximates;
+}
+
+// "to rounding (relative residual 3e-08)" or "up to a relative residual of 0.01".
+std::string HowWell(double relative_residual) {
+  if (relative_residual <= kRounding) {
+    return absl::StrCat("to rounding (relative residual ", Number(relative_residual), ")");
+  }
+  return absl::StrCat("up to a relative residual of ", Number(relative_residual));
+}
+
+std::string VerdictSentence(const Facts& facts, Verdict verdict) {
+  const double training = facts.fit.relative_residual;
+  const std::string on_training = Count(facts.fit.num_samples, "training sample");
+  const std::string held_out =
+      !facts.held_out ? ""
+                      : absl::StrCat(Count(facts.held_out->num_samples, "held-out sample"), " ",
+                                     HowWell(facts.held_out->relative_residual));
+  switch (verdict) {
+    case Verdict::kExplains:
+      return absl::StrCat("The network explains ", on_training, " and ",
+                          Count(facts.held_out->num_samples, "held-out sample"),
+                          " to rounding (relative residuals ", Number(training), " and ",
+                          Number(facts.held_out->relative_residual),
+                          "). That is strong evidence, though no proof, that it computes the "
+                          "function behind the data.");
+    case Verdict::kApproximates:
+      return absl::StrCat("The network explains ", on_training, " ", HowWell(training), " and ",
+                          held_out, ", so what it found carries over. The rest is noise or a ",
+                          "part of the function that the budget does not reach.");
+    case Verdict::kUnchecked:
+      return absl::StrCat("The network explains ", on_training, " ", HowWell(training),
+                          ". No samples were held out, so nothing here checks whether that ",
+                          "carries over to others.");
+    case Verdict::kFitsNotGeneralises:
+      return absl::StrCat("The network explains ", on_training, " ", HowWell(training), " but ",
+                          held_out, ": it fits these samples, not the function behind them. Add ",
+                          "samples or lower the budget.");
+    case Verdict::kUndetermined:
+      return absl::StrCat("The network explains ", on_training, " ", HowWell(training),
+                          held_out.empty() ? "" : " and ", held_out,
+                          ", but the samples do not determine its weights: other networks fit ",
+                          "them as well.");
+    case Verdict::kDoesNotExplain:
+      break;
+  }
+  if (facts.result.nonzeros == 0) return "The network has no weights and explains nothing.";
+  return absl::StrCat("The network leaves ", Percent(training), " of the norm of the targets on ",
+                      on_training, " unexplained. A larger budget or width, mixed output signs, ",
+                      "a bias, more time or another seed may help; or the data are not those of ",
+                      "a sparse network.");
+}
+
+// What else a reader should know: findings that leave the verdict as it is.
+void AppendCautions(const Facts& facts, RecoveryEvidence& evidence) {
+  const int64_t s = facts.result.nonzeros;
+  if (evidence.verdict == Verdict::kUnchecked && evidence.distinct_samples < 2 * s) {
+    evidence.findings.push_back(absl::StrCat("With ", evidence.distinct_samples,
+                                             " different samples for ", Count(s, "weight"),
+                                             " a close fit is little evidence."));
+  }
+  if (evidence.verdict != Verdict::kDoesNotExplain && evidence.strongest_left_out &&
+      *evidence.strongest_left_out > 0 &&
+      evidence.weakest_kept < kNarrowGap * *evidence.strongest_left_out) {
+    evidence.findings.push_back(
+        absl::StrCat("The weakest weight (", Number(evidence.weakest_kept),
+                     " of the norm of the targets) is not clearly stronger than the strongest "
+                     "candidate left out (",
+                     Number(*evidence.strongest_left_out),
+                     "): which weights belong to the network is uncertain at its edge."));
+  }
+  if (facts.fit.relative_residual > kRounding && evidence.starts_tried > 1 &&
+      evidence.starts_agreeing < 2) {
+    evidence.findings.push_back(absl::StrCat("No two of the ", evidence.starts_tried,
+                                             " starts ended at the same residual, so a better ",
+                                             "network may exist. Try other seeds."));
+  }
+  if (evidence.smallest_active_fraction < kRareNeuron && s > 0) {
+    const auto open = std::llround(evidence.smallest_active_fraction *
+                                   static_cast<double>(facts.fit.num_samples));
+    evidence.findings.push_back(
+        absl::StrCat("A neuron is active on ", Percent(evidence.smallest_active_fraction),
+                     " of the training samples only (", open, "): little supports its weights."));
+  }
+}
+
+void SayWhatItMeans(const Facts& facts, RecoveryEvidence& evidence) {
+  std::vector<std::string> causes = CausesOfUndetermined(facts, evidence);
+  evidence.verdict = Judge(facts, !causes.empty());
+  evidence.findings.push_back(VerdictSentence(facts, evidence.verdict));
+  evidence.findings.insert(evidence.findings.end(), causes.begin(), causes.end());
+  AppendCautions(facts, evidence);
+}
+
+double LimitedPsnr(double peak, double mean_squared_error) {
+  if (mean_squared_error == 0) return kMaxPsnr;
+  if (peak == 0) return -kMaxPsnr;
+  return std::clamp(20 * std::log10(peak) - 10 * std::log10(mean_squared_error), -kMaxPsnr,
+                    kMaxPsnr);
+}
+
+}  // namespace
+
+std::string_view VerdictName(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::kExplains:
+      return "explains";
+    case Verdict::kApproximates:
+      return "approximates";
+    case Verdict::kUnchecked:
+      return "unchecked";
+    case Verdict::kFitsNotGeneralises:
+      return "fits_not_generalises";
+    case Verdict::kDoesNotExplain:
+      return "does_not_explain";
+    case Verdict::kUndetermined:
+      return "undetermined";
+  }
+  return "does_not_explain";
+}
+
+absl::StatusOr<FitQuality> MeasureFit(const Network& network, const Samples& samples) {
+  if (samples.num_samples < 1 || samples.num_outputs != 1) {
+    return absl::InvalidArgumentError("samples: at least one sample and one output are needed");
+  }
+  std::vector<double> outputs(samples.num_samples);
+  if (absl::Status status = Evaluate(network, samples.input_view(), outputs); !status.ok()) {
+    return status;
+  }
+  double squared_error = 0;
+  double squared_targets = 0;
+  double peak = 0;
+  int64_t right = 0;
+  for (int64_t i = 0; i < samples.num_samples; ++i) {
+    const double target = samples.targets[i];
+    squared_error += (outputs[i] - target) * (outputs[i] - target);
+    squared_targets += target * target;
+    peak = std::max(peak, std::abs(target));
+    right += (outputs[i] >= 0.5) == (target >= 0.5) ? 1 : 0;
+  }
+  const auto n = static_cast<double>(samples.num_samples);
+  FitQuality fit;
+  fit.num_samples = samples.num_samples;
+  fit.relative_residual = squared_error == 0 ? 0 : std::sqrt(squared_error / squared_targets);
+  fit.psnr_db = LimitedPsnr(peak, squared_error / n);
+  if (!samples.class_names.empty()) fit.accuracy = static_cast<double>(right) / n;
+  return fit;
+}
+
+absl::StatusOr<std::optional<PlantedComparison>> ComparePlanted(const Network& network,
+                                                                const SparseNetwork& planted,
+                                                                InputView inputs) {
+  const auto* candidate = std::get_if<SparseNetwork>(&network);
+  if (candidate == nullptr || candidate->has_bias != planted.has_bias ||
+      ActiveNeurons(network) > kMaxComparedNeurons ||
+      ActiveNeurons(planted) > kMaxComparedNeurons) {
+    return std::optional<PlantedComparison>();
+  }
+  absl::StatusOr<NetworkComparison> comparison = CompareNetworks(*candidate, planted, inputs);
+  if (!comparison.ok()) return comparison.status();
+  return std::optional<PlantedComparison>(PlantedComparison{
+      .support_recall = comparison->support_recall,
+      .support_precision = comparison->support_precision,
+      .relative_weight_error = comparison->relative_weight_error,
+      .relative_function_error = comparison->relative_function_error,
+      .exact = comparison->same_support && comparison->relative_weight_error <= kExactWeightError,
+      .planted_neurons = comparison->reference_neurons,
+      .recovered_neurons = comparison->candidate_neurons});
+}
+
+absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,
+                                                const Samples& training,
+                                                const FitQuality& training_fit,
+                                                const std::optional<FitQuality>& held_out_fit,
+                                                std::stop_token stop) {
+  if (absl::Status status = ValidateSamples(training); !status.ok()) return status;
+  absl::Status status =
+      std::visit([](const auto& network) { return ValidateNetwork(network); }, result.network);
+  if (!status.ok()) return status;
+  if (NumInputs(result.network) != training.num_inputs || training.num_outputs != 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "samples: ", training.num_inputs, " inputs and ", training.num_outputs,
+        " outputs do not fit a network of ", NumInputs(result.network), " inputs and one output"));
+  }
+  Facts facts = {
+      .result = result, .training = training, .fit = training_fit, .held_out = held_out_fit};
+  RecoveryEvidence evidence;
+  evidence.starts_tried = result.starts_tried;
+  evidence.starts_agreeing = result.starts_agreeing;
+  const auto stopped = [] { return absl::CancelledError("stopped while evidence was gathered"); };
+
+  Engine engine(result.options_used.num_threads, std::move(stop));
+  evidence.distinct_samples = CountDistinctRows(training, engine);
+  if (engine.stop_requested()) return stopped();
+  if (Nonzeros(result.network) == 0) {
+    SayWhatItMeans(facts, evidence);
+    return evidence;
+  }
+  const bool has_bias =
+      std::visit([](const auto& network) { return network.has_bias; }, result.network);
+  Design design = MakeDesign(training.input_view(), has_bias);
+  const FoundNetwork found = OnDesign(result.network, design);
+  const GateMasks masks = found.gates->MasksOf(engine, design, found.gate_index);
+
+  // r = A_S w - y with the targets scaled to mean square about 1.
+  double target_norm2 = 0;
+  for (const float target : training.targets) {
+    target_norm2 += static_cast<double>(target) * target;
+  }
+  const double scale = PowerOfTwoFor(target_norm2 / static_cast<double>(training.num_samples));
+  const double target_norm = scale * std::sqrt(target_norm2);
+  SparseRows rows = found.rows;
+  for (double& value : rows.value) value *= scale;
+  std::vector<double> residual(design.padded_samples());
+  SupportForward(engine, design, masks, rows, residual);
+  for (int64_t i = 0; i < training.num_samples; ++i) residual[i] -= scale * training.targets[i];
+
+  const std::vector<double> norms = GatedColumnNorms(engine, design, masks, rows);
+  if (engine.stop_requested()) return stopped();
+  evidence.weakest_kept = std::abs(rows.value[0]) * norms[0];
+  for (size_t e = 0; e < norms.size(); ++e) {
+    evidence.weakest_kept = std::min(evidence.weakest_kept, std::abs(rows.value[e]) * norms[e]);
+  }
+  evidence.weakest_kept /= target_norm;
+  facts.closed_column = std::find(norms.begin(), norms.end(), 0.0) != norms.end();
+
+  const PatternStatistics patterns = MeasurePatterns(engine, masks, training.num_samples);
+  evidence.smallest_active_fraction = patterns.smallest_active_fraction;
+  evidence.smallest_pattern_difference = patterns.smallest_difference;
+  evidence.compared_patterns = patterns.compared_gates;
+
+  const GatedProblem problem = {engine, design, /*targets=*/{}, *found.gates};
+  evidence.strongest_left_out = StrongestLeftOut(problem, found, residual);
+  if (evidence.strongest_left_out) *evidence.strongest_left_out /= target_norm;
+  if (engine.stop_requested()) return stopped();
+
+  const Conditioning conditioning = MeasureConditioning(engine, design, masks, rows, norms);
+  if (engine.stop_requested()) return stopped();
+  if (conditioning.smallest_saliency) {
+    evidence.smallest_saliency = *conditioning.smallest_saliency / (target_norm * target_norm);
+  }
+  evidence.conditioning = conditioning;
+  const double kappa = conditioning.kappa();
+  const auto s = static_cast<double>(result.nonzeros);
+  if (std::isfinite(kappa)) {
+    evidence.hard_thresholding_nonzeros = kappa * kappa * s;
+    evidence.reciprocal_thresholding_nonzeros = (2 * kappa - 1) * s;
+  }
+  facts.parallel = FindParallelColumns(engine, design, rows.column);
+  if (engine.stop_requested()) return stopped();
+  SayWhatItMeans(facts, evidence);
+  return evidence;
+}
+
+}  // namespace thresher
