@@ -40,6 +40,15 @@ struct Simd {
     return static_cast<uint32_t>(
         _mm256_movemask_pd(_mm256_cmp_pd(v, _mm256_setzero_pd(), _CMP_GT_OQ)));
   }
+  static Floats Keep(uint32_t bits, Floats v) {
+    const __m256i lanes = _mm256_set_epi32(128, 64, 32, 16, 8, 4, 2, 1);
+    const __m256i chosen = _mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), lanes);
+    return _mm256_and_ps(v, _mm256_castsi256_ps(_mm256_cmpeq_epi32(chosen, lanes)));
+  }
+  static Floats LoadStrided(const float* p, int stride) {
+    const __m256i lanes = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+    return _mm256_i32gather_ps(p, _mm256_mullo_epi32(lanes, _mm256_set1_epi32(stride)), 4);
+  }
   static Doubles AddSelected(Doubles a, uint32_t bits, Doubles b) {
     const __m256i lanes = _mm256_set_epi64x(8, 4, 2, 1);
     const __m256i chosen = _mm256_and_si256(_mm256_set1_epi64x(bits), lanes);

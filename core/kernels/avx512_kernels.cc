@@ -40,6 +40,14 @@ struct Simd {
   static uint32_t PositiveBits(Doubles v) {
     return _mm512_cmp_pd_mask(v, _mm512_setzero_pd(), _CMP_GT_OQ);
   }
+  static Floats Keep(uint32_t bits, Floats v) {
+    return _mm512_maskz_mov_ps(static_cast<__mmask16>(bits), v);
+  }
+  static Floats LoadStrided(const float* p, int stride) {
+    const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff,
+                                    _mm512_mullo_epi32(lanes, _mm512_set1_epi32(stride)), p, 4);
+  }
   static Doubles AddSelected(Doubles a, uint32_t bits, Doubles b) {
     return _mm512_mask_add_pd(a, static_cast<__mmask8>(bits), a, b);
   }

@@ -44,6 +44,14 @@ struct Simd {
   static uint32_t PositiveBits(Doubles v) {
     return static_cast<uint32_t>(_mm_movemask_pd(_mm_cmpgt_pd(v, _mm_setzero_pd())));
   }
+  static Floats Keep(uint32_t bits, Floats v) {
+    const __m128i lanes = _mm_set_epi32(8, 4, 2, 1);
+    const __m128i chosen = _mm_and_si128(_mm_set1_epi32(static_cast<int>(bits)), lanes);
+    return _mm_and_ps(v, _mm_castsi128_ps(_mm_cmpeq_epi32(chosen, lanes)));
+  }
+  static Floats LoadStrided(const float* p, int stride) {
+    return _mm_set_ps(p[3 * stride], p[2 * stride], p[stride], p[0]);
+  }
   static Doubles AddSelected(Doubles a, uint32_t bits, Doubles b) {
     const auto low = -static_cast<int64_t>(bits & 1);
     const auto high = -static_cast<int64_t>(bits >> 1);

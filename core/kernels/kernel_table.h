@@ -45,6 +45,12 @@ struct KernelTable {
                         const int32_t* column, int64_t num_rows, const uint64_t* words,
                         const double* residual, double* sums);
 
+  // panel[i * panel_stride + e] = bit i of words[row[e]] * x_i,column[e] for the 64 samples;
+  // zeros follow up to the next multiple of a vector.
+  void (*gated_panel)(const float* columns, int64_t stride, const int32_t* row,
+                      const int32_t* column, int64_t num_entries, const uint64_t* words,
+                      int64_t panel_stride, float* panel);
+
   // gram[a * stride + b] += sum_i panel[i * stride + a] * panel[i * stride + b] over 64 rows, in
   // float, for all b >= a, the upper triangle (tiles on the diagonal are
   // filled whole). stride, a multiple of kGramPadding, is the number of columns.

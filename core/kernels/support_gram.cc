@@ -9,21 +9,6 @@ namespace {
 // A chunk of more words than this is summed in parts.
 constexpr int64_t kFloatSumWords = 64;
 
-// The word's samples of all support columns, gated: 64 x stride.
-void FillPanel(const Design& design, const GateMasks& masks, const SparseRows& support, int64_t w,
-               int64_t stride, float* panel) {
-  for (int64_t row = 0; row < support.num_rows(); ++row) {
-    const uint64_t word = masks.word(w, row);
-    for (int64_t e = support.row_begin[row]; e < support.row_begin[row + 1]; ++e) {
-      const float* x =
-          design.columns.get() + support.column[e] * design.padded_samples() + w * kSamplesPerWord;
-      for (int i = 0; i < kSamplesPerWord; ++i) {
-        panel[i * stride + e] = (word >> i & 1) != 0 ? x[i] : 0.0f;
-      }
-    }
-  }
-}
-
 }  // namespace
 
 std::vector<double> SupportGram(Engine& engine, const Design& design, const GateMasks& masks,
@@ -31,6 +16,12 @@ std::vector<double> SupportGram(Engine& engine, const Design& design, const Gate
   const int64_t size = support.nonzeros();
   const int64_t stride = (size + kGramPadding - 1) / kGramPadding * kGramPadding;
   std::vector<double> gram(size * size, 0.0);
+  std::vector<int32_t> row_of;
+  row_of.reserve(size);
+  for (int64_t row = 0; row < support.num_rows(); ++row) {
+    row_of.insert(row_of.end(), support.row_begin[row + 1] - support.row_begin[row],
+                  static_cast<int32_t>(row));
+  }
   // One chunk a thread at a time; chunks are added in order.
   const int num_threads = engine.pool.num_threads();
   std::vector<AlignedFloats> panels;
@@ -57,7 +48,9 @@ std::vector<double> SupportGram(Engine& engine, const Design& design, const Gate
       std::memset(sums[slot].get(), 0, sizeof(float) * stride * stride);
       for (int64_t w = part.first_word; w < part.first_word + part.num_words; ++w) {
         if (engine.stop_requested()) return;
-        FillPanel(design, masks, support, w, stride, panels[slot].get());
+        engine.kernels.gated_panel(design.columns.get() + w * kSamplesPerWord,
+                                   design.padded_samples(), row_of.data(), support.column.data(),
+                                   size, masks.row(w), stride, panels[slot].get());
         engine.kernels.panel_gram(panels[slot].get(), stride, sums[slot].get());
       }
     });

@@ -12,7 +12,7 @@
 #include "core/gates/random_gates.h"
 #include "core/kernels/support_gram.h"
 #include "core/kernels/support_products.h"
-#include "core/recovery/prune_back.h"
+#include "core/recovery/normal_equations.h"
 
 namespace thresher {
 namespace {

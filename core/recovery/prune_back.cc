@@ -5,10 +5,8 @@
 #include <numeric>
 #include <utility>
 
-#include "Eigen/Cholesky"
-#include "Eigen/Core"
-#include "core/kernels/support_gram.h"
 #include "core/recovery/network_entries.h"
+#include "core/recovery/normal_equations.h"
 #include "core/recovery/support.h"
 
 namespace thresher {
@@ -16,7 +14,6 @@ namespace {
 
 // Added to the diagonal, relative to its mean: columns of parallel neurons are dependent.
 constexpr double kRidge = 1e-6;
-constexpr int64_t kInverseColumns = 64;
 
 }  // namespace
 
@@ -31,30 +28,13 @@ std::vector<double> Saliencies(const ReluProblem& problem, const SparseNetwork& 
     for (int64_t e = 0; e < size; ++e) saliencies[e] = weights[e] * weights[e] * column_norm2;
     return saliencies;
   }
-  // Output signs change neither the diagonal of J^T J nor that of its inverse.
   const Linearisation at = Linearise(problem, network);
-  std::vector<double> gram = SupportGram(problem.engine, problem.design, at.masks, at.signed_rows);
-  using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  Eigen::Map<Matrix> normal(gram.data(), size, size);
-  const double mean = normal.trace() / static_cast<double>(size);
-  normal.diagonal().array() += mean > 0 ? kRidge * mean : 1.0;
-  const Eigen::LLT<Matrix> factor(normal);
-  // [ (L L^T)^-1 ]_ee is the squared norm of column e of L^-1, a block of columns at a time so
-  // that a stop request is noticed in between.
-  for (int64_t first = 0; first < size; first += kInverseColumns) {
-    if (problem.engine.stop_requested()) return saliencies;
-    const int64_t rows = size - first;
-    const int64_t columns = std::min(kInverseColumns, rows);
-    Matrix inverse = Matrix::Identity(rows, columns);
-    factor.matrixLLT()
-        .bottomRightCorner(rows, rows)
-        .triangularView<Eigen::Lower>()
-        .solveInPlace(inverse);
-    for (int64_t c = 0; c < columns; ++c) {
-      const int64_t e = first + c;
-      saliencies[e] = weights[e] * weights[e] / inverse.col(c).squaredNorm();
-    }
-  }
+  NormalEquations normal(problem, network, at);
+  const double mean = normal.MeanDiagonal();
+  normal.Factor(mean > 0 ? kRidge * mean : 1.0);
+  const std::vector<double> inverse = normal.InverseDiagonal(problem.engine);
+  if (problem.engine.stop_requested()) return saliencies;
+  for (int64_t e = 0; e < size; ++e) saliencies[e] = weights[e] * weights[e] / inverse[e];
   return saliencies;
 }
 

@@ -14,7 +14,6 @@ namespace thresher {
 // of more than kMaxDenseWeights take w_e^2 ||J_e||^2, which leaves the refit out.
 // Source: Hassibi and Stork, "Second order derivatives for network pruning: optimal brain
 // surgeon", NIPS 1992. Cost: n k^2 / 2 + k^3 / 2 multiply-adds for k weights.
-inline constexpr int64_t kMaxDenseWeights = 1200;
 std::vector<double> Saliencies(const ReluProblem& problem, const SparseNetwork& network);
 
 // Removes the weights of least saliency until `count` are left, and rows without weights.

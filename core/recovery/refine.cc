@@ -1,38 +1,60 @@
 #include "core/recovery/refine.h"
 
 #include <cmath>
+#include <numeric>
+#include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "core/kernels/support_products.h"
 #include "core/recovery/gated_problem.h"
+#include "core/recovery/normal_equations.h"
 
 namespace thresher {
 namespace {
 
+double DotProduct(std::span<const double> a, std::span<const double> b) {
+  return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
+}
+
 constexpr double kFirstDamping = 1e-4;
 constexpr double kMinDamping = 1e-14;
+// The normal matrix is exact to about this.
+constexpr double kMinRidge = 1e-7;
+constexpr int kMaxStaleProducts = 4;
 constexpr int kMaxTrials = 6;
 // Conjugate gradients end at this relative size of the normal residual.
 constexpr double kForcing = 1e-2;
 constexpr double kTightForcing = 1e-8;
 
-// argmin || J delta + r ||^2 + damping || delta ||^2 by CGLS.
-std::vector<double> SolveDamped(const ReluProblem& problem, const SparseNetwork& network,
-                                const Linearisation& at, double damping, double forcing,
-                                int max_products) {
+struct DampedStep {
+  std::vector<double> step;
+  int products;
+};
+
+// argmin || J delta + r ||^2 + damping || delta ||^2 by CGLS, preconditioned by the factored
+// normal equations where given.
+DampedStep SolveDamped(const ReluProblem& problem, const SparseNetwork& network,
+                       const Linearisation& at, const NormalEquations* preconditioner,
+                       double damping, double forcing, int max_products) {
   const size_t size = network.weights.value.size();
-  std::vector<double> step(size, 0.0);
+  DampedStep solve{.step = std::vector<double>(size, 0.0), .products = 0};
+  std::vector<double>& step = solve.step;
   std::vector<double> residual = at.residual;
   for (double& value : residual) value = -value;
   std::vector<double> normal = JacobianTranspose(problem, network, at, residual);
-  std::vector<double> direction = normal;
-  double normal2 = SquaredNorm(normal);
-  const double target = forcing * forcing * normal2;
+  const auto precondition = [&](std::vector<double> vector) {
+    if (preconditioner != nullptr) preconditioner->Solve(vector);
+    return vector;
+  };
+  std::vector<double> direction = precondition(normal);
+  double product = DotProduct(normal, direction);
+  const double target = forcing * forcing * product;
   SparseRows rows = at.signed_rows;
   std::vector<double> image(residual.size());
-  for (int k = 0; k < max_products && normal2 > target; ++k) {
-    if (problem.engine.stop_requested()) return step;
+  for (; solve.products < max_products && product > target; ++solve.products) {
+    if (problem.engine.stop_requested()) return solve;
     for (int64_t j = 0; j < network.hidden_width(); ++j) {
       for (int64_t e = rows.row_begin[j]; e < rows.row_begin[j + 1]; ++e) {
         rows.value[e] = network.output_signs[j] * direction[e];
@@ -41,17 +63,18 @@ std::vector<double> SolveDamped(const ReluProblem& problem, const SparseNetwork&
     SupportForward(problem.engine, problem.design, at.masks, rows, image);
     const double curvature = SquaredNorm(image) + damping * SquaredNorm(direction);
     if (!(curvature > 0)) break;
-    const double alpha = normal2 / curvature;
+    const double alpha = product / curvature;
     for (size_t e = 0; e < size; ++e) step[e] += alpha * direction[e];
     for (size_t i = 0; i < residual.size(); ++i) residual[i] -= alpha * image[i];
     normal = JacobianTranspose(problem, network, at, residual);
     for (size_t e = 0; e < size; ++e) normal[e] -= damping * step[e];
-    const double next = SquaredNorm(normal);
-    const double ratio = next / normal2;
-    for (size_t e = 0; e < size; ++e) direction[e] = normal[e] + ratio * direction[e];
-    normal2 = next;
+    const std::vector<double> scaled = precondition(normal);
+    const double next = DotProduct(normal, scaled);
+    const double ratio = next / product;
+    for (size_t e = 0; e < size; ++e) direction[e] = scaled[e] + ratio * direction[e];
+    product = next;
   }
-  return step;
+  return solve;
 }
 
 }  // namespace
@@ -61,14 +84,24 @@ double Refine(const ReluProblem& problem, const RefineOptions& options, SparseNe
   double damping = kFirstDamping;
   double forcing = kForcing;
   const auto n = static_cast<double>(problem.design.num_samples);
+  const bool dense = network.weights.nonzeros() <= kMaxDenseWeights;
+  std::optional<NormalEquations> normal;
+  int products = 0;
   for (int k = 0; k < options.max_steps && at.loss > options.target_loss; ++k) {
     bool accepted = false;
     double decrease = 0;
+    // The normal equations of an earlier iterate precondition well until the gates have moved.
+    const bool renew = dense && (!normal || products > kMaxStaleProducts);
+    if (renew) normal.emplace(problem, network, at);
     for (int trial = 0; trial < kMaxTrials && !accepted; ++trial) {
-      const std::vector<double> step =
-          SolveDamped(problem, network, at, damping * n, forcing, options.max_products);
+      if (normal && (renew || trial > 0)) normal->Factor(std::max(damping, kMinRidge) * n);
+      const DampedStep solve = SolveDamped(problem, network, at, normal ? &*normal : nullptr,
+                                           damping * n, forcing, options.max_products);
+      products = solve.products;
       SparseNetwork moved = network;
-      for (size_t e = 0; e < step.size(); ++e) moved.weights.value[e] += step[e];
+      for (size_t e = 0; e < solve.step.size(); ++e) {
+        moved.weights.value[e] += solve.step[e];
+      }
       Linearisation there = Linearise(problem, moved);
       if (problem.engine.stop_requested()) return at.loss;
       if (there.loss < at.loss) {

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/kernels/design.h"
 #include "core/kernels/top_gradient.h"
-#include "core/recovery/prune_back.h"
+#include "core/recovery/normal_equations.h"
 #include "core/recovery/recovery.h"
 #include "core/recovery/solver.h"
 

@@ -6,6 +6,7 @@
 #include "core/kernels/support_gram.h"
 #include "core/network/merge.h"
 #include "core/recovery/grow.h"
+#include "core/recovery/normal_equations.h"
 #include "core/recovery/prune_back.h"
 #include "core/recovery/refine.h"
 #include "core/recovery/relu_problem.h"
@@ -174,6 +175,52 @@ TEST(SplitDominatedNeuronsTest, SplitsOnlyWhatOneInputDominatesAndKeepsTheSum) {
   EXPECT_EQ(split.weights.nonzeros(), 6);
   EXPECT_NEAR(split.weights.value[0] + split.weights.value[5], 3.0, 1e-15);
   EXPECT_EQ(split.weights.column[5], 0);
+}
+
+TEST_P(ReluBlocksTest, NormalEquationsSolveWithTheJacobian) {
+  Problem problem(GetParam(), OutputSigns::kMixed);
+  const SparseNetwork network = Perturbed(problem.planted.network, 0.3, GetParam());
+  const Linearisation at = Linearise(problem.view(), network);
+  const int64_t size = network.weights.nonzeros();
+  NormalEquations normal(problem.view(), network, at);
+  constexpr double kRidge = 0.7;
+  normal.Factor(kRidge);
+  // J column by column, from products with the unit residuals of every sample.
+  Eigen::MatrixXd jacobian(700, size);
+  std::vector<double> unit(problem.design.padded_samples(), 0.0);
+  for (int64_t i = 0; i < 700; ++i) {
+    unit[i] = 1;
+    const std::vector<double> row = JacobianTranspose(problem.view(), network, at, unit);
+    unit[i] = 0;
+    for (int64_t e = 0; e < size; ++e) jacobian(i, e) = row[e];
+  }
+  const Eigen::MatrixXd inverse =
+      (jacobian.transpose() * jacobian + kRidge * Eigen::MatrixXd::Identity(size, size)).inverse();
+  const std::vector<double> diagonal = normal.InverseDiagonal(problem.engine);
+  std::vector<double> right(size);
+  for (int64_t e = 0; e < size; ++e) right[e] = 1 + e % 3;
+  const Eigen::VectorXd expected = inverse * Eigen::Map<Eigen::VectorXd>(right.data(), size);
+  normal.Solve(right);
+  for (int64_t e = 0; e < size; ++e) {
+    EXPECT_NEAR(diagonal[e], inverse(e, e), 1e-4 * inverse(e, e));
+    EXPECT_NEAR(right[e], expected(e), 1e-4 * expected.norm());
+  }
+}
+
+TEST_P(ReluBlocksTest, DependentColumnsAreFactoredWithALargerRidge) {
+  Problem problem(GetParam());
+  SparseNetwork network;  // the same neuron twice
+  network.num_inputs = 8;
+  network.weights.row_begin = {0, 2, 4};
+  network.weights.column = {1, 2, 1, 2};
+  network.weights.value = {1, -1, 1, -1};
+  network.output_signs = {1, 1};
+  NormalEquations normal(problem.view(), network, Linearise(problem.view(), network));
+  normal.Factor(0);
+  for (const double entry : normal.InverseDiagonal(problem.engine)) {
+    EXPECT_TRUE(std::isfinite(entry));
+    EXPECT_GT(entry, 0);
+  }
 }
 
 TEST(SupportGramTest, AgreesWithPlainLoopsOnEveryInstructionSetAndThreadCount) {
