@@ -11,6 +11,7 @@
 #include "core/kernels/support_products.h"
 #include "core/kernels/top_gradient.h"
 #include "core/recovery/gated_problem.h"
+#include "core/recovery/least_squares.h"
 #include "core/recovery/network_entries.h"
 #include "core/recovery/support.h"
 
@@ -22,16 +23,14 @@ constexpr int64_t kMaskBytes = int64_t{64} << 20;
 // Scale of a start whose outputs correlate with the targets the wrong way round.
 constexpr double kFallbackScale = 0.3;
 
-// Gates and rows of all half-spaces +-x_q > 0, `copies` of each in a row.
-SparseRows HalfSpaces(int64_t num_columns, int copies) {
+// The half-spaces +-x_q > 0.
+SparseRows HalfSpaces(int64_t num_columns) {
   SparseRows halves;
   for (int64_t q = 0; q < num_columns; ++q) {
     for (const double direction : {1.0, -1.0}) {
-      for (int copy = 0; copy < copies; ++copy) {
-        halves.column.push_back(static_cast<int32_t>(q));
-        halves.value.push_back(direction);
-        halves.row_begin.push_back(halves.nonzeros());
-      }
+      halves.column.push_back(static_cast<int32_t>(q));
+      halves.value.push_back(direction);
+      halves.row_begin.push_back(halves.nonzeros());
     }
   }
   return halves;
@@ -90,7 +89,7 @@ SparseVector OneSparseCandidates(const ReluProblem& problem, const Linearisation
                                  OutputSigns output_signs, int64_t first_neuron,
                                  std::vector<int8_t>& signs) {
   const int64_t num_columns = problem.design.num_columns;
-  const SparseRows halves = HalfSpaces(num_columns, /*copies=*/1);
+  const SparseRows halves = HalfSpaces(num_columns);
   const std::vector<int64_t> all = FirstIntegers(halves.num_rows());
   const GateField gates(SparseGateSet{all, halves}, problem.design);
   const GateMasks masks = gates.MasksOf(problem.engine, problem.design, all);
@@ -117,11 +116,26 @@ SparseNetwork RandomStart(const ReluProblem& problem, int64_t num_gates, OutputS
   return StartUnder(problem, gates, num_gates, signs, count);
 }
 
-SparseNetwork OneSparseStart(const ReluProblem& problem, OutputSigns signs, int64_t count) {
-  SparseRows halves = HalfSpaces(problem.design.num_columns, signs == OutputSigns::kMixed ? 2 : 1);
-  const int64_t num_gates = halves.num_rows();
-  const GateField gates(SparseGateSet{FirstIntegers(num_gates), std::move(halves)}, problem.design);
-  return StartUnder(problem, gates, num_gates, signs, count);
+SparseNetwork OneSparseStart(const ReluProblem& problem, OutputSigns output_signs, int64_t count) {
+  const int64_t num_columns = problem.design.num_columns;
+  const SparseRows halves = HalfSpaces(num_columns);
+  const GateField gates(SparseGateSet{FirstIntegers(halves.num_rows()), halves}, problem.design);
+  SparseVector features;
+  for (int64_t h = 0; h < halves.num_rows(); ++h) {
+    features.push_back({h * num_columns + halves.column[h], 0.0});
+  }
+  features = LeastSquaresOnSupport({problem.engine, problem.design, problem.targets, gates},
+                                   std::move(features));
+  std::vector<int8_t> signs(halves.num_rows());
+  for (int64_t h = 0; h < halves.num_rows(); ++h) {
+    // The coefficient of +-x_q under the gate +-x_q > 0: what the neuron adds.
+    double& value = features[h].value;
+    signs[h] = value * halves.value[h] < 0 ? -1 : 1;
+    if (signs[h] < 0 && output_signs == OutputSigns::kPositive) value = 0;
+    value *= signs[h];
+  }
+  return NetworkOf(HardThreshold(count, std::move(features)), problem.num_inputs, problem.has_bias,
+                   signs);
 }
 
 SparseNetwork GrowAndThreshold(const ReluProblem& problem, const SparseNetwork& network,

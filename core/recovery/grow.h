@@ -15,8 +15,8 @@ namespace thresher {
 SparseNetwork RandomStart(const ReluProblem& problem, int64_t num_gates, OutputSigns signs,
                           int64_t count, uint64_t seed);
 
-// The same over the half-spaces +-x_q > 0, the gates of all one-sparse neurons; with mixed
-// signs each stands twice.
+// The `count` largest weights of the least-squares fit by all one-sparse neurons, (+-x_q)_+
+// (with positive signs: of those that add).
 SparseNetwork OneSparseStart(const ReluProblem& problem, OutputSigns signs, int64_t count);
 
 // H_count( w - eta g ) over all inputs of the network's neurons; eta is 1 / n, or less where

@@ -34,6 +34,7 @@ class NormalEquations {
   std::vector<double> InverseDiagonal(const Engine& engine) const;
 
   double MeanDiagonal() const;
+  double Diagonal(int64_t entry) const { return normal_(entry, entry); }
 
  private:
   using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;

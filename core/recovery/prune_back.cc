@@ -5,8 +5,10 @@
 #include <numeric>
 #include <utility>
 
+#include "core/network/merge.h"
 #include "core/recovery/network_entries.h"
 #include "core/recovery/normal_equations.h"
+#include "core/recovery/refine.h"
 #include "core/recovery/support.h"
 
 namespace thresher {
@@ -14,6 +16,56 @@ namespace {
 
 // Added to the diagonal, relative to its mean: columns of parallel neurons are dependent.
 constexpr double kRidge = 1e-6;
+
+// A column whose part that the others do not explain is below this share depends on them.
+constexpr double kDependent = 0.02;
+// Weights below this many standard errors explain rounding.
+constexpr double kStandardErrors = 5;
+// Losses at the rounding of the data may differ by this factor.
+constexpr double kSameLoss = 1.5;
+constexpr int64_t kMaxAttempts = 50;
+
+// Sets of entries to do without, the most promising first: all weights that explain rounding;
+// each neuron whose columns all depend on others; each weight whose column does.
+std::vector<std::vector<int64_t>> RedundantParts(const ReluProblem& problem,
+                                                 const SparseNetwork& network,
+                                                 const Linearisation& at,
+                                                 const NormalEquations& normal,
+                                                 const std::vector<double>& inverse) {
+  const double variance = at.loss / static_cast<double>(problem.design.num_samples);
+  std::vector<int64_t> rounding;
+  std::vector<std::vector<int64_t>> neurons;
+  std::vector<std::vector<int64_t>> weights;
+  for (int64_t j = 0; j < network.hidden_width(); ++j) {
+    std::vector<int64_t> dependent;
+    for (int64_t e = network.weights.row_begin[j]; e < network.weights.row_begin[j + 1]; ++e) {
+      const double weight = network.weights.value[e];
+      if (weight * weight / inverse[e] < kStandardErrors * kStandardErrors * variance) {
+        rounding.push_back(e);
+      }
+      if (1 / inverse[e] < kDependent * normal.Diagonal(e)) dependent.push_back(e);
+    }
+    if (dependent.empty()) continue;
+    const int64_t size = network.weights.row_begin[j + 1] - network.weights.row_begin[j];
+    for (const int64_t e : dependent) {
+      if (size > 1) weights.push_back({e});
+    }
+    if (static_cast<int64_t>(dependent.size()) == size) neurons.push_back(std::move(dependent));
+  }
+  const auto norm = [&network](const std::vector<int64_t>& part) {
+    double sum = 0;
+    for (const int64_t e : part) sum += network.weights.value[e] * network.weights.value[e];
+    return sum;
+  };
+  const auto smaller = [&norm](const auto& a, const auto& b) { return norm(a) < norm(b); };
+  std::stable_sort(neurons.begin(), neurons.end(), smaller);
+  std::stable_sort(weights.begin(), weights.end(), smaller);
+  std::vector<std::vector<int64_t>> parts;
+  if (!rounding.empty()) parts.push_back(std::move(rounding));
+  parts.insert(parts.end(), neurons.begin(), neurons.end());
+  parts.insert(parts.end(), weights.begin(), weights.end());
+  return parts;
+}
 
 }  // namespace
 
@@ -68,6 +120,43 @@ SparseNetwork PruneNeuronsTo(const ReluProblem& problem, const SparseNetwork& ne
     }
   }
   return NetworkOf(kept, network.num_inputs, network.has_bias, network.output_signs);
+}
+
+SparseNetwork RemoveRedundant(const ReluProblem& problem, const SparseNetwork& network) {
+  SparseNetwork present = network;
+  // What has been tried in vain, by the values of its weights.
+  std::vector<std::vector<double>> kept;
+  bool changed = true;
+  while (changed && present.weights.nonzeros() > 0 &&
+         present.weights.nonzeros() <= kMaxDenseWeights) {
+    changed = false;
+    const Linearisation at = Linearise(problem, present);
+    NormalEquations normal(problem, present, at);
+    normal.Factor(kRidge * normal.MeanDiagonal());
+    const std::vector<double> inverse = normal.InverseDiagonal(problem.engine);
+    if (problem.engine.stop_requested()) return network;
+    for (const std::vector<int64_t>& part : RedundantParts(problem, present, at, normal, inverse)) {
+      SparseVector entries = EntriesOf(present);
+      std::vector<double> values;
+      for (const int64_t e : part) {
+        values.push_back(entries[e].value);
+        entries[e].value = 0;
+      }
+      if (std::find(kept.begin(), kept.end(), values) != kept.end()) continue;
+      SparseNetwork candidate = DropDeadNeurons(
+          NetworkOf(entries, present.num_inputs, present.has_bias, present.output_signs));
+      const double loss = Refine(problem, {.max_steps = 8, .max_products = 60}, candidate);
+      if (problem.engine.stop_requested()) return network;
+      if (loss <= kSameLoss * at.loss) {
+        present = std::move(candidate);
+        changed = true;
+        break;
+      }
+      kept.push_back(std::move(values));
+      if (static_cast<int64_t>(kept.size()) >= kMaxAttempts) return present;
+    }
+  }
+  return present;
 }
 
 }  // namespace thresher

@@ -68,8 +68,9 @@ class Winnower {
         design_(MakeDesign(samples.input_view(), options.bias)),
         targets_(design_.padded_samples(), 0.0) {
     ScaleToUnit(samples);
-    const double tolerance = kPolish * options_.termination.relative_residual_tolerance;
-    target_loss_ = tolerance * tolerance * target_norm2_;
+    const double tolerance = options_.termination.relative_residual_tolerance;
+    converged_loss_ = tolerance * tolerance * target_norm2_;
+    target_loss_ = kPolish * kPolish * converged_loss_;
   }
 
   // Takes the state one step on. Where a stop is requested on the way the state is incomplete.
@@ -78,7 +79,8 @@ class Winnower {
   bool Finished(const WinnowState& state) const {
     return state.start >= kNumStarts || Hopeless(state) ||
            state.agreeing_starts >= kAgreeingStarts ||
-           (state.best_start >= 0 && state.best_loss <= target_loss_);
+           (state.phase == SolvePhase::kStart && state.best_start >= 0 &&
+            state.best_loss <= converged_loss_);
   }
   double RelativeResidual(double loss) const { return std::sqrt(loss / target_norm2_); }
   double Psnr(double loss) const {
@@ -140,7 +142,8 @@ class Winnower {
   double target_scale_ = 1;
   double target_norm2_ = 0;
   double max_target_ = 0;
-  double target_loss_ = 0;
+  double converged_loss_ = 0;  // at the tolerance
+  double target_loss_ = 0;     // where refinement ends
 };
 
 void Winnower::ScaleToUnit(const Samples& samples) {
@@ -326,7 +329,7 @@ bool Winnower::TryCandidate(SparseNetwork candidate, WinnowState& state) {
 }
 
 void Winnower::Swap(WinnowState& state) {
-  if (state.swap_size >= 1 && state.loss > target_loss_) {
+  if (state.swap_size >= 1 && state.loss > converged_loss_) {
     const bool better =
         TryCandidate(SplitDominatedNeurons(state.network), state) ||
         TryCandidate(GrowAndThreshold(problem(), state.network, options_.nonzeros + state.swap_size,
@@ -340,6 +343,11 @@ void Winnower::Swap(WinnowState& state) {
       problem(),
       {.max_steps = 30, .max_products = 300, .min_decrease = 1e-6, .target_loss = target_loss_},
       state.network);
+  if (state.loss <= converged_loss_ && !stop_requested()) {
+    state.network =
+        MergeParallelNeurons(RemoveRedundant(problem(), state.network), 1 - kTightestMerge);
+    state.best_start = -1;  // whatever was best is not as small
+  }
   const double best_before = state.best_loss;
   const bool had_best = state.best_start >= 0 && state.best_start != state.start;
   Consider(state);
