@@ -387,7 +387,7 @@ void AddRecover(CLI::App* root, Parameters* p) {
       "Seed of start gates and mini-batches; equal seeds give equal bits", "K");
   AddValue<int64_t>(
       app, "--working_nonzeros", [=](auto n) { options->set_working_nonzeros(n); },
-      "Non-zeros while iterating, at least S (default S)", "N");
+      "Non-zeros while iterating, at least S (default S; reciprocal 2 S, winnow 5 S)", "N");
   AddEnum<v1::OutputSigns>(
       app, "--output_signs", [=](auto v) { options->set_output_signs(v); },
       "Whether all neurons add, or some subtract (default positive)");
@@ -395,10 +395,10 @@ void AddRecover(CLI::App* root, Parameters* p) {
       "--bias", [=](int64_t) { options->set_bias(true); }, "Give every neuron a constant input");
   AddValue<double>(
       app, "--step_size", [=](auto x) { options->set_step_size(x); },
-      "Fixed step size of --algorithm iht (default: estimated)", "X");
+      "Fixed step size of --algorithm iht and reciprocal (default: estimated)", "X");
   AddValue<int64_t>(
       app, "--batch_size", [=](auto n) { options->set_batch_size(n); },
-      "Samples that a step looks at (default all)", "N");
+      "Samples that a step looks at (default all; svrg a sixteenth)", "N");
   AddValue<double>(
       app, "--relative_residual_tolerance",
       [=](auto x) { options->set_relative_residual_tolerance(x); },

@@ -7,9 +7,21 @@ namespace thresher {
 
 void SupportForward(Engine& engine, const Design& design, const GateMasks& masks,
                     const SparseRows& support, std::span<double> outputs) {
+  SupportForward(engine, design, masks, support, design.chunks, outputs);
+}
+
+void SupportAdjoint(Engine& engine, const Design& design, const GateMasks& masks,
+                    const SparseRows& support, std::span<const double> residual,
+                    std::span<double> products) {
+  SupportAdjoint(engine, design, masks, support, design.chunks, residual, products);
+}
+
+void SupportForward(Engine& engine, const Design& design, const GateMasks& masks,
+                    const SparseRows& support, std::span<const RowChunk> rows,
+                    std::span<double> outputs) {
   const int64_t stride = design.padded_samples();
-  engine.pool.ParallelFor(static_cast<int64_t>(design.chunks.size()), [&](int64_t c, int) {
-    const RowChunk& chunk = design.chunks[c];
+  engine.pool.ParallelFor(static_cast<int64_t>(rows.size()), [&](int64_t c, int) {
+    const RowChunk& chunk = rows[c];
     for (int64_t w = chunk.first_word; w < chunk.first_word + chunk.num_words; ++w) {
       if (engine.stop_requested()) return;
       engine.kernels.gated_forward(design.columns.get() + w * kSamplesPerWord, stride,
@@ -21,14 +33,14 @@ void SupportForward(Engine& engine, const Design& design, const GateMasks& masks
 }
 
 void SupportAdjoint(Engine& engine, const Design& design, const GateMasks& masks,
-                    const SparseRows& support, std::span<const double> residual,
-                    std::span<double> products) {
+                    const SparseRows& support, std::span<const RowChunk> rows,
+                    std::span<const double> residual, std::span<double> products) {
   const int64_t stride = design.padded_samples();
   const int64_t num_entries = support.nonzeros();
-  const auto num_chunks = static_cast<int64_t>(design.chunks.size());
+  const auto num_chunks = static_cast<int64_t>(rows.size());
   std::vector<double> partial(num_chunks * num_entries);
   engine.pool.ParallelFor(num_chunks, [&](int64_t c, int) {
-    const RowChunk& chunk = design.chunks[c];
+    const RowChunk& chunk = rows[c];
     std::vector<double> sums(num_entries * kSumLanes, 0.0);
     for (int64_t w = chunk.first_word; w < chunk.first_word + chunk.num_words; ++w) {
       if (engine.stop_requested()) return;

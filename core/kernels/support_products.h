@@ -25,6 +25,15 @@ void SupportAdjoint(Engine& engine, const Design& design, const GateMasks& masks
                     const SparseRows& support, std::span<const double> residual,
                     std::span<double> products);
 
+// The same over the samples of `rows` alone: the other outputs stay as they are, the other
+// entries of the residual are not read.
+void SupportForward(Engine& engine, const Design& design, const GateMasks& masks,
+                    const SparseRows& support, std::span<const RowChunk> rows,
+                    std::span<double> outputs);
+void SupportAdjoint(Engine& engine, const Design& design, const GateMasks& masks,
+                    const SparseRows& support, std::span<const RowChunk> rows,
+                    std::span<const double> residual, std::span<double> products);
+
 }  // namespace thresher
 
 #endif  // THRESHER_CORE_KERNELS_SUPPORT_PRODUCTS_H_

@@ -93,7 +93,8 @@ void KeepLargest(int64_t count, std::vector<KeyedValue>& entries, TieRule ties) 
 
 std::vector<KeyedValue> TopGradient(Engine& engine, const Design& design, const GateField& gates,
                                     std::span<const double> residual, int64_t count,
-                                    std::span<const int64_t> excluded) {
+                                    std::span<const int64_t> excluded,
+                                    std::span<const double> column_scales) {
   std::vector<KeyedValue> best;
   const int64_t num_live = gates.num_live();
   if (count <= 0 || num_live == 0) return best;
@@ -145,6 +146,7 @@ std::vector<KeyedValue> TopGradient(Engine& engine, const Design& design, const 
           for (int64_t c = 0; c < num_chunks; ++c) {
             sum += sums[(b * num_chunks + c) * block_floats + at];
           }
+          if (!column_scales.empty()) sum *= column_scales[q];
           if (sum != 0 && std::abs(sum) >= cut) entries.push_back({first_key + q, sum});
         }
         if (static_cast<int64_t>(entries.size()) >= 2 * wanted + 1024) {

@@ -29,13 +29,16 @@ void KeepLargest(int64_t count, std::vector<KeyedValue>& entries,
 
 // The `count` largest |(A^T residual)_key| over all live gates and columns, leaving out the
 // keys in `excluded` (ascending). Ordered by key. Values are single precision sums, relative
-// error about 1e-6 of the column's norm; recompute in double what is kept.
+// error about 1e-6 of the column's norm; recompute in double what is kept. Where column_scales
+// (one a column, at least 0) are given, entries are multiplied by their column's before they
+// are compared.
 // Shapes: residual as in SupportAdjoint.
 // Cost: n d m / 4 additions by table lookup; no vector of length d m exists, the memory is
 // O(count) and a fixed number of tiles.
 std::vector<KeyedValue> TopGradient(Engine& engine, const Design& design, const GateField& gates,
                                     std::span<const double> residual, int64_t count,
-                                    std::span<const int64_t> excluded);
+                                    std::span<const int64_t> excluded,
+                                    std::span<const double> column_scales = {});
 
 // Bytes of the tiles that TopGradient holds.
 int64_t TopGradientBytes(int64_t num_samples, int64_t num_columns, int64_t num_gates,

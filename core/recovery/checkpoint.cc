@@ -9,7 +9,7 @@
 namespace thresher {
 namespace {
 
-constexpr std::string_view kMagic = "THRSHI02";
+constexpr std::string_view kMagic = "THRSHI03";
 
 // Ascending keys of candidates and finite values.
 bool IsSparseVector(const SparseVector& entries, int64_t num_candidates) {
@@ -57,6 +57,7 @@ std::string SerializeState(const SolverState& state, uint64_t fingerprint) {
   writer.Add(state.iteration);
   writer.AddVector(state.weights);
   writer.Add(state.fixed_step_size);
+  writer.Add(state.step_scale);
   writer.Add(static_cast<uint8_t>(state.fixed_point));
   writer.Add(state.elapsed_seconds);
   writer.AddVector(state.best_weights);
@@ -74,10 +75,10 @@ absl::StatusOr<SolverState> ParseState(std::string_view bytes, uint64_t fingerpr
   SolverState state;
   uint8_t fixed_point = 0;
   if (!reader->Take(state.iteration) || !reader->TakeVector(state.weights) ||
-      !reader->Take(state.fixed_step_size) || !reader->Take(fixed_point) ||
-      !reader->Take(state.elapsed_seconds) || !reader->TakeVector(state.best_weights) ||
-      !reader->Take(state.best_relative_residual) || !reader->Take(state.best_iteration) ||
-      !reader->Take(state.progress_relative_residual) ||
+      !reader->Take(state.fixed_step_size) || !reader->Take(state.step_scale) ||
+      !reader->Take(fixed_point) || !reader->Take(state.elapsed_seconds) ||
+      !reader->TakeVector(state.best_weights) || !reader->Take(state.best_relative_residual) ||
+      !reader->Take(state.best_iteration) || !reader->Take(state.progress_relative_residual) ||
       !reader->Take(state.iterations_without_progress) || !reader->AtEnd() ||
       !IsSparseVector(state.weights, num_candidates) ||
       !IsSparseVector(state.best_weights, num_candidates)) {

@@ -17,7 +17,8 @@ namespace thresher {
 struct SolverState {
   int64_t iteration = 0;       // completed steps
   SparseVector weights;        // after the last step
-  double fixed_step_size = 0;  // of `iht`, once estimated
+  double fixed_step_size = 0;  // of `iht` and `reciprocal`, once estimated
+  double step_scale = 1;       // of `svrg`
   bool fixed_point = false;    // with fixed gates: the last step changed nothing
   double elapsed_seconds = 0;
 

@@ -1,5 +1,6 @@
 #include "core/recovery/gated_problem.h"
 
+#include "core/kernels/kernel_table.h"
 #include "core/kernels/support_products.h"
 
 namespace thresher {
@@ -47,6 +48,25 @@ SparseVector GatedProblem::Gradient(GatedSupport& support, const SparseVector& k
   SparseVector gradient = keys;
   for (size_t e = 0; e < gradient.size(); ++e) gradient[e].value = products[e];
   return gradient;
+}
+
+std::vector<double> GatedProblem::SquaredColumnNorms(const GatedSupport& support) const {
+  const SparseRows& rows = support.grouped.rows;
+  std::vector<double> norms(rows.nonzeros());
+  engine.pool.ParallelFor(rows.num_rows(), [&](int64_t k, int) {
+    if (engine.stop_requested()) return;
+    for (int64_t e = rows.row_begin[k]; e < rows.row_begin[k + 1]; ++e) {
+      const float* column = design.columns.get() + rows.column[e] * design.padded_samples();
+      for (int64_t w = 0; w < design.num_words; ++w) {
+        const uint64_t word = support.masks.word(w, k);
+        for (int64_t i = 0; i < kSamplesPerWord; ++i) {
+          const double x = column[w * kSamplesPerWord + i];
+          norms[e] += static_cast<double>(word >> i & 1) * x * x;
+        }
+      }
+    }
+  });
+  return norms;
 }
 
 }  // namespace thresher

@@ -40,6 +40,9 @@ struct GatedProblem {
   // A_S^T residual on the keys of `keys`.
   SparseVector Gradient(GatedSupport& support, const SparseVector& keys,
                         std::span<const double> residual) const;
+
+  // Squared norms of the columns of A_S, in the order of its entries.
+  std::vector<double> SquaredColumnNorms(const GatedSupport& support) const;
 };
 
 }  // namespace thresher

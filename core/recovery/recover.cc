@@ -12,6 +12,7 @@
 #include "core/kernels/design.h"
 #include "core/kernels/engine.h"
 #include "core/kernels/gate_field.h"
+#include "core/kernels/kernel_table.h"
 #include "core/recovery/checkpoint.h"
 #include "core/recovery/gated_problem.h"
 #include "core/recovery/least_squares.h"
@@ -29,8 +30,16 @@ constexpr double kMaxPsnr = 400;
 constexpr float kMaxMagnitude = 1e30f;
 // Share of the weights that one round of the final reduction removes.
 constexpr double kReductionRound = 0.1;
-// Stream of the counter-based generator that draws mini-batches; gates use their index.
+// Stream of the counter-based generator that draws mini-batches, and of the order of the
+// batches of epoch t, kBatchStream + 1 + t; gates use their index.
 constexpr uint64_t kBatchStream = 0xba7c4000000000ull;
+// Passes over the batches in one epoch of svrg.
+constexpr int kPassesAnEpoch = 2;
+// Its default batches: this many, of at least so many samples.
+constexpr int64_t kSvrgBatches = 16;
+constexpr int64_t kLeastSvrgBatch = 256;
+// Default working support of reciprocal thresholding over the budget.
+constexpr int64_t kReciprocalSupport = 2;
 
 // One batch of samples as the kernels read them.
 struct Batch {
@@ -78,6 +87,8 @@ class Solver {
   GateField WeightGates(const Design& design, const SparseVector& weights) const;
 
   StepResult Step(const SolverState& state);
+  // The mini-batches of one epoch of svrg, in their order.
+  std::vector<RowChunk> EpochBatches(int64_t iteration) const;
   // Sum of squared residuals of the network that `weights` stand for, over all samples.
   double NetworkLoss(const SparseVector& weights);
   SparseVector ReduceToBudget(SparseVector weights);
@@ -118,8 +129,10 @@ void Solver::MakeBatches(const Samples& samples) {
       std::swap(order[i], order[static_cast<int64_t>(random.NextBelow(i + 1))]);
     }
   }
-  for (int64_t first = 0; first < n; first += options_.batch_size) {
-    const int64_t size = std::min(options_.batch_size, n - first);
+  // The batches of svrg are runs of words of the whole.
+  const int64_t batch_size = options_.algorithm == Algorithm::kSvrg ? n : options_.batch_size;
+  for (int64_t first = 0; first < n; first += batch_size) {
+    const int64_t size = std::min(batch_size, n - first);
     std::span<const int64_t> rows;
     if (!order.empty()) rows = std::span(order).subspan(first, size);
     Batch batch{MakeDesign(samples.input_view(), options_.bias, rows), {}};
@@ -160,6 +173,23 @@ double Solver::Psnr(double loss) const {
   return std::min(kMaxPsnr, 20 * std::log10(max_target_) - 10 * std::log10(mse));
 }
 
+std::vector<RowChunk> Solver::EpochBatches(int64_t iteration) const {
+  const int64_t num_words = batches_.front().design.num_words;
+  const int64_t batch_words =
+      std::min(num_words, (options_.batch_size + kSamplesPerWord - 1) / kSamplesPerWord);
+  const int64_t num_batches = (num_words + batch_words - 1) / batch_words;
+  CounterRandom random(options_.seed, kBatchStream + 1 + static_cast<uint64_t>(iteration));
+  std::vector<RowChunk> batches;
+  for (int pass = 0; pass < kPassesAnEpoch; ++pass) {
+    const auto first = static_cast<int64_t>(batches.size());
+    for (int64_t b = 0; b < num_batches; ++b) {
+      batches.push_back({b * batch_words, std::min(batch_words, num_words - b * batch_words)});
+      std::swap(batches.back(), batches[first + static_cast<int64_t>(random.NextBelow(b + 1))]);
+    }
+  }
+  return batches;
+}
+
 StepResult Solver::Step(const SolverState& state) {
   const auto num_batches = static_cast<int64_t>(batches_.size());
   const int64_t b = state.iteration % num_batches;
@@ -187,6 +217,16 @@ StepResult Solver::Step(const SolverState& state) {
       return PublishedStep(problem, state.weights, residual, options_.working_nonzeros);
     case Algorithm::kHtp:
       return PursuitStep(problem, state.weights, residual, options_.working_nonzeros);
+    case Algorithm::kCosamp:
+      return CosampStep(problem, state.weights, residual, options_.working_nonzeros);
+    case Algorithm::kSplicing:
+      return SplicingStep(problem, state.weights, residual, options_.working_nonzeros);
+    case Algorithm::kReciprocal:
+      return ReciprocalStep(problem, state.weights, residual, options_.working_nonzeros,
+                            options_.nonzeros, state.fixed_step_size);
+    case Algorithm::kSvrg:
+      return VarianceReducedStep(problem, state.weights, residual, options_.working_nonzeros,
+                                 state.step_scale, EpochBatches(state.iteration));
     case Algorithm::kAuto:    // resolved before
     case Algorithm::kWinnow:  // has a loop of its own
     case Algorithm::kNiht:
@@ -284,7 +324,7 @@ RecoveryResult Solver::Run(SolverState state, uint64_t fingerprint) {
   };
   // Not part of the state: it follows from the weights.
   if (state.iteration > 0 && Sequential() && batches_.size() == 1) NetworkLoss(state.weights);
-  if (options_.algorithm == Algorithm::kIht && state.fixed_step_size == 0) {
+  if (TakesStepSize(options_.algorithm) && state.fixed_step_size == 0) {
     // The power method approaches beta from below; the margin keeps the step on the safe side.
     constexpr double kMargin = 1.05;
     const Batch& batch = batches_.front();
@@ -332,6 +372,7 @@ RecoveryResult Solver::Run(SolverState state, uint64_t fingerprint) {
       state.iterations_without_progress = 0;
     }
     state.fixed_point = step.fixed_point && !Sequential();
+    state.step_scale = step.next_step_scale;
     state.elapsed_seconds = elapsed();
 
     report.iteration = state.iteration;
@@ -361,7 +402,7 @@ RecoveryResult Solver::Run(SolverState state, uint64_t fingerprint) {
   result.active_neurons = static_cast<int64_t>(GroupByNeuron(weights, num_columns_).neurons.size());
   result.iterations = state.iteration;
   result.options_used = options_;
-  if (options_.algorithm == Algorithm::kIht && state.fixed_step_size > 0) {
+  if (TakesStepSize(options_.algorithm) && state.fixed_step_size > 0) {
     result.options_used.step_size = state.fixed_step_size;
   }
   result.elapsed_seconds = elapsed();
@@ -483,6 +524,14 @@ std::string_view AlgorithmName(Algorithm algorithm) {
       return "aiht";
     case Algorithm::kHtp:
       return "htp";
+    case Algorithm::kCosamp:
+      return "cosamp";
+    case Algorithm::kSplicing:
+      return "splicing";
+    case Algorithm::kReciprocal:
+      return "reciprocal";
+    case Algorithm::kSvrg:
+      return "svrg";
   }
   return "auto";
 }
@@ -491,7 +540,7 @@ Algorithm ChooseAlgorithm(const RecoveryOptions& options, int64_t num_samples, b
   if (options.algorithm != Algorithm::kAuto) return options.algorithm;
   const bool mini_batch = options.batch_size > 0 && options.batch_size < num_samples;
   if (options.gate_mode == GateMode::kRandom) {
-    return mini_batch ? Algorithm::kNiht : Algorithm::kHtp;
+    return mini_batch ? Algorithm::kNiht : Algorithm::kSplicing;
   }
   return mini_batch || gates_given ? Algorithm::kAiht : Algorithm::kWinnow;
 }
@@ -501,9 +550,20 @@ RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_sampl
   RecoveryOptions resolved = options;
   resolved.algorithm = ChooseAlgorithm(options, num_samples, gates_given);
   if (resolved.working_nonzeros == 0) {
-    resolved.working_nonzeros = resolved.algorithm == Algorithm::kWinnow
-                                    ? DefaultWinnowSupport(options.nonzeros)
-                                    : resolved.nonzeros;
+    resolved.working_nonzeros = options.nonzeros;
+    if (resolved.algorithm == Algorithm::kWinnow) {
+      resolved.working_nonzeros = DefaultWinnowSupport(options.nonzeros);
+    } else if (resolved.algorithm == Algorithm::kReciprocal) {
+      resolved.working_nonzeros = kReciprocalSupport * options.nonzeros;
+    }
+  }
+  if (resolved.algorithm == Algorithm::kSvrg) {
+    if (resolved.batch_size == 0) {
+      resolved.batch_size = std::max(kLeastSvrgBatch, num_samples / kSvrgBatches);
+    }
+    // Whole words of samples.
+    resolved.batch_size =
+        (resolved.batch_size + kSamplesPerWord - 1) / kSamplesPerWord * kSamplesPerWord;
   }
   if (resolved.batch_size == 0 || resolved.batch_size > num_samples) {
     resolved.batch_size = num_samples;

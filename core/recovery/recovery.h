@@ -27,16 +27,20 @@
 namespace thresher {
 
 enum class Algorithm {
-  kAuto,    // winnow with sequential gates and all samples, aiht with mini-batches or given
-            // start gates, htp with fixed gates
-  kWinnow,  // expand, refine, prune back: finds planted networks exactly
-  kIht,     // fixed step size, 1 / beta
-  kNiht,    // normalised step with the support-change safeguard
-  kAiht,    // the published algorithm: normalised step, then refinement with Armijo halving
-  kHtp,     // hard-thresholding pursuit: least squares on each new support
+  kAuto,        // winnow with sequential gates and all samples, aiht with mini-batches or given
+                // start gates; with fixed gates splicing, niht with mini-batches
+  kWinnow,      // expand, refine, prune back: finds planted networks exactly
+  kIht,         // fixed step size, 1 / beta
+  kNiht,        // normalised step with the support-change safeguard
+  kAiht,        // the published algorithm: normalised step, then refinement with Armijo halving
+  kHtp,         // hard-thresholding pursuit: least squares on each new support
+  kCosamp,      // least squares on the support and 2 s~ candidates more, the s~ largest stay
+  kSplicing,    // exchanges weights while the loss falls; fixed gates only
+  kReciprocal,  // reciprocal instead of hard thresholding, fixed step size
+  kSvrg,        // stochastic variance-reduced hard thresholding: mini-batches between passes
 };
 
-// "auto", "winnow", "iht", ...
+// "auto", "winnow", "iht", "cosamp", ...
 std::string_view AlgorithmName(Algorithm algorithm);
 
 enum class GateMode {
@@ -49,8 +53,9 @@ struct RecoveryOptions {
   // gates. 1 <= nonzeros <= num_columns * hidden_width.
   int64_t hidden_width = 0;
   int64_t nonzeros = 0;
-  // Working support s~ kept while iterating, nonzeros <= s~; 0 means nonzeros, for winnow
-  // 5 nonzeros; its starts use up to that much. The result is reduced to nonzeros at the end.
+  // Working support s~ kept while iterating, nonzeros <= s~; 0 means nonzeros, for reciprocal
+  // 2 nonzeros, for winnow 5 nonzeros; its starts use up to that much. The result is reduced to
+  // nonzeros at the end.
   int64_t working_nonzeros = 0;
 
   Algorithm algorithm = Algorithm::kAuto;
@@ -60,11 +65,14 @@ struct RecoveryOptions {
 
   uint64_t seed = 0;  // of the start gates and the mini-batches
 
-  // Step size eta of `iht`; unset: 1 / beta with beta, the largest eigenvalue of
-  // A^T A, estimated by the power method. Ignored by none: an error with the other
-  // algorithms.
+  // Step size eta of `iht` and `reciprocal`; unset: 1 / beta with beta, the largest
+  // eigenvalue of A^T A, estimated by the power method. Ignored by none: an error with the
+  // other algorithms.
   std::optional<double> step_size;
-  // Rows a step looks at; 0 or at least n: all. Not for `htp` and `winnow`.
+  // Rows a step looks at; 0 or at least n: all. For `svrg` the rows of one of the steps that
+  // follow each pass over all rows, rounded up to a multiple of 64; 0: a sixteenth of the rows,
+  // at least 256. Not for the algorithms that solve least-squares problems: `htp`, `cosamp`,
+  // `splicing`, `winnow`.
   int64_t batch_size = 0;
 
   // Termination, see termination.h for the inequalities.
@@ -88,7 +96,7 @@ struct RecoveryStart {
 
 // What a step did.
 enum class SolvePhase {
-  kIterate,  // a step of iht, niht, aiht or htp
+  kIterate,  // a step of the algorithms other than winnow
   kStart,    // winnow is about to begin a start
   kExpand,   // winnow, see winnow.h
   kPrune,

@@ -6,6 +6,9 @@
 
 namespace thresher {
 
+// Whether the algorithm has a fixed step size.
+bool TakesStepSize(Algorithm algorithm);
+
 // Defaults filled in: the algorithm, s~, the batch size.
 RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_samples,
                                bool gates_given = false);

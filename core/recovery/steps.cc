@@ -4,15 +4,12 @@
 #include <cmath>
 #include <utility>
 
+#include "core/kernels/kernel_table.h"
 #include "core/kernels/support_products.h"
-#include "core/recovery/least_squares.h"
+#include "core/recovery/candidates.h"
 
 namespace thresher {
 namespace {
-
-// The single-precision pass proposes this many more entries than can enter, so that the
-// choice among them, made in double, is the choice that a pass in double would have made.
-constexpr int64_t kSpareCandidates = 64;
 
 // Constants of the published algorithm.
 constexpr double kDenominatorFloor = 1e-8;
@@ -24,54 +21,8 @@ constexpr double kArmijoConstant = 0.9;
 constexpr double kSafeguard = 0.99;  // 1 - c of normalised iterative hard thresholding
 constexpr int kMaxHalvings = 60;
 
-// Step sizes that a pursuit step tries, as multiples of the normalised one.
-constexpr double kPursuitFactors[] = {1, 0.5, 0.25, 2, 4};
-constexpr double kPursuitDecrease = 1e-10;  // relative; less is rounding
-
 constexpr int kPowerIterations = 12;
 constexpr int64_t kPowerBlockEntries = 8192;
-
-// The gradient in double on the support and on the entries off it that may enter: for any
-// step size, H_s~(w - eta g) lies in these.
-struct Candidates {
-  SparseVector keys;        // support and entering entries
-  GatedSupport gated;       // of these
-  SparseVector weights;     // w on these
-  SparseVector gradient;    // g on these
-  SparseVector on_support;  // g where w stands, 0 elsewhere
-};
-
-Candidates FindCandidates(const GatedProblem& problem, const SparseVector& weights,
-                          const std::vector<double>& residual, int64_t working_nonzeros) {
-  Candidates found;
-  const SparseVector proposed = TopGradient(problem.engine, problem.design, problem.gates, residual,
-                                            working_nonzeros + kSpareCandidates, KeysOf(weights));
-  found.keys = UnionOfSupports(weights, proposed);
-  found.gated = problem.Gate(found.keys);
-  found.weights = Restrict(weights, found.keys);
-  found.gradient = problem.Gradient(found.gated, found.keys, residual);
-  found.on_support = Restrict(found.gradient, weights);
-  found.on_support = Restrict(found.on_support, found.keys);
-  return found;
-}
-
-// H_count( w - step_size g ) on the candidates.
-SparseVector Threshold(const Candidates& candidates, double step_size, int64_t count,
-                       TieRule ties = TieRule::kLowerKey) {
-  SparseVector moved = candidates.weights;
-  for (size_t e = 0; e < moved.size(); ++e) {
-    moved[e].value -= step_size * candidates.gradient[e].value;
-  }
-  return HardThreshold(count, std::move(moved), ties);
-}
-
-// ||direction||^2 / ||A direction||^2, 0 where the direction is.
-double NormalisedStepSize(const GatedProblem& problem, Candidates& candidates,
-                          const SparseVector& direction) {
-  const double numerator = SquaredNorm(direction);
-  const double denominator = SquaredNorm(problem.Forward(candidates.gated, direction));
-  return denominator > 0 ? numerator / denominator : 0;
-}
 
 // The part of the gradient that the step size is taken from: on the support, or, where that
 // is empty or the gradient vanishes there, on the entries of largest gradient.
@@ -83,18 +34,8 @@ SparseVector StepDirection(const Candidates& candidates, int64_t working_nonzero
   return Restrict(HardThreshold(working_nonzeros, candidates.gradient), candidates.keys);
 }
 
-}  // namespace
-
-StepResult FixedStep(const GatedProblem& problem, const SparseVector& weights,
-                     const std::vector<double>& residual, int64_t working_nonzeros,
-                     double step_size) {
-  const Candidates candidates = FindCandidates(problem, weights, residual, working_nonzeros);
-  return {Threshold(candidates, step_size, working_nonzeros), step_size, false};
-}
-
-StepResult NormalisedStep(const GatedProblem& problem, const SparseVector& weights,
-                          const std::vector<double>& residual, int64_t working_nonzeros) {
-  Candidates candidates = FindCandidates(problem, weights, residual, working_nonzeros);
+StepResult NormalisedStepAmong(const GatedProblem& problem, Candidates& candidates,
+                               const SparseVector& weights, int64_t working_nonzeros) {
   double step_size =
       NormalisedStepSize(problem, candidates, StepDirection(candidates, working_nonzeros));
   StepResult result;
@@ -109,6 +50,39 @@ StepResult NormalisedStep(const GatedProblem& problem, const SparseVector& weigh
     step_size /= 2;
   }
   return result;
+}
+
+// The words of one batch cut so that threads share them, always in the same way.
+std::vector<RowChunk> CutBatch(const RowChunk& batch) {
+  std::vector<RowChunk> chunks = MakeRowChunks(batch.num_words * kSamplesPerWord);
+  for (RowChunk& chunk : chunks) chunk.first_word += batch.first_word;
+  return chunks;
+}
+
+}  // namespace
+
+StepResult FixedStep(const GatedProblem& problem, const SparseVector& weights,
+                     const std::vector<double>& residual, int64_t working_nonzeros,
+                     double step_size) {
+  const Candidates candidates = FindCandidates(problem, weights, residual, working_nonzeros);
+  return {Threshold(candidates, step_size, working_nonzeros), step_size};
+}
+
+StepResult ReciprocalStep(const GatedProblem& problem, const SparseVector& weights,
+                          const std::vector<double>& residual, int64_t working_nonzeros,
+                          int64_t nonzeros, double step_size) {
+  const Candidates candidates = FindCandidates(problem, weights, residual, working_nonzeros);
+  SparseVector moved = candidates.weights;
+  for (size_t e = 0; e < moved.size(); ++e) {
+    moved[e].value -= step_size * candidates.gradient[e].value;
+  }
+  return {ReciprocalThreshold(working_nonzeros, nonzeros, std::move(moved)), step_size};
+}
+
+StepResult NormalisedStep(const GatedProblem& problem, const SparseVector& weights,
+                          const std::vector<double>& residual, int64_t working_nonzeros) {
+  Candidates candidates = FindCandidates(problem, weights, residual, working_nonzeros);
+  return NormalisedStepAmong(problem, candidates, weights, working_nonzeros);
 }
 
 StepResult PublishedStep(const GatedProblem& problem, const SparseVector& weights,
@@ -164,24 +138,45 @@ StepResult PublishedStep(const GatedProblem& problem, const SparseVector& weight
   return result;
 }
 
-StepResult PursuitStep(const GatedProblem& problem, const SparseVector& weights,
-                       const std::vector<double>& residual, int64_t working_nonzeros) {
+StepResult VarianceReducedStep(const GatedProblem& problem, const SparseVector& weights,
+                               const std::vector<double>& residual, int64_t working_nonzeros,
+                               double step_scale, std::span<const RowChunk> batches) {
+  const Design& design = problem.design;
   Candidates candidates = FindCandidates(problem, weights, residual, working_nonzeros);
-  const SparseVector steepest = Restrict(HardThreshold(1, candidates.gradient), candidates.keys);
-  const double step_size = NormalisedStepSize(problem, candidates, steepest);
-  const double loss = SquaredNorm(residual);
-  SparseVector last_support;
-  for (const double factor : kPursuitFactors) {
-    const SparseVector thresholded = Threshold(candidates, factor * step_size, working_nonzeros);
-    if (SameSupport(thresholded, last_support)) continue;
-    last_support = thresholded;
-    SparseVector solved = LeastSquaresOnSupport(problem, thresholded);
-    if (problem.engine.stop_requested()) break;
-    if (SquaredNorm(problem.Residual(solved)) < (1 - kPursuitDecrease) * loss) {
-      return {std::move(solved), factor * step_size, false};
+  StepResult first = NormalisedStepAmong(problem, candidates, weights, working_nonzeros);
+  first.next_step_scale = step_scale;
+  const double step_size = step_scale * first.step_size;
+  // On the candidates: the iterate w, and w - w0 as the values of the rows.
+  SparseVector iterate = Restrict(first.weights, candidates.keys);
+  SparseRows& change = candidates.gated.grouped.rows;
+  std::vector<double> image(design.padded_samples());  // A_B (w - w0), on the rows of B alone
+  std::vector<double> products(iterate.size());
+  for (const RowChunk& batch : batches) {
+    if (problem.engine.stop_requested()) return first;
+    const std::vector<RowChunk> rows = CutBatch(batch);
+    for (size_t e = 0; e < iterate.size(); ++e) {
+      change.value[e] = iterate[e].value - candidates.weights[e].value;
     }
+    SupportForward(problem.engine, design, candidates.gated.masks, change, rows, image);
+    SupportAdjoint(problem.engine, design, candidates.gated.masks, change, rows, image, products);
+    const int64_t end =
+        std::min((batch.first_word + batch.num_words) * kSamplesPerWord, design.num_samples);
+    const double share = static_cast<double>(design.num_samples) /
+                         static_cast<double>(end - batch.first_word * kSamplesPerWord);
+    for (size_t e = 0; e < iterate.size(); ++e) {
+      iterate[e].value -= step_size * (share * products[e] + candidates.gradient[e].value);
+    }
+    iterate = Restrict(HardThreshold(working_nonzeros, std::move(iterate)), candidates.keys);
   }
-  return {weights, step_size, true};
+  SparseVector last = HardThreshold(working_nonzeros, std::move(iterate));
+  // Written so that an epoch that overflowed is turned down.
+  if (SquaredNorm(problem.Residual(last)) <= SquaredNorm(problem.Residual(first.weights))) {
+    first.weights = std::move(last);
+  } else {
+    first.next_step_scale = step_scale / 2;
+  }
+  first.step_size = step_size;
+  return first;
 }
 
 double LargestEigenvalue(const GatedProblem& problem) {

@@ -1,6 +1,7 @@
 #include "core/recovery/support.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace thresher {
@@ -32,6 +33,30 @@ SparseVector HardThreshold(int64_t count, SparseVector entries, TieRule ties) {
   KeepLargest(count, entries, ties);
   std::sort(entries.begin(), entries.end(), ByKey);
   return entries;
+}
+
+SparseVector ReciprocalThreshold(int64_t count, int64_t nonzeros, SparseVector entries) {
+  if (static_cast<int64_t>(entries.size()) <= count || nonzeros >= count) {
+    return HardThreshold(count, std::move(entries));
+  }
+  SparseVector kept = HardThreshold(count + 1, std::move(entries));
+  if (static_cast<int64_t>(kept.size()) <= count) return kept;
+  // The entry that H_count drops: of the least magnitude, among equals the highest key.
+  const auto dropped =
+      std::min_element(kept.begin(), kept.end(), [](const KeyedValue& a, const KeyedValue& b) {
+        const double magnitude_a = std::abs(a.value);
+        const double magnitude_b = std::abs(b.value);
+        return magnitude_a != magnitude_b ? magnitude_a < magnitude_b : a.key > b.key;
+      });
+  const double rho = static_cast<double>(nonzeros) / static_cast<double>(count);
+  const double shrink = (1 - rho * rho) * dropped->value * dropped->value;
+  kept.erase(dropped);
+  for (KeyedValue& entry : kept) {
+    const double magnitude = std::abs(entry.value);
+    const double root = std::sqrt(magnitude * magnitude - shrink);
+    entry.value = std::copysign((magnitude + root) / 2, entry.value);
+  }
+  return kept;
 }
 
 SparseVector UnionOfSupports(const SparseVector& a, const SparseVector& b) {

@@ -28,6 +28,15 @@ NeuronRows GroupByNeuron(const SparseVector& entries, int64_t num_columns);
 // (2009). Cost: O(n) on average.
 SparseVector HardThreshold(int64_t count, SparseVector entries, TieRule ties = TieRule::kLowerKey);
 
+// Reciprocal thresholding: keeps the `count` entries of largest magnitude, as H_count, and
+// shrinks them to sign(z) (|z| + sqrt(z^2 - (1 - rho^2) tau^2)) / 2, where tau is the largest
+// magnitude that is dropped and rho = nonzeros / count, 1 at most (nothing shrinks then, nor
+// where nothing is dropped). For every y with `nonzeros` entries the result t has
+//   <y - t, z - t> <= rho / (1 + rho) ||y - t||^2,
+// against sqrt(rho) / 2 for hard thresholding. Source: Liu and Barber, "Between hard and soft
+// thresholding: optimal iterative thresholding algorithms", Inf. Inference 9 (2020). Cost: O(n).
+SparseVector ReciprocalThreshold(int64_t count, int64_t nonzeros, SparseVector entries);
+
 // The keys of both, ascending; values are 0.
 SparseVector UnionOfSupports(const SparseVector& a, const SparseVector& b);
 

@@ -23,7 +23,16 @@ absl::Status Invalid(std::string_view field, std::string_view rule) {
   return absl::InvalidArgumentError(absl::StrCat(std::string(field), ": ", std::string(rule)));
 }
 
+bool SolvesOverAllSamples(Algorithm algorithm) {
+  return algorithm == Algorithm::kHtp || algorithm == Algorithm::kCosamp ||
+         algorithm == Algorithm::kSplicing || algorithm == Algorithm::kWinnow;
+}
+
 }  // namespace
+
+bool TakesStepSize(Algorithm algorithm) {
+  return algorithm == Algorithm::kIht || algorithm == Algorithm::kReciprocal;
+}
 
 absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples,
                              int64_t num_inputs) {
@@ -53,9 +62,10 @@ absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples
                                 options.working_nonzeros));
   }
   if (options.step_size) {
-    if (options.algorithm != Algorithm::kIht) {
+    if (!TakesStepSize(options.algorithm)) {
       return Invalid("step_size",
-                     "only algorithm iht takes a step size; leave it unset or choose iht");
+                     "only algorithms iht and reciprocal take a step size; leave it unset or "
+                     "choose one of them");
     }
     if (!(*options.step_size > 0) || !std::isfinite(*options.step_size)) {
       return Invalid("step_size",
@@ -67,10 +77,16 @@ absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples
                                               options.batch_size));
   }
   if (options.batch_size > 0 && options.batch_size < num_samples &&
-      (options.algorithm == Algorithm::kHtp || options.algorithm == Algorithm::kWinnow)) {
+      SolvesOverAllSamples(options.algorithm)) {
     return Invalid("batch_size",
-                   "algorithms htp and winnow solve over all samples; leave batch_size unset or "
-                   "choose another algorithm");
+                   absl::StrCat("algorithm ", std::string(AlgorithmName(options.algorithm)),
+                                " solves over all samples; leave batch_size unset or choose "
+                                "another algorithm, svrg for very many samples"));
+  }
+  if (options.algorithm == Algorithm::kSplicing && options.gate_mode == GateMode::kSequential) {
+    return Invalid("gate_mode",
+                   "algorithm splicing compares losses under gates that stay; choose random gates, "
+                   "or algorithm winnow, which also exchanges weights");
   }
   if (options.algorithm == Algorithm::kWinnow && options.gate_mode == GateMode::kRandom) {
     return Invalid("gate_mode", "algorithm winnow moves its gates; choose sequential gates");
@@ -95,7 +111,8 @@ RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int6
   const double mask_bytes = n / 8 * all_gates;
   const bool masks_kept = mask_bytes <= static_cast<double>(options.mask_memory_limit_bytes);
   // Support, candidates and their masks; sums of the products on them.
-  const double candidates = 2.0 * static_cast<double>(working) + 128;
+  const double proposed = options.algorithm == Algorithm::kCosamp ? 3 : 2;
+  const double candidates = proposed * static_cast<double>(working) + 128;
   const double candidate_neurons = std::min(candidates, all_gates);
   const double chunks = static_cast<double>(MakeRowChunks(num_samples).size());
   double bytes = static_cast<double>(DesignBytes(num_samples, num_columns));

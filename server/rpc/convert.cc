@@ -94,6 +94,14 @@ absl::StatusOr<Algorithm> FromProto(v1::Algorithm value) {
       return Algorithm::kHtp;
     case v1::ALGORITHM_WINNOW:
       return Algorithm::kWinnow;
+    case v1::ALGORITHM_COSAMP:
+      return Algorithm::kCosamp;
+    case v1::ALGORITHM_SPLICING:
+      return Algorithm::kSplicing;
+    case v1::ALGORITHM_RECIPROCAL:
+      return Algorithm::kReciprocal;
+    case v1::ALGORITHM_SVRG:
+      return Algorithm::kSvrg;
     default:
       return UnknownEnumValue("job.recovery.options.algorithm", value);
   }
@@ -113,6 +121,14 @@ v1::Algorithm ToProto(Algorithm value) {
       return v1::ALGORITHM_HTP;
     case Algorithm::kWinnow:
       return v1::ALGORITHM_WINNOW;
+    case Algorithm::kCosamp:
+      return v1::ALGORITHM_COSAMP;
+    case Algorithm::kSplicing:
+      return v1::ALGORITHM_SPLICING;
+    case Algorithm::kReciprocal:
+      return v1::ALGORITHM_RECIPROCAL;
+    case Algorithm::kSvrg:
+      return v1::ALGORITHM_SVRG;
   }
   return v1::ALGORITHM_UNSPECIFIED;
 }

@@ -17,9 +17,16 @@ struct Name {
   const char* name;
 };
 
-constexpr Name<Algorithm> kAlgorithms[] = {
-    {Algorithm::kAuto, "auto"}, {Algorithm::kIht, "iht"}, {Algorithm::kNiht, "niht"},
-    {Algorithm::kAiht, "aiht"}, {Algorithm::kHtp, "htp"}, {Algorithm::kWinnow, "winnow"}};
+constexpr Name<Algorithm> kAlgorithms[] = {{Algorithm::kAuto, "auto"},
+                                           {Algorithm::kIht, "iht"},
+                                           {Algorithm::kNiht, "niht"},
+                                           {Algorithm::kAiht, "aiht"},
+                                           {Algorithm::kHtp, "htp"},
+                                           {Algorithm::kWinnow, "winnow"},
+                                           {Algorithm::kCosamp, "cosamp"},
+                                           {Algorithm::kSplicing, "splicing"},
+                                           {Algorithm::kReciprocal, "reciprocal"},
+                                           {Algorithm::kSvrg, "svrg"}};
 constexpr Name<SolvePhase> kSolvePhases[] = {{SolvePhase::kIterate, "iterate"},
                                              {SolvePhase::kStart, "start"},
                                              {SolvePhase::kExpand, "expand"},

@@ -55,7 +55,8 @@ class Metrics : public prometheus::Collectable {
   void JobStarted(double wait_seconds);
   void JobStopped(std::string_view kind, double run_seconds);
 
-  // algorithm: "iht", "niht", "aiht", "htp", "winnow".
+  // algorithm: "iht", "niht", "aiht", "htp", "winnow", "cosamp", "splicing",
+  // "reciprocal", "svrg".
   void IterationDone(std::string_view algorithm, double seconds, double flops);
   void CheckpointWritten(int64_t bytes);
 

@@ -1,6 +1,6 @@
 // Whole solves: quality, time per step and memory, as tables.
 //
-//   recovery_benchmark quality | steps | memory | grid SEEDS positive|mixed
+//   recovery_benchmark quality | steps | memory | grid SEEDS positive|mixed | fixed_gates SEEDS
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -39,7 +39,7 @@ PlantedProblem Plant(int64_t n, int64_t d, int64_t m, int64_t s, uint64_t seed) 
       {.num_samples = n, .num_inputs = d, .hidden_width = m, .nonzeros = s, .seed = seed}));
 }
 
-// Planted scalar task, the published algorithm at its published 15 steps; fixed random gates.
+// Planted scalar task, the published algorithm at its published 15 steps.
 void Quality() {
   std::printf("planted, n = 5000, d = 100, aiht, 15 iterations, 16 draws\n");
   std::printf("%6s %6s %12s %12s\n", "m", "s", "mean dB", "published dB");
@@ -58,70 +58,95 @@ void Quality() {
     }
     std::printf("%6d %6d %12.1f %12d\n", m, s, sum / 16, published);
   }
+}
 
-  std::printf("\nfixed random gates, n = 500, d = 20, p = 50, 50 seeds: weights within 1e-5\n");
-  std::printf("%6s %8s %8s\n", "s", "niht", "htp");
-  for (const int64_t s : {20, 40, 80}) {
-    int found[2] = {0, 0};
-    for (uint64_t seed = 0; seed < 50; ++seed) {
-      constexpr int64_t n = 500;
-      constexpr int64_t d = 20;
-      constexpr int64_t p = 50;
-      Samples samples;
-      samples.num_samples = n;
-      samples.num_inputs = d;
-      CounterRandom random(seed, 1);
-      for (int64_t k = 0; k < n * d; ++k) {
-        samples.inputs.push_back(static_cast<float>(random.NextNormal()));
-      }
-      std::vector<double> planted(p * d, 0.0);
-      for (int64_t placed = 0; placed < s;) {
-        double& weight = planted[random.NextBelow(p * d)];
-        if (weight != 0) continue;
-        weight = random.NextNormal();
-        ++placed;
-      }
-      GatedNetwork network;
-      network.num_inputs = d;
-      network.gates = RandomGateSet{seed, p};
-      for (int64_t j = 0; j < p; ++j) {
-        network.gate_index.push_back(j);
-        for (int64_t q = 0; q < d; ++q) {
-          if (planted[j * d + q] == 0) continue;
-          network.weights.column.push_back(static_cast<int32_t>(q));
-          network.weights.value.push_back(planted[j * d + q]);
-        }
-        network.weights.row_begin.push_back(network.weights.nonzeros());
-      }
-      std::vector<double> targets(n);
-      if (!Evaluate(network, samples.input_view(), targets).ok()) std::exit(1);
-      samples.targets.assign(targets.begin(), targets.end());
-      for (const Algorithm algorithm : {Algorithm::kNiht, Algorithm::kHtp}) {
+// Planted weights under fixed random gates: the convex problem.
+struct GatedPlant {
+  Samples samples;
+  std::vector<double> weights;  // gate * num_inputs + input
+};
+
+GatedPlant PlantGated(int64_t n, int64_t d, int64_t p, int64_t s, uint64_t seed) {
+  GatedPlant plant;
+  plant.samples.num_samples = n;
+  plant.samples.num_inputs = d;
+  CounterRandom random(seed, 1);
+  for (int64_t k = 0; k < n * d; ++k) {
+    plant.samples.inputs.push_back(static_cast<float>(random.NextNormal()));
+  }
+  plant.weights.resize(p * d);
+  for (int64_t placed = 0; placed < s;) {
+    double& weight = plant.weights[random.NextBelow(p * d)];
+    if (weight != 0) continue;
+    weight = random.NextNormal();
+    ++placed;
+  }
+  GatedNetwork network;
+  network.num_inputs = d;
+  network.gates = RandomGateSet{seed, p};
+  for (int64_t j = 0; j < p; ++j) {
+    network.gate_index.push_back(j);
+    for (int64_t q = 0; q < d; ++q) {
+      if (plant.weights[j * d + q] == 0) continue;
+      network.weights.column.push_back(static_cast<int32_t>(q));
+      network.weights.value.push_back(plant.weights[j * d + q]);
+    }
+    network.weights.row_begin.push_back(network.weights.nonzeros());
+  }
+  std::vector<double> targets(n);
+  if (!Evaluate(network, plant.samples.input_view(), targets).ok()) std::exit(1);
+  plant.samples.targets.assign(targets.begin(), targets.end());
+  return plant;
+}
+
+// || w - w_planted || / || w_planted ||.
+double WeightError(const GatedNetwork& found, const GatedPlant& plant) {
+  const int64_t d = plant.samples.num_inputs;
+  std::vector<double> difference = plant.weights;
+  double norm2 = 0;
+  for (const double weight : plant.weights) norm2 += weight * weight;
+  for (size_t k = 0; k < found.gate_index.size(); ++k) {
+    for (int64_t e = found.weights.row_begin[k]; e < found.weights.row_begin[k + 1]; ++e) {
+      difference[found.gate_index[k] * d + found.weights.column[e]] -= found.weights.value[e];
+    }
+  }
+  double error2 = 0;
+  for (const double value : difference) error2 += value * value;
+  return std::sqrt(error2 / norm2);
+}
+
+// Every algorithm under fixed random gates: exact recoveries and times.
+void FixedGates(int seeds) {
+  constexpr double kExact = 1e-5;
+  std::printf(
+      "fixed random gates, n = 500, d = 20, p = 50, %d seeds: weights within 1e-5, median s\n",
+      seeds);
+  std::printf("%12s", "s");
+  for (const int64_t s : {20, 40, 80, 120, 160, 200}) std::printf(" %15d", static_cast<int>(s));
+  std::printf("\n");
+  for (const Algorithm algorithm :
+       {Algorithm::kIht, Algorithm::kReciprocal, Algorithm::kNiht, Algorithm::kAiht,
+        Algorithm::kSvrg, Algorithm::kHtp, Algorithm::kCosamp, Algorithm::kSplicing}) {
+    std::printf("%12s", std::string(AlgorithmName(algorithm)).c_str());
+    for (const int64_t s : {20, 40, 80, 120, 160, 200}) {
+      int found = 0;
+      std::vector<double> seconds;
+      for (int seed = 0; seed < seeds; ++seed) {
+        const GatedPlant plant = PlantGated(500, 20, 50, s, static_cast<uint64_t>(seed));
         RecoveryOptions options;
-        options.hidden_width = p;
+        options.hidden_width = 50;
         options.nonzeros = s;
         options.algorithm = algorithm;
         options.gate_mode = GateMode::kRandom;
-        options.seed = seed;
-        options.termination.max_iterations = 500;
-        const RecoveryResult result = OrDie(Recover(samples, options));
-        const auto& gated = std::get<GatedNetwork>(result.network);
-        std::vector<double> weights(p * d, 0.0);
-        for (size_t k = 0; k < gated.gate_index.size(); ++k) {
-          for (int64_t e = gated.weights.row_begin[k]; e < gated.weights.row_begin[k + 1]; ++e) {
-            weights[gated.gate_index[k] * d + gated.weights.column[e]] = gated.weights.value[e];
-          }
-        }
-        double error = 0;
-        double norm = 0;
-        for (int64_t key = 0; key < p * d; ++key) {
-          error += std::pow(weights[key] - planted[key], 2);
-          norm += std::pow(planted[key], 2);
-        }
-        found[algorithm == Algorithm::kHtp] += std::sqrt(error / norm) < 1e-5 ? 1 : 0;
+        options.seed = static_cast<uint64_t>(seed);
+        const RecoveryResult result = OrDie(Recover(plant.samples, options));
+        found += WeightError(std::get<GatedNetwork>(result.network), plant) < kExact ? 1 : 0;
+        seconds.push_back(result.elapsed_seconds);
       }
+      std::printf(" %4d/%-3d %5.2f s", found, seeds, Median(seconds));
+      std::fflush(stdout);
     }
-    std::printf("%6d %5d/50 %5d/50\n", static_cast<int>(s), found[0], found[1]);
+    std::printf("\n");
   }
 }
 
@@ -234,6 +259,8 @@ int main(int argc, char** argv) {
     thresher::Grid(std::atoi(argv[2]), std::string_view(argv[3]) == "mixed"
                                            ? thresher::OutputSigns::kMixed
                                            : thresher::OutputSigns::kPositive);
+  } else if (what == "fixed_gates" && argc == 3 && std::atoi(argv[2]) > 0) {
+    thresher::FixedGates(std::atoi(argv[2]));
   } else if (what == "quality") {
     thresher::Quality();
   } else if (what == "steps") {
@@ -241,8 +268,9 @@ int main(int argc, char** argv) {
   } else if (what == "memory") {
     thresher::Memory();
   } else {
-    std::fprintf(
-        stderr, "usage: recovery_benchmark quality | steps | memory | grid SEEDS positive|mixed\n");
+    std::fprintf(stderr,
+                 "usage: recovery_benchmark quality | steps | memory | "
+                 "grid SEEDS positive|mixed | fixed_gates SEEDS\n");
     return 2;
   }
   return 0;

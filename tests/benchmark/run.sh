@@ -14,6 +14,8 @@ for table in quality steps memory; do
   echo
   build/tests/benchmark/recovery_benchmark "$table"
 done
+echo
+build/tests/benchmark/recovery_benchmark fixed_gates 20
 for signs in positive mixed; do
   echo
   build/tests/benchmark/recovery_benchmark grid 2 "$signs"

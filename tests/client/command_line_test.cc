@@ -92,6 +92,10 @@ TEST(Recover, EachFlagReachesItsField) {
       {"--algorithm niht", "algorithm: ALGORITHM_NIHT"},
       {"--algorithm aiht", "algorithm: ALGORITHM_AIHT"},
       {"--algorithm htp", "algorithm: ALGORITHM_HTP"},
+      {"--algorithm cosamp", "algorithm: ALGORITHM_COSAMP"},
+      {"--algorithm splicing", "algorithm: ALGORITHM_SPLICING"},
+      {"--algorithm reciprocal", "algorithm: ALGORITHM_RECIPROCAL"},
+      {"--algorithm svrg", "algorithm: ALGORITHM_SVRG"},
       {"--algorithm auto", ""},
       {"--gates random", "gate_mode: GATE_MODE_RANDOM"},
       {"--gates sequential", "gate_mode: GATE_MODE_SEQUENTIAL"},
@@ -308,7 +312,7 @@ TEST(Usage, WrongLinesAreRefusedWithTheReason) {
   EXPECT_THAT(UsageError("recover --dataset a --hidden_width x --nonzeros 2"),
               HasSubstr("--hidden_width"));
   EXPECT_THAT(UsageError(std::string(kRecover) + "--algorithm adam"),
-              HasSubstr("auto, iht, niht, aiht, htp, winnow"));
+              HasSubstr("auto, iht, niht, aiht, htp, winnow, cosamp, splicing, reciprocal, svrg"));
   EXPECT_THAT(UsageError(std::string(kRecover) + "--seed -1"), HasSubstr("--seed"));
   EXPECT_THAT(UsageError(std::string(kRecover) + "--seed 18446744073709551616"),
               HasSubstr("--seed"));

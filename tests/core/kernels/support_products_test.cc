@@ -1,5 +1,6 @@
 #include "core/kernels/support_products.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "gtest/gtest.h"
@@ -106,6 +107,41 @@ TEST_P(SupportProductsTest, HaveTheSameBitsOnAnyNumberOfThreads) {
     }
     EXPECT_EQ(outputs, first_outputs);
     EXPECT_EQ(products, first_products);
+  }
+}
+
+// Runs of words: what they give is what the other rows, closed, would give.
+TEST_P(SupportProductsTest, OverSomeRowsAreTheProductsWithTheOthersClosed) {
+  const Shape& shape = GetParam();
+  const Design design = RandomDesign(shape.num_samples, shape.num_columns, 13);
+  const GateMasks masks = RandomMasks(design, shape.num_rows, shape.mask_density, 14);
+  const SparseRows rows = RandomRows(shape.num_rows, shape.num_columns, shape.row_density, 15);
+  const std::vector<double> residual = RandomResidual(design, 16);
+  // The first third and the last third.
+  const int64_t third = design.num_words / 3;
+  const std::vector<RowChunk> some = {{0, third}, {design.num_words - third, third}};
+  GateMasks closed = masks;
+  for (int64_t w = third; w < design.num_words - third; ++w) {
+    std::fill_n(closed.row(w), masks.num_gates, 0);
+  }
+  Engine engine(2);
+  std::vector<double> expected_outputs(design.padded_samples());
+  SupportForward(engine, design, closed, rows, expected_outputs);
+  std::vector<double> expected_products(rows.nonzeros());
+  SupportAdjoint(engine, design, closed, rows, residual, expected_products);
+
+  constexpr double kUntouched = 7;
+  std::vector<double> outputs(design.padded_samples(), kUntouched);
+  SupportForward(engine, design, masks, rows, some, outputs);
+  for (int64_t i = 0; i < design.padded_samples(); ++i) {
+    const int64_t w = i / kSamplesPerWord;
+    const bool chosen = w < third || w >= design.num_words - third;
+    EXPECT_EQ(outputs[i], chosen ? expected_outputs[i] : kUntouched);
+  }
+  std::vector<double> products(rows.nonzeros(), kUntouched);
+  SupportAdjoint(engine, design, masks, rows, some, residual, products);
+  for (size_t e = 0; e < products.size(); ++e) {
+    EXPECT_NEAR(products[e], expected_products[e], 1e-10);
   }
 }
 

@@ -138,6 +138,29 @@ TEST(TopGradientScaleTest, ResidualsOfAnySizeAreTaken) {
   EXPECT_TRUE(TopGradient(engine, design, field, zero, 5, {}).empty());
 }
 
+TEST(TopGradientScaleTest, ColumnScalesDecideWhichEntriesAreLargest) {
+  const Design design = RandomDesign(300, 6, 1);
+  Engine engine(1);
+  const GateField field(RandomGateSet{1, 8}, design);
+  const std::vector<double> residual = RandomResidual(design, 2);
+  // By powers of two, so that scaling is exact; the third column never counts.
+  const std::vector<double> scales = {1, 8, 0, 0.25, 2, 1};
+  std::vector<KeyedValue> expected = TopGradient(engine, design, field, residual, 48, {});
+  ASSERT_EQ(expected.size(), 48);
+  for (KeyedValue& entry : expected) entry.value *= scales[entry.key % 6];
+  KeepLargest(10, expected);
+  std::sort(expected.begin(), expected.end(),
+            [](const KeyedValue& a, const KeyedValue& b) { return a.key < b.key; });
+  const std::vector<KeyedValue> found =
+      TopGradient(engine, design, field, residual, 10, {}, scales);
+  ASSERT_EQ(found.size(), 10);
+  for (size_t k = 0; k < found.size(); ++k) {
+    EXPECT_EQ(found[k].key, expected[k].key);
+    EXPECT_EQ(found[k].value, expected[k].value);
+  }
+  EXPECT_EQ(TopGradient(engine, design, field, residual, 48, {}, scales).size(), 40);
+}
+
 TEST(KeepLargestTest, AgreesWithASort) {
   CounterRandom random(1, 1);
   for (const TieRule ties : {TieRule::kLowerKey, TieRule::kHigherKey}) {

@@ -107,7 +107,25 @@ TEST_P(FixedGatesTest, FindsThePlantedWeightsInNineOfTenSeeds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Algorithms, FixedGatesTest,
-                         testing::Values(Algorithm::kNiht, Algorithm::kHtp));
+                         testing::Values(Algorithm::kNiht, Algorithm::kHtp, Algorithm::kCosamp,
+                                         Algorithm::kSplicing, Algorithm::kSvrg));
+
+// Where a working support of s leaves fixed step sizes without hope, 2 s find the weights, slowly.
+TEST(FixedGatesTest, ReciprocalThresholdingFindsThePlantedWeights) {
+  for (uint64_t seed = 100; seed < 103; ++seed) {
+    const GatedProblemWithAnswer problem = PlantedGated(seed, 500, 20, 10, 10);
+    EXPECT_TRUE(FindsTheWeights(problem, Algorithm::kReciprocal, seed, 10, 10));
+  }
+}
+
+// As many planted weights as a quarter of the samples.
+TEST(FixedGatesTest, SplicingFindsManyPlantedWeights) {
+  for (uint64_t seed = 100; seed < 103; ++seed) {
+    const GatedProblemWithAnswer problem = PlantedGated(seed, 500, 20, 50, 120);
+    EXPECT_TRUE(FindsTheWeights(problem, Algorithm::kSplicing, seed, 50, 120));
+    EXPECT_TRUE(FindsTheWeights(problem, Algorithm::kCosamp, seed, 50, 120));
+  }
+}
 
 struct Variant {
   Algorithm algorithm;
@@ -144,6 +162,9 @@ TEST_P(VariantsTest, KeepsItsInvariants) {
       (options.algorithm == Algorithm::kAuto && options.gate_mode == GateMode::kSequential);
   int64_t working = std::max(options.nonzeros, options.working_nonzeros);
   if (winnows && options.working_nonzeros == 0) working = 5 * options.nonzeros;
+  if (options.algorithm == Algorithm::kReciprocal && options.working_nonzeros == 0) {
+    working = 2 * options.nonzeros;
+  }
   int64_t last_iteration = 0;
   double best = std::numeric_limits<double>::infinity();
   RecoveryObserver observer;
@@ -269,7 +290,15 @@ INSTANTIATE_TEST_SUITE_P(
                     Variant{Algorithm::kIht, kSequential, kPositive, 0, 0, false},
                     Variant{Algorithm::kIht, kRandom, kPositive, 15, 0, false},
                     Variant{Algorithm::kHtp, kRandom, kPositive, 0, 0, false},
-                    Variant{Algorithm::kHtp, kSequential, kMixed, 24, 0, false}));
+                    Variant{Algorithm::kHtp, kSequential, kMixed, 24, 0, false},
+                    Variant{Algorithm::kCosamp, kRandom, kPositive, 0, 0, true},
+                    Variant{Algorithm::kCosamp, kSequential, kMixed, 15, 0, false},
+                    Variant{Algorithm::kSplicing, kRandom, kPositive, 0, 0, false},
+                    Variant{Algorithm::kSplicing, kRandom, kMixed, 20, 0, true},
+                    Variant{Algorithm::kReciprocal, kRandom, kPositive, 0, 0, false},
+                    Variant{Algorithm::kReciprocal, kSequential, kMixed, 30, 100, false},
+                    Variant{Algorithm::kSvrg, kRandom, kPositive, 0, 0, false},
+                    Variant{Algorithm::kSvrg, kSequential, kMixed, 20, 100, true}));
 
 // The default finds the planted network itself.
 TEST(RecoverTest, FindsPlantedNetworksExactly) {
@@ -387,8 +416,10 @@ TEST(RecoverTest, DegenerateDataDoesNotBreakAnything) {
     }
   }
   for (const Algorithm algorithm :
-       {Algorithm::kIht, Algorithm::kNiht, Algorithm::kAiht, Algorithm::kHtp}) {
+       {Algorithm::kIht, Algorithm::kNiht, Algorithm::kAiht, Algorithm::kHtp, Algorithm::kCosamp,
+        Algorithm::kSplicing, Algorithm::kReciprocal, Algorithm::kSvrg}) {
     for (const GateMode gate_mode : {GateMode::kSequential, GateMode::kRandom}) {
+      if (algorithm == Algorithm::kSplicing && gate_mode == GateMode::kSequential) continue;
       RecoveryOptions options;
       options.hidden_width = 5;
       options.nonzeros = 10;
@@ -400,6 +431,42 @@ TEST(RecoverTest, DegenerateDataDoesNotBreakAnything) {
       EXPECT_TRUE(std::isfinite(result->relative_residual));
       EXPECT_LE(result->nonzeros, 10);
     }
+  }
+}
+
+// Enough samples that threads share every product, of whole problems and of mini-batches.
+TEST(RecoverTest, ManySamplesGiveTheSameBitsOnAnyNumberOfThreads) {
+  const GatedProblemWithAnswer problem = PlantedGated(1, 5000, 10, 20, 15);
+  for (const Algorithm algorithm :
+       {Algorithm::kCosamp, Algorithm::kSplicing, Algorithm::kReciprocal, Algorithm::kSvrg}) {
+    RecoveryOptions options;
+    options.hidden_width = 20;
+    options.nonzeros = 15;
+    options.algorithm = algorithm;
+    options.gate_mode = GateMode::kRandom;
+    options.seed = 2;  // not the planted gates: no exact fit ends the solve at once
+    if (algorithm == Algorithm::kSvrg) options.batch_size = 2048;
+    options.termination.max_iterations = 8;
+    const absl::StatusOr<RecoveryResult> one = Recover(problem.samples, options);
+    ASSERT_TRUE(one.ok()) << one.status();
+    for (const int num_threads : {2, 3}) {
+      options.num_threads = num_threads;
+      const absl::StatusOr<RecoveryResult> many = Recover(problem.samples, options);
+      ASSERT_TRUE(many.ok()) << many.status();
+      EXPECT_TRUE(many->network == one->network);
+    }
+  }
+}
+
+TEST(RecoverTest, BatchesOfSvrgAreWholeWords) {
+  const PlantedProblem problem = Planted(14);
+  RecoveryOptions options = OptionsOf({Algorithm::kSvrg, kRandom, kPositive, 0, 0, false});
+  for (const auto& [asked, used] :
+       {std::pair{0, 256}, {1, 64}, {65, 128}, {577, 600}, {600, 600}}) {
+    options.batch_size = asked;
+    const absl::StatusOr<RecoveryResult> result = Recover(problem.samples, options);
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(result->options_used.batch_size, used);
   }
 }
 
@@ -471,16 +538,24 @@ TEST(RecoverErrorsTest, NameTheField) {
                 }),
                 {}, "step_size");
   ExpectInvalid(good, with([](auto& o) { o.batch_size = -1; }), {}, "batch_size");
-  ExpectInvalid(good, with([](auto& o) {
-                  o.algorithm = Algorithm::kHtp;
-                  o.batch_size = 10;
-                }),
-                {}, "batch_size");
-  ExpectInvalid(good, with([](auto& o) {
-                  o.algorithm = Algorithm::kWinnow;
-                  o.batch_size = 10;
-                }),
-                {}, "batch_size");
+  for (const Algorithm algorithm :
+       {Algorithm::kHtp, Algorithm::kCosamp, Algorithm::kSplicing, Algorithm::kWinnow}) {
+    ExpectInvalid(good, with([&](auto& o) {
+                    o.algorithm = algorithm;
+                    o.gate_mode =
+                        algorithm == Algorithm::kWinnow ? GateMode::kSequential : GateMode::kRandom;
+                    o.batch_size = 10;
+                  }),
+                  {}, "batch_size");
+  }
+  ExpectInvalid(good, with([](auto& o) { o.algorithm = Algorithm::kSplicing; }), {}, "gate_mode");
+  for (const Algorithm algorithm : {Algorithm::kCosamp, Algorithm::kSvrg}) {
+    ExpectInvalid(good, with([&](auto& o) {
+                    o.algorithm = algorithm;
+                    o.step_size = 0.1;
+                  }),
+                  {}, "step_size");
+  }
   ExpectInvalid(good, with([](auto& o) {
                   o.algorithm = Algorithm::kWinnow;
                   o.gate_mode = GateMode::kRandom;

@@ -1,7 +1,10 @@
 // Single steps on small problems, against dense reference computations.
 #include "core/recovery/steps.h"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
+#include <vector>
 
 #include "Eigen/Dense"
 #include "core/gates/random_gates.h"
@@ -185,6 +188,238 @@ TEST_P(StepsTest, PublishedStepFollowsItsRules) {
     }
   }
   EXPECT_LE((problem.Dense(step.weights) - x).norm(), 1e-9 * x.norm());
+}
+
+TEST_P(StepsTest, ColumnNormsAreTheDenseOnes) {
+  SmallProblem problem(150, 6, 9, GetParam());
+  const GatedProblem view = problem.view();
+  const SparseVector support = SomeWeights(problem, 20, GetParam());
+  const std::vector<double> norms2 = view.SquaredColumnNorms(view.Gate(support));
+  ASSERT_EQ(norms2.size(), support.size());
+  for (size_t e = 0; e < support.size(); ++e) {
+    EXPECT_NEAR(norms2[e], problem.matrix.col(support[e].key).squaredNorm(), 1e-10);
+  }
+}
+
+// argmin over weights on the non-zeros of `support`, others 0.
+Eigen::VectorXd DenseLeastSquares(const SmallProblem& problem, const Eigen::VectorXd& support) {
+  std::vector<int64_t> keys;
+  for (int64_t key = 0; key < support.size(); ++key) {
+    if (support[key] != 0) keys.push_back(key);
+  }
+  Eigen::MatrixXd columns(problem.n, static_cast<int64_t>(keys.size()));
+  for (size_t k = 0; k < keys.size(); ++k) columns.col(k) = problem.matrix.col(keys[k]);
+  const Eigen::VectorXd solved = columns.colPivHouseholderQr().solve(problem.y());
+  Eigen::VectorXd weights = Eigen::VectorXd::Zero(support.size());
+  for (size_t k = 0; k < keys.size(); ++k) weights[keys[k]] = solved[k];
+  return weights;
+}
+
+TEST_P(StepsTest, ReciprocalStepIsTheDenseOne) {
+  SmallProblem problem(150, 6, 9, GetParam());
+  const GatedProblem view = problem.view();
+  const SparseVector weights = SomeWeights(problem, 8, GetParam());
+  const double eta = 0.003;
+  const StepResult step = ReciprocalStep(view, weights, view.Residual(weights), 12, 5, eta);
+  EXPECT_EQ(step.step_size, eta);
+  const Eigen::VectorXd x = problem.Dense(weights);
+  const Eigen::VectorXd z =
+      x - eta * (problem.matrix.transpose() * (problem.matrix * x - problem.y()));
+  Eigen::VectorXd expected = DenseThreshold(z, 12);
+  const double tau = (z - expected).cwiseAbs().maxCoeff();
+  const double rho = 5.0 / 12;
+  for (double& t : expected) {
+    if (t == 0) continue;
+    const double root = std::sqrt(t * t - (1 - rho * rho) * tau * tau);
+    t = (t > 0 ? 1 : -1) * (std::abs(t) + root) / 2;
+  }
+  EXPECT_LE((problem.Dense(step.weights) - expected).norm(), 1e-10 * expected.norm());
+}
+
+// With y = A w*, s non-zeros in w*, step size 1 / beta and s~ > (2 kappa - 1) s the distance to
+// w* falls by (1 - 1 / kappa) / (1 - 2 rho / (1 + rho)) or more in every step.
+TEST_P(StepsTest, ReciprocalStepsContractAsTheTheoremSays) {
+  SmallProblem problem(3000, 30, 1, GetParam());
+  const int64_t s = 3;
+  const int64_t working = 24;
+  const Eigen::VectorXd planted = problem.Dense(SomeWeights(problem, s, GetParam() + 100));
+  Eigen::Map<Eigen::VectorXd>(problem.targets.data(), problem.n) = problem.matrix * planted;
+  const Eigen::VectorXd singular = problem.matrix.bdcSvd().singularValues();
+  const double beta = std::pow(singular[0], 2);
+  const double kappa = beta / std::pow(singular[singular.size() - 1], 2);
+  ASSERT_GT(working, (2 * kappa - 1) * s);
+  const double rho = static_cast<double>(s) / static_cast<double>(working);
+  const double factor = (1 - 1 / kappa) / (1 - 2 * rho / (1 + rho));
+  ASSERT_LT(factor, 1);
+  const GatedProblem view = problem.view();
+  SparseVector weights;
+  double distance2 = planted.squaredNorm();
+  for (int k = 0; k < 30 && distance2 > 1e-20; ++k) {
+    weights = ReciprocalStep(view, weights, view.Residual(weights), working, s, 1 / beta).weights;
+    const double next = (problem.Dense(weights) - planted).squaredNorm();
+    EXPECT_LE(next, factor * distance2 * (1 + 1e-9));
+    distance2 = next;
+  }
+}
+
+TEST_P(StepsTest, CosampStepIsTheDenseOne) {
+  SmallProblem problem(150, 6, 9, GetParam());
+  const GatedProblem view = problem.view();
+  const int64_t s = 7;
+  SparseVector weights = SomeWeights(problem, s, GetParam());
+  for (int k = 0; k < 3; ++k) {
+    const StepResult step = CosampStep(view, weights, view.Residual(weights), s);
+    const Eigen::VectorXd x = problem.Dense(weights);
+    const Eigen::VectorXd gradient =
+        problem.matrix.transpose() * (problem.matrix * x - problem.y());
+    const Eigen::VectorXd merged = DenseThreshold(gradient, 2 * s).cwiseAbs() + x.cwiseAbs();
+    const Eigen::VectorXd kept = DenseThreshold(DenseLeastSquares(problem, merged), s);
+    const Eigen::VectorXd expected = DenseLeastSquares(problem, kept);
+    EXPECT_LE((problem.Dense(step.weights) - expected).norm(), 1e-8 * expected.norm());
+    EXPECT_EQ(step.fixed_point, SameSupport(step.weights, weights));
+    weights = step.weights;
+  }
+}
+
+// One exchange against the rules, in dense arithmetic.
+TEST_P(StepsTest, SplicingStepIsTheDenseOne) {
+  SmallProblem problem(150, 6, 9, GetParam());
+  const GatedProblem view = problem.view();
+  const int64_t s = 9;
+  // Least squares on a support that is not good.
+  const SparseVector start = LeastSquaresOnSupport(view, SomeWeights(problem, s, GetParam()));
+  const StepResult step = SplicingStep(view, start, view.Residual(start), s);
+
+  const Eigen::VectorXd x = problem.Dense(start);
+  const Eigen::VectorXd residual = problem.matrix * x - problem.y();
+  std::vector<KeyedValue> backward;
+  std::vector<KeyedValue> forward;
+  for (int64_t key = 0; key < x.size(); ++key) {
+    const double norm2 = problem.matrix.col(key).squaredNorm();
+    if (x[key] != 0) {
+      backward.push_back({key, norm2 * x[key] * x[key]});
+    } else {
+      forward.push_back({key, std::pow(problem.matrix.col(key).dot(residual), 2) / norm2});
+    }
+  }
+  const auto by_value = [](const KeyedValue& a, const KeyedValue& b) { return a.value < b.value; };
+  std::sort(backward.begin(), backward.end(), by_value);
+  std::sort(forward.rbegin(), forward.rend(), by_value);
+  Eigen::VectorXd expected = x;
+  bool found = false;
+  for (const int k : {5, 2, 1}) {
+    Eigen::VectorXd support = x;
+    for (int e = 0; e < k; ++e) {
+      support[backward[e].key] = 0;
+      support[forward[e].key] = 1;
+    }
+    const Eigen::VectorXd solved = DenseLeastSquares(problem, support);
+    if ((problem.matrix * solved - problem.y()).squaredNorm() < residual.squaredNorm()) {
+      expected = solved;
+      found = true;
+      break;
+    }
+  }
+  EXPECT_EQ(step.fixed_point, !found);
+  EXPECT_LE((problem.Dense(step.weights) - expected).norm(), 1e-8 * expected.norm());
+}
+
+TEST_P(StepsTest, SplicingLowersTheLossUntilItEnds) {
+  SmallProblem problem(150, 6, 9, GetParam());
+  const GatedProblem view = problem.view();
+  SparseVector weights;
+  double loss = SquaredNorm(problem.targets);
+  bool ended = false;
+  for (int k = 0; k < 100 && !ended; ++k) {
+    const StepResult step = SplicingStep(view, weights, view.Residual(weights), 10);
+    EXPECT_EQ(step.weights.size(), 10);
+    const double next = SquaredNorm(view.Residual(step.weights));
+    ended = step.fixed_point;
+    if (ended) {
+      EXPECT_TRUE(SameSupport(step.weights, weights));
+      EXPECT_EQ(next, loss);
+    } else {
+      EXPECT_LT(next, loss);
+    }
+    weights = step.weights;
+    loss = next;
+  }
+  EXPECT_TRUE(ended);
+}
+
+TEST_P(StepsTest, SplicingPrefersWhatExplainsMoreToWhatIsLarge) {
+  // An input in small units explains the targets; its gradient is small all the same.
+  SmallProblem problem(150, 6, 3, GetParam());
+  for (int64_t i = 0; i < problem.n; ++i) {
+    problem.design.columns[4 * problem.design.padded_samples() + i] *= 0x1p-20f;
+    problem.design.rows[i * problem.design.row_stride + 4] *= 0x1p-20f;
+  }
+  problem.gates.KeepMasks(problem.engine, problem.design, 1 << 20);
+  const GatedProblem view = problem.view();
+  const SparseVector planted = {{1 * 6 + 4, 0x1p21}};
+  std::vector<double> targets = view.Residual(planted);
+  for (size_t i = 0; i < targets.size(); ++i) targets[i] += problem.targets[i];
+  problem.targets = targets;
+  const GatedProblem posed = problem.view();
+  const StepResult step = SplicingStep(posed, {}, posed.Residual({}), 1);
+  ASSERT_EQ(step.weights.size(), 1);
+  EXPECT_EQ(step.weights[0].key, planted[0].key);
+  EXPECT_NEAR(step.weights[0].value, planted[0].value, 1e-6 * planted[0].value);
+}
+
+// The words of 150 samples as batches of one.
+std::vector<RowChunk> OneWordBatches() { return {{2, 1}, {0, 1}, {1, 1}}; }
+
+TEST_P(StepsTest, VarianceReducedStepIsTheDenseOne) {
+  SmallProblem problem(150, 6, 9, GetParam());
+  const GatedProblem view = problem.view();
+  const int64_t s = 8;
+  const SparseVector weights = SomeWeights(problem, s, GetParam());
+  const double scale = 0.25;
+  const std::vector<double> residual = view.Residual(weights);
+  const StepResult step = VarianceReducedStep(view, weights, residual, s, scale, OneWordBatches());
+  // All 54 candidates take part in a problem of this size.
+  const StepResult first = NormalisedStep(view, weights, residual, s);
+  const double eta = scale * first.step_size;
+  EXPECT_EQ(step.step_size, eta);
+  const Eigen::MatrixXd& a = problem.matrix;
+  const Eigen::VectorXd x0 = problem.Dense(weights);
+  const Eigen::VectorXd gradient = a.transpose() * (a * x0 - problem.y());
+  Eigen::VectorXd x = problem.Dense(first.weights);
+  const double first_loss = (a * x - problem.y()).squaredNorm();
+  for (const auto& [begin, size] : {std::pair{128, 22}, std::pair{0, 64}, std::pair{64, 64}}) {
+    const auto rows = a.middleRows(begin, size);
+    const Eigen::VectorXd reduced =
+        150.0 / size * (rows.transpose() * (rows * (x - x0))) + gradient;
+    x = DenseThreshold(x - eta * reduced, s);
+  }
+  if ((a * x - problem.y()).squaredNorm() <= first_loss) {
+    EXPECT_LE((problem.Dense(step.weights) - x).norm(), 1e-9 * x.norm());
+    EXPECT_EQ(step.next_step_scale, scale);
+  } else {
+    EXPECT_LE((problem.Dense(step.weights) - problem.Dense(first.weights)).norm(), 1e-12);
+    EXPECT_EQ(step.next_step_scale, scale / 2);
+  }
+}
+
+// Step sizes that diverge within the epoch cost the epoch, not the loss.
+TEST_P(StepsTest, VarianceReducedStepsNeverRaiseTheLoss) {
+  SmallProblem problem(150, 6, 9, GetParam());
+  const GatedProblem view = problem.view();
+  SparseVector weights;
+  double loss = SquaredNorm(problem.targets);
+  double scale = 0x1p30;
+  for (int k = 0; k < 40; ++k) {
+    const StepResult step =
+        VarianceReducedStep(view, weights, view.Residual(weights), 10, scale, OneWordBatches());
+    EXPECT_LE(step.weights.size(), 10);
+    const double next = SquaredNorm(view.Residual(step.weights));
+    EXPECT_LE(next, loss * (1 + 1e-12));
+    weights = step.weights;
+    loss = next;
+    scale = step.next_step_scale;
+  }
+  EXPECT_LE(scale, 1);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, StepsTest, testing::Range<uint64_t>(0, 8));

@@ -1,5 +1,7 @@
 #include "core/recovery/support.h"
 
+#include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "core/gates/random_gates.h"
@@ -37,6 +39,86 @@ TEST(HardThresholdTest, TiesGoByTheRule) {
   const SparseVector tied = {{1, 1.0}, {2, -1.0}, {3, 1.0}};
   EXPECT_EQ(Keys(HardThreshold(2, tied)), (std::set<int64_t>{1, 2}));
   EXPECT_EQ(Keys(HardThreshold(2, tied, TieRule::kHigherKey)), (std::set<int64_t>{2, 3}));
+}
+
+TEST(ReciprocalThresholdTest, KeepsTheSupportOfHardThresholdingAndShrinksByTheFormula) {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const SparseVector z = RandomVector(seed, 60, 0.8);
+    for (const int64_t count : {1, 6, 20}) {
+      const SparseVector hard = HardThreshold(count, z);
+      const double tau = [&] {
+        const SparseVector one_more = HardThreshold(count + 1, z);
+        double smallest = std::abs(one_more.front().value);
+        for (const KeyedValue& entry : one_more) {
+          smallest = std::min(smallest, std::abs(entry.value));
+        }
+        return smallest;
+      }();
+      for (const int64_t nonzeros : {int64_t{1}, (count + 1) / 2, count}) {
+        const SparseVector kept = ReciprocalThreshold(count, nonzeros, z);
+        ASSERT_TRUE(SameSupport(kept, hard));
+        const double rho = static_cast<double>(nonzeros) / static_cast<double>(count);
+        for (size_t e = 0; e < kept.size(); ++e) {
+          const double t = kept[e].value;
+          // The solution of t (z - t) = (1 - rho^2) tau^2 / 4 that is nearer to z.
+          EXPECT_NEAR(t * (hard[e].value - t), (1 - rho * rho) * tau * tau / 4, 1e-12);
+          EXPECT_GE(t / hard[e].value, 0.5);
+          EXPECT_LE(t / hard[e].value, 1);
+        }
+        if (nonzeros == count) {
+          for (size_t e = 0; e < kept.size(); ++e) EXPECT_EQ(kept[e].value, hard[e].value);
+        }
+      }
+    }
+  }
+}
+
+TEST(ReciprocalThresholdTest, WhatDropsNothingShrinksNothing) {
+  const SparseVector z = {{1, 3.0}, {4, -1.0}, {6, 0.0}};
+  for (const int64_t count : {2, 3, 10}) {
+    const SparseVector kept = ReciprocalThreshold(count, 1, z);
+    ASSERT_EQ(kept.size(), 2);
+    EXPECT_EQ(kept[0].value, 3.0);
+    EXPECT_EQ(kept[1].value, -1.0);
+  }
+  // Equal magnitudes: the higher key is dropped and tau is the magnitude itself.
+  const SparseVector tied = ReciprocalThreshold(2, 1, {{1, 2.0}, {2, -2.0}, {3, 2.0}});
+  ASSERT_EQ(tied.size(), 2);
+  EXPECT_EQ(tied[0].key, 1);
+  EXPECT_EQ(tied[1].key, 2);
+  EXPECT_NEAR(tied[0].value, 1.5, 1e-15);
+  EXPECT_NEAR(tied[1].value, -1.5, 1e-15);
+}
+
+// The inequality that the bound on s~ rests on.
+TEST(ReciprocalThresholdTest, KeepsTheBoundOnItsRelativeConcavity) {
+  CounterRandom random(1, 7);
+  for (int round = 0; round < 4000; ++round) {
+    const auto size = static_cast<int64_t>(2 + random.NextBelow(12));
+    const auto count = static_cast<int64_t>(1 + random.NextBelow(size));
+    const auto nonzeros = static_cast<int64_t>(1 + random.NextBelow(count));
+    SparseVector z;
+    for (int64_t key = 0; key < size; ++key) {
+      // Ties and near ties are where hard thresholding is worst.
+      const bool tied = random.NextUniform() < 0.7;
+      z.push_back({key, tied ? 1.0 : random.NextNormal()});
+    }
+    SparseVector t = Restrict(ReciprocalThreshold(count, nonzeros, z), z);
+    std::vector<double> y(size, 0.0);
+    const double spread = 2 * random.NextUniform();
+    for (int64_t placed = 0; placed < nonzeros; ++placed) {
+      const auto key = static_cast<int64_t>(random.NextBelow(size));
+      y[key] = t[key].value + spread * (z[key].value - t[key].value) + 0.2 * random.NextNormal();
+    }
+    double inner = 0;
+    double norm2 = 0;
+    for (int64_t key = 0; key < size; ++key) {
+      inner += (y[key] - t[key].value) * (z[key].value - t[key].value);
+      norm2 += (y[key] - t[key].value) * (y[key] - t[key].value);
+    }
+    const double rho = static_cast<double>(nonzeros) / static_cast<double>(count);
+    EXPECT_LE(inner, rho / (1 + rho) * norm2 + 1e-12);
+  }
 }
 
 TEST(SupportTest, SetOperationsAgreeWithSets) {

@@ -1,6 +1,7 @@
 #include "server/rpc/convert.h"
 
 #include <gmock/gmock.h>
+#include <google/protobuf/descriptor.h>
 #include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
 
@@ -9,6 +10,8 @@
 #include <limits>
 #include <string>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "server/rpc/status.h"
 #include "server/store/error_details.h"
 #include "tests/server/rpc/error_details.h"
@@ -73,6 +76,24 @@ TEST(ConvertJobTest, WhatWasAskedComesBack) {
   EXPECT_EQ(back.labels().at("team"), "vision");
   EXPECT_TRUE(MessageDifferencer::Equals(back.time_limit(), request.job().time_limit()));
   EXPECT_EQ(back.name(), "jobs/job-a");
+}
+
+TEST(ConvertJobTest, EveryAlgorithmComesBack) {
+  const google::protobuf::EnumDescriptor* algorithms = v1::Algorithm_descriptor();
+  for (int k = 0; k < algorithms->value_count(); ++k) {
+    const auto algorithm = static_cast<v1::Algorithm>(algorithms->value(k)->number());
+    v1::CreateJobRequest request = FullRequest();
+    request.mutable_job()->mutable_recovery()->mutable_options()->set_algorithm(algorithm);
+    const auto converted = FromProto(request);
+    ASSERT_TRUE(converted.ok()) << converted.status();
+    // The wire and the core call it by the same name.
+    if (algorithm != v1::ALGORITHM_UNSPECIFIED) {
+      EXPECT_EQ(absl::AsciiStrToUpper(absl::StrCat(
+                    "algorithm_", std::string(AlgorithmName(converted->spec.options.algorithm)))),
+                algorithms->value(k)->name());
+    }
+    EXPECT_EQ(ToProto(RecordOf(*converted)).recovery().options().algorithm(), algorithm);
+  }
 }
 
 TEST(ConvertJobTest, UnsetOptionsKeepTheSolversDefaults) {

@@ -35,7 +35,7 @@ TEST(CountIterationsTest, CountsUnderTheAlgorithmAndPassesReportsOn) {
   Metrics metrics({});
   int passed_on = 0;
   jobs::JobRun run;
-  run.job.spec.options.gate_mode = GateMode::kRandom;  // the solver's choice is htp
+  run.job.spec.options.gate_mode = GateMode::kRandom;  // the solver's choice is splicing
   run.job.predicted_cost.flops_per_iteration = 100;
   run.on_iteration = [&passed_on](const IterationReport&) { ++passed_on; };
   const jobs::JobRunner runner = CountIterations(
@@ -48,8 +48,8 @@ TEST(CountIterationsTest, CountsUnderTheAlgorithmAndPassesReportsOn) {
   EXPECT_TRUE(runner(run).ok());
   EXPECT_EQ(passed_on, 2);
   const std::string page = Page(metrics);
-  EXPECT_THAT(page, HasSubstr("thresher_iterations_total{algorithm=\"htp\"} 2\n"));
-  EXPECT_THAT(page, HasSubstr("thresher_iteration_seconds_sum{algorithm=\"htp\"} 5\n"));
+  EXPECT_THAT(page, HasSubstr("thresher_iterations_total{algorithm=\"splicing\"} 2\n"));
+  EXPECT_THAT(page, HasSubstr("thresher_iteration_seconds_sum{algorithm=\"splicing\"} 5\n"));
   EXPECT_THAT(page, HasSubstr("thresher_gradient_flops_total 200\n"));
 }
 
