@@ -178,11 +178,17 @@ class Runner {
   int operator()(const GetCommand& command) {
     switch (command.collection) {
       case Collection::kDatasets:
-        return Show(client_.GetDataset(command.name), DescribeDataset);
+        return Show(client_.GetDataset(command.name), [](const v1::Dataset& dataset) {
+          return FormatFields(DescribeDataset(dataset));
+        });
       case Collection::kJobs:
-        return Show(client_.GetJob(command.name), DescribeJob);
+        return Show(client_.GetJob(command.name), [this](const v1::Job& job) {
+          return FormatFields(DescribeJob(job)) + EvidencePage(job.recovery_report(), PageWidth());
+        });
       case Collection::kModels:
-        return Show(client_.GetModel(command.name), DescribeModel);
+        return Show(client_.GetModel(command.name), [this](const v1::Model& model) {
+          return FormatFields(DescribeModel(model)) + EvidencePage(model.report(), PageWidth());
+        });
     }
     return kExitUnexpected;
   }
@@ -203,6 +209,13 @@ class Runner {
     return kExitOk;
   }
 
+  // Columns of a page of sentences.
+  int PageWidth() const {
+    constexpr int kWithoutTerminal = 100;
+    const Terminal terminal = FindTerminal(surroundings_.out_descriptor);
+    return terminal.interactive ? terminal.width : kWithoutTerminal;
+  }
+
   int Json(const google::protobuf::Message& message) { return Text(ToJson(message) + "\n"); }
 
   // A command to copy, for the same server.
@@ -214,7 +227,7 @@ class Runner {
   template <typename Resource, typename Describe>
   int Show(const absl::StatusOr<Resource>& resource, const Describe& describe) {
     if (!resource.ok()) return Fail(resource.status());
-    return line_.json ? Json(*resource) : Text(FormatFields(describe(*resource)));
+    return line_.json ? Json(*resource) : Text(describe(*resource));
   }
 
   template <typename Resource, typename Table>
@@ -277,9 +290,10 @@ class Runner {
     const std::string summary = SummariseJob(job, planted);
     const Terminal terminal = FindTerminal(surroundings_.out_descriptor);
     Text(terminal.interactive ? WrapWords(summary, terminal.width) : summary);
+    Text(EvidencePage(job.recovery_report(), PageWidth()));
     if (job.model().empty()) return;
-    Text(absl::StrCat("Download it: ", Hint("models download " + Printable(IdOf(job.model()))),
-                      "\n"));
+    Text(absl::StrCat(job.recovery_report().has_evidence() ? "\n" : "", "Download it: ",
+                      Hint("models download " + Printable(IdOf(job.model()))), "\n"));
   }
 
   int StoppedWatching(const std::string& name) {

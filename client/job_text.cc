@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "google/protobuf/util/json_util.h"
 #include "google/rpc/status.pb.h"
@@ -151,6 +152,94 @@ void AddReport(const v1::RecoveryReport& report, std::vector<Field>* fields) {
   }
 }
 
+std::string VerdictWords(v1::Verdict verdict) {
+  switch (verdict) {
+    case v1::VERDICT_EXPLAINS:
+      return "explains the data";
+    case v1::VERDICT_APPROXIMATES:
+      return "approximates the data";
+    case v1::VERDICT_UNCHECKED:
+      return "fits the data, not checked on others";
+    case v1::VERDICT_FITS_NOT_GENERALISES:
+      return "fits the data, but does not generalise";
+    case v1::VERDICT_DOES_NOT_EXPLAIN:
+      return "does not explain the data";
+    case v1::VERDICT_UNDETERMINED:
+      return "not determined by the data";
+    default:
+      return SmallEnumWord(verdict, sizeof("VERDICT"));
+  }
+}
+
+// A number of weights that need not be whole.
+std::string WeightCount(double count) {
+  constexpr double kMostDigits = 1e9;
+  if (!(count < kMostDigits)) return absl::StrCat(FormatNumber(count), " weights");
+  return FormatCount(static_cast<int64_t>(std::ceil(count)), "weight");
+}
+
+std::string KappaText(const v1::Conditioning& conditioning) {
+  if (std::isinf(conditioning.kappa())) return "infinite: the columns are linearly dependent";
+  return absl::StrCat(conditioning.is_bound() ? "at least " : "",
+                      FormatNumber(conditioning.kappa()), " (eigenvalues ",
+                      FormatNumber(conditioning.smallest_eigenvalue()), " to ",
+                      FormatNumber(conditioning.largest_eigenvalue()), ", columns of norm 1)");
+}
+
+std::vector<Field> EvidenceFields(const v1::RecoveryReport& report) {
+  const v1::RecoveryEvidence& evidence = report.evidence();
+  std::vector<Field> fields;
+  fields.push_back(
+      {"  gates", SmallEnumWord(report.options_used().gate_mode(), sizeof("GATE_MODE"))});
+  fields.push_back({"  weakest weight kept", absl::StrCat(FormatNumber(evidence.weakest_kept()),
+                                                          " of the norm of the targets")});
+  if (evidence.has_strongest_left_out()) {
+    std::string text =
+        absl::StrCat(FormatNumber(evidence.strongest_left_out()), " of the norm of the targets");
+    if (evidence.strongest_left_out() > 0) {
+      absl::StrAppend(&text, ", a gap of ",
+                      FormatNumber(evidence.weakest_kept() / evidence.strongest_left_out()),
+                      " times");
+    }
+    fields.push_back({"  strongest left out", text});
+  }
+  if (evidence.has_smallest_saliency()) {
+    fields.push_back(
+        {"  least saliency", absl::StrCat(FormatNumber(evidence.smallest_saliency()),
+                                          " of the squared norm goes with the weight of least "
+                                          "worth, the others refitted")});
+  } else if (evidence.has_conditioning()) {
+    fields.push_back({"  least saliency", "not computed"});
+  }
+  if (evidence.has_conditioning()) {
+    fields.push_back({"  kappa", KappaText(evidence.conditioning())});
+  }
+  if (evidence.has_hard_thresholding_nonzeros()) {
+    fields.push_back(
+        {"  theory asks for",
+         absl::StrCat("a working support of ", WeightCount(evidence.hard_thresholding_nonzeros()),
+                      " or more (hard thresholding), ",
+                      WeightCount(evidence.reciprocal_thresholding_nonzeros()), " (reciprocal)")});
+  }
+  fields.push_back({"  epsilon", absl::StrCat("the least active neuron is on for ",
+                                              FormatShare(evidence.smallest_active_fraction()),
+                                              " of the samples")});
+  if (evidence.has_smallest_pattern_difference()) {
+    const bool some = evidence.compared_patterns() < report.active_neurons();
+    fields.push_back(
+        {"  gamma",
+         absl::StrCat(
+             "the two most similar neurons differ on ",
+             FormatShare(evidence.smallest_pattern_difference()), " of the samples",
+             some ? absl::StrCat(" (of the first ", evidence.compared_patterns(), ")") : "")});
+  }
+  fields.push_back({"  starts", absl::StrCat(evidence.starts_agreeing(), " of ",
+                                             evidence.starts_tried(), " ended at this residual")});
+  fields.push_back({"  different samples", absl::StrCat(evidence.distinct_samples(), " of ",
+                                                        report.training().num_samples())});
+  return fields;
+}
+
 // An error detail of a type that this program does not know has no JSON.
 void DropUnknownDetails(google::rpc::Status* status) {
   const auto* pool = google::protobuf::DescriptorPool::generated_pool();
@@ -243,6 +332,22 @@ std::string SummariseJob(const v1::Job& job, const std::optional<v1::PlantedSour
     }
   }
   return absl::StrJoin(lines, "\n") + (lines.empty() ? "" : "\n");
+}
+
+std::string EvidencePage(const v1::RecoveryReport& report, int width) {
+  if (!report.has_evidence()) return "";
+  constexpr int kIndentation = 2;
+  std::string text = absl::StrCat("\nEvidence: ", VerdictWords(report.evidence().verdict()), "\n");
+  for (const std::string& finding : report.evidence().findings()) {
+    const std::string wrapped = WrapWords(Printable(finding), width - kIndentation);
+    for (const auto& line : absl::StrSplit(wrapped, '\n')) {
+      absl::StrAppend(&text, "  ", line, "\n");
+    }
+  }
+  if (report.evidence().has_conditioning()) {
+    absl::StrAppend(&text, "\n", FormatFields(EvidenceFields(report)));
+  }
+  return text;
 }
 
 std::vector<Field> DescribeDataset(const v1::Dataset& dataset) {

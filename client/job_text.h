@@ -35,6 +35,10 @@ std::string PhaseText(const v1::IterationReport& report);
 // is known.
 std::string SummariseJob(const v1::Job& job, const std::optional<v1::PlantedSource>& planted);
 
+// What speaks for the recovered network, as a page of its own: the verdict, its sentences, the
+// numbers with their meaning. Sentences are wrapped at `width` columns. Empty without evidence.
+std::string EvidencePage(const v1::RecoveryReport& report, int width);
+
 // The resource as "name  value" lines, and as a row of a list.
 std::vector<Field> DescribeDataset(const v1::Dataset& dataset);
 std::vector<Field> DescribeJob(const v1::Job& job);

@@ -4,15 +4,13 @@
 #include <cmath>
 #include <functional>
 #include <limits>
-#include <span>
 
 #include "Eigen/Cholesky"
 #include "Eigen/Core"
 #include "Eigen/Eigenvalues"
 #include "core/gates/random_gates.h"
-#include "core/kernels/support_gram.h"
-#include "core/kernels/support_products.h"
 #include "core/recovery/normal_equations.h"
+#include "core/recovery/normal_matrix.h"
 
 namespace thresher {
 namespace {
@@ -109,36 +107,6 @@ Eigenvalue ExtremeEigenvalue(const Engine& engine, Extreme extreme, const Operat
   return result;
 }
 
-// D^-1 A_S^T A_S D^-1 v in double, D the norms.
-class NormalOperator {
- public:
-  NormalOperator(Engine& engine, const Design& design, const GateMasks& masks,
-                 const SparseRows& support, const std::vector<double>& norms)
-      : engine_(engine),
-        design_(design),
-        masks_(masks),
-        rows_(support),
-        norms_(Eigen::Map<const VectorXd>(norms.data(), static_cast<Index>(norms.size()))),
-        outputs_(design.padded_samples()) {}
-
-  VectorXd operator()(const VectorXd& vector) {
-    Eigen::Map<VectorXd>(rows_.value.data(), vector.size()) = vector.cwiseQuotient(norms_);
-    SupportForward(engine_, design_, masks_, rows_, outputs_);
-    VectorXd products(vector.size());
-    SupportAdjoint(engine_, design_, masks_, rows_, outputs_,
-                   std::span(products.data(), static_cast<size_t>(products.size())));
-    return products.cwiseQuotient(norms_);
-  }
-
- private:
-  Engine& engine_;
-  const Design& design_;
-  const GateMasks& masks_;
-  SparseRows rows_;
-  const VectorXd norms_;
-  std::vector<double> outputs_;
-};
-
 // min_e worth[e] / [ (L L^T)^-1 ]_ee, a block of columns of L^-1 at a time so that a stop
 // request is noticed in between.
 double SmallestSaliency(const Engine& engine, const Eigen::LLT<MatrixXd>& factor,
@@ -214,35 +182,25 @@ Conditioning MeasureConditioning(Engine& engine, const Design& design, const Gat
           ExtremeEigenvalue(engine, Extreme::kSmallest, apply, identity, start, max_products);
     }
   } else {
-    const std::vector<double> gram = SupportGram(engine, design, masks, support);
-    MatrixXd matrix = Eigen::Map<const MatrixXd>(gram.data(), size, size);
-    const Eigen::Map<const VectorXd> scale(divisors.data(), size);
-    matrix = scale.cwiseInverse().asDiagonal() * matrix * scale.cwiseInverse().asDiagonal();
-    const Operator apply_dense = [&matrix](const VectorXd& vector) -> VectorXd {
-      return matrix * vector;
+    const NormalFactor dense = FactoriseNormalMatrix(engine, design, masks, support, divisors);
+    const Operator apply_dense = [&dense](const VectorXd& vector) -> VectorXd {
+      return dense.matrix * vector;
     };
     largest =
         ExtremeEigenvalue(engine, Extreme::kLargest, apply_dense, identity, start, kDenseProducts);
-    double ridge = kRidge;
-    matrix.diagonal().array() += ridge;
-    Eigen::LLT<MatrixXd> factor(matrix);
-    while (factor.info() != Eigen::Success && ridge < 1 && !engine.stop_requested()) {
-      matrix.diagonal().array() += 9 * ridge;
-      ridge *= 10;
-      factor.compute(matrix);
-    }
     if (!dependent && !engine.stop_requested()) {
       VectorXd x = start;
-      for (int k = 0; k < kInverseIterations; ++k) x = factor.solve(x).normalized();
-      const Operator precondition = [&factor](const VectorXd& vector) -> VectorXd {
-        return factor.solve(vector);
+      for (int k = 0; k < kInverseIterations; ++k) x = dense.factor.solve(x).normalized();
+      const Operator precondition = [&dense](const VectorXd& vector) -> VectorXd {
+        return dense.factor.solve(vector);
       };
       smallest =
           ExtremeEigenvalue(engine, Extreme::kSmallest, apply, precondition, x, max_products);
       if (smallest.value > kDependent) {
         const Eigen::Map<const VectorXd> weights(support.value.data(), size);
+        const Eigen::Map<const VectorXd> scale(norms.data(), size);
         conditioning.smallest_saliency =
-            SmallestSaliency(engine, factor, weights.cwiseProduct(scale).cwiseAbs2());
+            SmallestSaliency(engine, dense.factor, weights.cwiseProduct(scale).cwiseAbs2());
       }
     }
   }

@@ -19,6 +19,7 @@
 #include "core/kernels/top_gradient.h"
 #include "core/network/compare.h"
 #include "core/network/merge.h"
+#include "core/recovery/exchange.h"
 #include "core/recovery/gated_problem.h"
 #include "core/recovery/support.h"
 
@@ -54,6 +55,7 @@ struct FoundNetwork {
   std::vector<int64_t> gate_index;  // of each row, ascending
   SparseRows rows;                  // weights with their output signs, on scaled columns
   std::optional<GateField> gates;
+  std::vector<int8_t> output_signs;  // of each row; empty for fixed gates
 };
 
 double PowerOfTwoFor(double mean_square) {
@@ -118,6 +120,7 @@ FoundNetwork OnDesign(const Network& network, Design& design) {
   found.rows = reduced.weights;
   DivideByFactors(factors, found.rows);
   found.gates.emplace(SparseGateSet{found.gate_index, found.rows}, design);
+  found.output_signs = reduced.output_signs;
   for (int64_t k = 0; k < reduced.hidden_width(); ++k) {
     for (int64_t e = found.rows.row_begin[k]; e < found.rows.row_begin[k + 1]; ++e) {
       found.rows.value[e] *= reduced.output_signs[k];
@@ -253,6 +256,7 @@ struct Facts {
   const FitQuality& fit;
   const std::optional<FitQuality>& held_out;
   std::optional<ColumnPair> parallel;
+  std::optional<Exchange> exchange;
   bool closed_column = false;  // a weight whose neuron is open nowhere where its input is not 0
 };
 
@@ -284,6 +288,16 @@ std::vector<std::string> CausesOfUndetermined(const Facts& facts,
     causes.push_back(
         "A weight has no effect on any training sample, so its value is arbitrary. Lower the "
         "budget or add samples.");
+  }
+  if (causes.empty() && facts.exchange) {
+    const int64_t d = facts.training.num_inputs;
+    const Exchange& exchange = *facts.exchange;
+    causes.push_back(absl::StrCat(
+        "Tried out: a weight on ", ColumnName(exchange.removed_column, d),
+        " can be exchanged for one on ", ColumnName(exchange.entered_column, d), " of ",
+        exchange.same_neuron ? "the same" : "another",
+        " neuron (inputs are counted from 0), the others adjusted, and the network fits these ",
+        "samples as well. Samples with more varied inputs may decide."));
   }
   if (!causes.empty() || !evidence.conditioning) return causes;
   const Conditioning& conditioning = *evidence.conditioning;
@@ -539,9 +553,11 @@ absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,
   const double target_norm = scale * std::sqrt(target_norm2);
   SparseRows rows = found.rows;
   for (double& value : rows.value) value *= scale;
+  std::vector<double> targets(design.padded_samples(), 0.0);
+  for (int64_t i = 0; i < training.num_samples; ++i) targets[i] = scale * training.targets[i];
   std::vector<double> residual(design.padded_samples());
   SupportForward(engine, design, masks, rows, residual);
-  for (int64_t i = 0; i < training.num_samples; ++i) residual[i] -= scale * training.targets[i];
+  for (size_t i = 0; i < residual.size(); ++i) residual[i] -= targets[i];
 
   const std::vector<double> norms = GatedColumnNorms(engine, design, masks, rows);
   if (engine.stop_requested()) return stopped();
@@ -557,7 +573,7 @@ absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,
   evidence.smallest_pattern_difference = patterns.smallest_difference;
   evidence.compared_patterns = patterns.compared_gates;
 
-  const GatedProblem problem = {engine, design, /*targets=*/{}, *found.gates};
+  const GatedProblem problem = {engine, design, targets, *found.gates};
   evidence.strongest_left_out = StrongestLeftOut(problem, found, residual);
   if (evidence.strongest_left_out) *evidence.strongest_left_out /= target_norm;
   if (engine.stop_requested()) return stopped();
@@ -575,6 +591,10 @@ absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,
     evidence.reciprocal_thresholding_nonzeros = (2 * kappa - 1) * s;
   }
   facts.parallel = FindParallelColumns(engine, design, rows.column);
+  if (kappa < kDeterminedKappa) {
+    facts.exchange =
+        FindExchange({engine, design, masks, rows, found.output_signs, targets}, norms);
+  }
   if (engine.stop_requested()) return stopped();
   SayWhatItMeans(facts, evidence);
   return evidence;

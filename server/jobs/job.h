@@ -15,14 +15,12 @@
 
 namespace thresher::jobs {
 
-using store::FitQuality;
 using store::IsEnded;
 using store::JobError;
 using store::JobEvent;
 using store::JobRecord;
 using store::JobState;
 using store::JobStateName;
-using store::PlantedComparison;
 using store::RecoveryReport;
 using store::RecoverySpec;
 using store::StateChange;

@@ -2,14 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <map>
 #include <memory>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "core/network/compare.h"
+#include "absl/strings/str_join.h"
 #include "core/network/merge.h"
+#include "core/recovery/report.h"
 #include "core/samples/split.h"
 #include "server/store/error_details.h"
 
@@ -20,10 +23,6 @@ using store::InvalidField;
 using store::NameField;
 
 namespace {
-
-constexpr double kExactWeightError = 1e-4;
-// Matching neurons takes the cube of their number.
-constexpr int64_t kMaxComparedNeurons = 2000;
 
 int64_t NumHeldOut(double fraction, int64_t num_samples) {
   return static_cast<int64_t>(std::floor(fraction * static_cast<double>(num_samples)));
@@ -96,26 +95,30 @@ std::string GatesWord(const Network& network) {
   return std::holds_alternative<RandomGateSet>(gated->gates) ? "random" : "vectors";
 }
 
-// Nothing when the two cannot be compared: a gated network, another bias, too many
-// neurons.
-absl::StatusOr<std::optional<PlantedComparison>> Compare(const Network& found,
-                                                         const SparseNetwork& planted,
-                                                         InputView inputs) {
-  const auto* candidate = std::get_if<SparseNetwork>(&found);
-  if (candidate == nullptr || candidate->has_bias != planted.has_bias ||
-      ActiveNeurons(found) > kMaxComparedNeurons || ActiveNeurons(planted) > kMaxComparedNeurons) {
-    return std::optional<PlantedComparison>();
+// Numbers of the report that the model carries as text.
+void AddEvidence(const RecoveryReport& report, std::map<std::string, std::string>& metadata) {
+  const auto add = [&metadata](const char* key, const std::optional<double>& value) {
+    if (value) metadata.emplace(key, absl::StrCat(*value));
+  };
+  add("psnr_db", report.training.psnr_db);
+  if (report.held_out) {
+    add("held_out_relative_residual", report.held_out->relative_residual);
+    add("held_out_psnr_db", report.held_out->psnr_db);
   }
-  absl::StatusOr<NetworkComparison> comparison = CompareNetworks(*candidate, planted, inputs);
-  if (!comparison.ok()) return comparison.status();
-  return std::optional<PlantedComparison>(PlantedComparison{
-      .support_recall = comparison->support_recall,
-      .support_precision = comparison->support_precision,
-      .relative_weight_error = comparison->relative_weight_error,
-      .relative_function_error = comparison->relative_function_error,
-      .exact = comparison->same_support && comparison->relative_weight_error <= kExactWeightError,
-      .planted_neurons = comparison->reference_neurons,
-      .recovered_neurons = comparison->candidate_neurons});
+  if (report.planted) metadata.emplace("exact", report.planted->exact ? "true" : "false");
+  if (!report.evidence) return;
+  const RecoveryEvidence& evidence = *report.evidence;
+  metadata.emplace("verdict", std::string(VerdictName(evidence.verdict)));
+  metadata.emplace("findings", absl::StrJoin(evidence.findings, "\n"));
+  add("weakest_kept", evidence.weakest_kept);
+  add("strongest_left_out", evidence.strongest_left_out);
+  add("smallest_saliency", evidence.smallest_saliency);
+  if (evidence.conditioning) add("kappa", evidence.conditioning->kappa());
+  add("smallest_active_fraction", evidence.smallest_active_fraction);
+  add("smallest_pattern_difference", evidence.smallest_pattern_difference);
+  metadata.emplace("starts_tried", absl::StrCat(evidence.starts_tried));
+  metadata.emplace("starts_agreeing", absl::StrCat(evidence.starts_agreeing));
+  metadata.emplace("distinct_samples", absl::StrCat(evidence.distinct_samples));
 }
 
 Model MakeModel(Network network, const Samples& samples, const DatasetRecord& dataset,
@@ -136,6 +139,7 @@ Model MakeModel(Network network, const Samples& samples, const DatasetRecord& da
       {"partial", report.partial ? "true" : "false"},
       {"version", version},
   };
+  AddEvidence(report, model.metadata);
   model.network = std::move(network);
   model.scaling = samples.scaling;
   model.class_names = samples.class_names;
@@ -143,36 +147,6 @@ Model MakeModel(Network network, const Samples& samples, const DatasetRecord& da
 }
 
 }  // namespace
-
-absl::StatusOr<FitQuality> MeasureFit(const Network& network, const Samples& samples) {
-  std::vector<double> outputs(static_cast<size_t>(samples.num_samples));
-  absl::Status status = Evaluate(network, samples.input_view(), outputs);
-  if (!status.ok()) return status;
-  double squared_error = 0;
-  double squared_targets = 0;
-  double peak = 0;
-  int64_t right = 0;
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    const double target = samples.targets[i];
-    squared_error += (outputs[i] - target) * (outputs[i] - target);
-    squared_targets += target * target;
-    peak = std::max(peak, std::abs(target));
-    right += (outputs[i] >= 0.5) == (target >= 0.5) ? 1 : 0;
-  }
-  constexpr double kMaxPsnr = 400;
-  FitQuality fit;
-  fit.num_samples = samples.num_samples;
-  fit.relative_residual = squared_error == 0 ? 0 : std::sqrt(squared_error / squared_targets);
-  const double mean_squared_error = squared_error / static_cast<double>(samples.num_samples);
-  fit.psnr_db =
-      mean_squared_error == 0
-          ? kMaxPsnr
-          : std::min(kMaxPsnr, 20 * std::log10(peak) - 10 * std::log10(mean_squared_error));
-  if (!samples.class_names.empty()) {
-    fit.accuracy = static_cast<double>(right) / static_cast<double>(samples.num_samples);
-  }
-  return fit;
-}
 
 RecoveryRunner::RecoveryRunner(store::Store* store, int threads_per_job,
                                std::string program_version)
@@ -278,9 +252,16 @@ absl::StatusOr<JobOutcome> RecoveryRunner::Run(const JobRun& run) {
   if (planted->has_value()) {
     const Samples& compared_on = held_out.num_samples > 0 ? held_out : *training;
     absl::StatusOr<std::optional<PlantedComparison>> comparison =
-        Compare(result->network, **planted, compared_on.input_view());
+        ComparePlanted(result->network, **planted, compared_on.input_view());
     if (!comparison.ok()) return comparison.status();
     report.planted = *comparison;
+  }
+  absl::StatusOr<RecoveryEvidence> evidence =
+      GatherEvidence(*result, *training, report.training, report.held_out, run.stop);
+  if (evidence.ok()) {
+    report.evidence = *std::move(evidence);
+  } else if (!absl::IsCancelled(evidence.status())) {
+    return evidence.status();
   }
   outcome.model =
       MakeModel(std::move(result->network), *training, *dataset, run, report, program_version_);

@@ -28,9 +28,6 @@ class RecoveryRunner {
   const std::string program_version_;
 };
 
-// How well the model explains samples that are scaled as the model was fitted.
-absl::StatusOr<FitQuality> MeasureFit(const Network& network, const Samples& samples);
-
 }  // namespace thresher::jobs
 
 #endif  // THRESHER_SERVER_JOBS_RECOVERY_RUNNER_H_

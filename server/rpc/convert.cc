@@ -445,7 +445,7 @@ v1::IterationReport ToProto(const IterationReport& report) {
   return result;
 }
 
-v1::FitQuality ToProto(const store::FitQuality& quality) {
+v1::FitQuality ToProto(const FitQuality& quality) {
   v1::FitQuality result;
   result.set_num_samples(quality.num_samples);
   result.set_relative_residual(quality.relative_residual);
@@ -454,7 +454,7 @@ v1::FitQuality ToProto(const store::FitQuality& quality) {
   return result;
 }
 
-v1::PlantedComparison ToProto(const store::PlantedComparison& comparison) {
+v1::PlantedComparison ToProto(const PlantedComparison& comparison) {
   v1::PlantedComparison result;
   result.set_support_recall(comparison.support_recall);
   result.set_support_precision(comparison.support_precision);
@@ -463,6 +463,55 @@ v1::PlantedComparison ToProto(const store::PlantedComparison& comparison) {
   result.set_exact(comparison.exact);
   result.set_planted_neurons(comparison.planted_neurons);
   result.set_recovered_neurons(comparison.recovered_neurons);
+  return result;
+}
+
+v1::Verdict ToProto(Verdict value) {
+  switch (value) {
+    case Verdict::kExplains:
+      return v1::VERDICT_EXPLAINS;
+    case Verdict::kApproximates:
+      return v1::VERDICT_APPROXIMATES;
+    case Verdict::kUnchecked:
+      return v1::VERDICT_UNCHECKED;
+    case Verdict::kFitsNotGeneralises:
+      return v1::VERDICT_FITS_NOT_GENERALISES;
+    case Verdict::kDoesNotExplain:
+      return v1::VERDICT_DOES_NOT_EXPLAIN;
+    case Verdict::kUndetermined:
+      return v1::VERDICT_UNDETERMINED;
+  }
+  return v1::VERDICT_UNSPECIFIED;
+}
+
+v1::RecoveryEvidence ToProto(const RecoveryEvidence& evidence) {
+  v1::RecoveryEvidence result;
+  result.set_verdict(ToProto(evidence.verdict));
+  result.mutable_findings()->Assign(evidence.findings.begin(), evidence.findings.end());
+  result.set_weakest_kept(evidence.weakest_kept);
+  if (evidence.strongest_left_out) result.set_strongest_left_out(*evidence.strongest_left_out);
+  if (evidence.smallest_saliency) result.set_smallest_saliency(*evidence.smallest_saliency);
+  if (evidence.conditioning) {
+    v1::Conditioning& conditioning = *result.mutable_conditioning();
+    conditioning.set_smallest_eigenvalue(evidence.conditioning->smallest_eigenvalue);
+    conditioning.set_largest_eigenvalue(evidence.conditioning->largest_eigenvalue);
+    conditioning.set_kappa(evidence.conditioning->kappa());
+    conditioning.set_is_bound(evidence.conditioning->is_bound);
+  }
+  if (evidence.hard_thresholding_nonzeros) {
+    result.set_hard_thresholding_nonzeros(*evidence.hard_thresholding_nonzeros);
+  }
+  if (evidence.reciprocal_thresholding_nonzeros) {
+    result.set_reciprocal_thresholding_nonzeros(*evidence.reciprocal_thresholding_nonzeros);
+  }
+  result.set_smallest_active_fraction(evidence.smallest_active_fraction);
+  if (evidence.smallest_pattern_difference) {
+    result.set_smallest_pattern_difference(*evidence.smallest_pattern_difference);
+  }
+  result.set_compared_patterns(evidence.compared_patterns);
+  result.set_starts_tried(evidence.starts_tried);
+  result.set_starts_agreeing(evidence.starts_agreeing);
+  result.set_distinct_samples(evidence.distinct_samples);
   return result;
 }
 
@@ -478,6 +527,7 @@ v1::RecoveryReport ToProto(const store::RecoveryReport& report) {
   result.set_nonzeros(report.nonzeros);
   result.set_active_neurons(report.active_neurons);
   result.set_partial(report.partial);
+  if (report.evidence) *result.mutable_evidence() = ToProto(*report.evidence);
   return result;
 }
 

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/recovery/recovery.h"
+#include "core/recovery/report.h"
 #include "server/store/records.h"
 
 namespace thresher::store {
@@ -39,22 +40,8 @@ struct RecoverySpec {
   std::string initial_model_id;  // empty: none
 };
 
-struct FitQuality {
-  int64_t num_samples = 0;
-  double relative_residual = 0;
-  double psnr_db = 0;
-  std::optional<double> accuracy;  // classes only
-};
-
-struct PlantedComparison {
-  double support_recall = 0;
-  double support_precision = 0;
-  double relative_weight_error = 0;
-  double relative_function_error = 0;
-  bool exact = false;  // same support, weights within 1e-4 relative
-  int64_t planted_neurons = 0;
-  int64_t recovered_neurons = 0;
-};
+using thresher::FitQuality;
+using thresher::PlantedComparison;
 
 struct RecoveryReport {
   TerminationReason termination_reason = TerminationReason::kIterationLimit;
@@ -67,6 +54,7 @@ struct RecoveryReport {
   int64_t nonzeros = 0;
   int64_t active_neurons = 0;
   bool partial = false;
+  std::optional<RecoveryEvidence> evidence;  // none: cancelled before it was gathered
 };
 
 // Why a job failed. (Not an absl::Status: copies of one across threads look like races

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -42,6 +43,12 @@ constexpr Name<TerminationReason> kTerminationReasons[] = {
     {TerminationReason::kIterationLimit, "iteration_limit"},
     {TerminationReason::kTimeLimit, "time_limit"},
     {TerminationReason::kCancelled, "cancelled"}};
+constexpr Name<Verdict> kVerdicts[] = {{Verdict::kExplains, "explains"},
+                                       {Verdict::kApproximates, "approximates"},
+                                       {Verdict::kUnchecked, "unchecked"},
+                                       {Verdict::kFitsNotGeneralises, "fits_not_generalises"},
+                                       {Verdict::kDoesNotExplain, "does_not_explain"},
+                                       {Verdict::kUndetermined, "undetermined"}};
 constexpr Name<WeightDistribution> kWeightDistributions[] = {
     {WeightDistribution::kNormal, "normal"},
     {WeightDistribution::kUniform, "uniform"},
@@ -150,6 +157,64 @@ FitQuality ReadFit(const Json& json) {
   fit.psnr_db = ReadDouble(json.at("psnr_db"));
   if (json.contains("accuracy")) fit.accuracy = ReadDouble(json.at("accuracy"));
   return fit;
+}
+
+void AddDouble(const char* name, const std::optional<double>& value, Json& json) {
+  if (value) json[name] = ToJson(*value);
+}
+
+std::optional<double> ReadOptionalDouble(const Json& json, const char* name) {
+  if (!json.contains(name)) return std::nullopt;
+  return ReadDouble(json.at(name));
+}
+
+Json EvidenceToJson(const RecoveryEvidence& evidence) {
+  Json json = {{"verdict", NameOf(kVerdicts, evidence.verdict)},
+               {"findings", evidence.findings},
+               {"weakest_kept", ToJson(evidence.weakest_kept)},
+               {"smallest_active_fraction", ToJson(evidence.smallest_active_fraction)},
+               {"compared_patterns", evidence.compared_patterns},
+               {"starts_tried", evidence.starts_tried},
+               {"starts_agreeing", evidence.starts_agreeing},
+               {"distinct_samples", evidence.distinct_samples}};
+  AddDouble("strongest_left_out", evidence.strongest_left_out, json);
+  AddDouble("smallest_saliency", evidence.smallest_saliency, json);
+  AddDouble("hard_thresholding_nonzeros", evidence.hard_thresholding_nonzeros, json);
+  AddDouble("reciprocal_thresholding_nonzeros", evidence.reciprocal_thresholding_nonzeros, json);
+  AddDouble("smallest_pattern_difference", evidence.smallest_pattern_difference, json);
+  if (evidence.conditioning) {
+    json["conditioning"] = {
+        {"smallest_eigenvalue", ToJson(evidence.conditioning->smallest_eigenvalue)},
+        {"largest_eigenvalue", ToJson(evidence.conditioning->largest_eigenvalue)},
+        {"is_bound", evidence.conditioning->is_bound}};
+  }
+  return json;
+}
+
+RecoveryEvidence ReadEvidence(const Json& json) {
+  RecoveryEvidence evidence;
+  evidence.verdict = ReadName(kVerdicts, json.at("verdict"));
+  evidence.findings = json.at("findings").get<std::vector<std::string>>();
+  evidence.weakest_kept = ReadDouble(json.at("weakest_kept"));
+  evidence.smallest_active_fraction = ReadDouble(json.at("smallest_active_fraction"));
+  evidence.compared_patterns = json.at("compared_patterns").get<int64_t>();
+  evidence.starts_tried = json.at("starts_tried").get<int64_t>();
+  evidence.starts_agreeing = json.at("starts_agreeing").get<int64_t>();
+  evidence.distinct_samples = json.at("distinct_samples").get<int64_t>();
+  evidence.strongest_left_out = ReadOptionalDouble(json, "strongest_left_out");
+  evidence.smallest_saliency = ReadOptionalDouble(json, "smallest_saliency");
+  evidence.hard_thresholding_nonzeros = ReadOptionalDouble(json, "hard_thresholding_nonzeros");
+  evidence.reciprocal_thresholding_nonzeros =
+      ReadOptionalDouble(json, "reciprocal_thresholding_nonzeros");
+  evidence.smallest_pattern_difference = ReadOptionalDouble(json, "smallest_pattern_difference");
+  if (json.contains("conditioning")) {
+    const Json& from = json.at("conditioning");
+    evidence.conditioning =
+        Conditioning{.smallest_eigenvalue = ReadDouble(from.at("smallest_eigenvalue")),
+                     .largest_eigenvalue = ReadDouble(from.at("largest_eigenvalue")),
+                     .is_bound = from.at("is_bound").get<bool>()};
+  }
+  return evidence;
 }
 
 // A table row: progress events are many.
@@ -385,6 +450,7 @@ Json ToJson(const RecoveryReport& report) {
                        {"planted_neurons", report.planted->planted_neurons},
                        {"recovered_neurons", report.planted->recovered_neurons}};
   }
+  if (report.evidence) json["evidence"] = EvidenceToJson(*report.evidence);
   return json;
 }
 
@@ -410,6 +476,7 @@ RecoveryReport ReadRecoveryReport(const Json& json) {
                           .planted_neurons = from.at("planted_neurons").get<int64_t>(),
                           .recovered_neurons = from.at("recovered_neurons").get<int64_t>()};
   }
+  if (json.contains("evidence")) report.evidence = ReadEvidence(json.at("evidence"));
   return report;
 }
 

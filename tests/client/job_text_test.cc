@@ -1,5 +1,6 @@
 #include "client/job_text.h"
 
+#include <limits>
 #include <map>
 
 #include "gmock/gmock.h"
@@ -140,6 +141,80 @@ TEST(SummariseJob, TellsWhyAJobFailedWithoutItsEscapeSequences) {
   EXPECT_EQ(SummariseJob(job, std::nullopt), "The job failed: not enough memory?[2J\n");
   job.set_state(v1::JOB_STATE_CANCELLED);
   EXPECT_EQ(SummariseJob(job, std::nullopt), "The job was cancelled before it had a network.\n");
+}
+
+// Evidence with every number set.
+v1::RecoveryReport ReportWithEvidence() {
+  v1::RecoveryReport report = ExactJob().recovery_report();
+  report.mutable_training()->set_num_samples(800);
+  report.mutable_options_used()->set_gate_mode(v1::GATE_MODE_SEQUENTIAL);
+  v1::RecoveryEvidence* evidence = report.mutable_evidence();
+  evidence->set_verdict(v1::VERDICT_EXPLAINS);
+  evidence->add_findings("The network explains 800 training samples and 200 held-out samples.");
+  evidence->add_findings("Hostile\x1b[2J.");
+  evidence->set_weakest_kept(0.05);
+  evidence->set_strongest_left_out(1e-9);
+  evidence->set_smallest_saliency(0.0012);
+  evidence->mutable_conditioning()->set_smallest_eigenvalue(0.25);
+  evidence->mutable_conditioning()->set_largest_eigenvalue(2.5);
+  evidence->mutable_conditioning()->set_kappa(10);
+  evidence->set_hard_thresholding_nonzeros(1999.5);
+  evidence->set_reciprocal_thresholding_nonzeros(380);
+  evidence->set_smallest_active_fraction(0.21);
+  evidence->set_smallest_pattern_difference(0.4);
+  evidence->set_compared_patterns(12);
+  evidence->set_starts_tried(3);
+  evidence->set_starts_agreeing(2);
+  evidence->set_distinct_samples(799);
+  return report;
+}
+
+TEST(EvidencePage, GivesEveryNumberItsMeaning) {
+  const std::string page = EvidencePage(ReportWithEvidence(), 60);
+  EXPECT_THAT(page, HasSubstr("\nEvidence: explains the data\n"
+                              "  The network explains 800 training samples and 200 held-out\n"
+                              "  samples.\n"
+                              "  Hostile?[2J.\n"));
+  for (const char* text :
+       {"  gates                sequential\n",
+        "  weakest weight kept  0.05 of the norm of the targets\n",
+        "  strongest left out   1e-09 of the norm of the targets, a gap of 5e+07 times\n",
+        "0.0012 of the squared norm", "10 (eigenvalues 0.25 to 2.5, columns of norm 1)",
+        "2000 weights or more (hard thresholding), 380 weights (reciprocal)", "on for 21.0 %",
+        "differ on 40.0 % of the samples\n", "2 of 3 ended", "799 of 800"}) {
+    EXPECT_THAT(page, HasSubstr(text));
+  }
+}
+
+TEST(EvidencePage, SaysWhatIsMissingOrBounded) {
+  v1::RecoveryReport report = ReportWithEvidence();
+  v1::RecoveryEvidence* evidence = report.mutable_evidence();
+  evidence->clear_smallest_saliency();
+  evidence->mutable_conditioning()->set_is_bound(true);
+  evidence->set_compared_patterns(5);
+  std::string page = EvidencePage(report, 100);
+  EXPECT_THAT(page, HasSubstr("not computed"));
+  EXPECT_THAT(page, HasSubstr("at least 10 "));
+  EXPECT_THAT(page, HasSubstr("(of the first 5)"));
+  evidence->mutable_conditioning()->set_kappa(std::numeric_limits<double>::infinity());
+  evidence->clear_hard_thresholding_nonzeros();
+  page = EvidencePage(report, 100);
+  EXPECT_THAT(page, HasSubstr("infinite: the columns are linearly dependent"));
+  EXPECT_THAT(page, Not(HasSubstr("theory asks")));
+  evidence->clear_conditioning();
+  EXPECT_THAT(EvidencePage(report, 100), Not(HasSubstr("kappa")));
+  report.clear_evidence();
+  EXPECT_EQ(EvidencePage(report, 100), "");
+}
+
+TEST(EvidencePage, HasWordsForEveryVerdict) {
+  std::map<std::string, int> pages;
+  v1::RecoveryReport report = ReportWithEvidence();
+  for (int verdict = v1::Verdict_MIN; verdict <= v1::Verdict_MAX + 1; ++verdict) {
+    report.mutable_evidence()->set_verdict(static_cast<v1::Verdict>(verdict));
+    ++pages[EvidencePage(report, 100)];
+  }
+  EXPECT_EQ(pages.size(), static_cast<size_t>(v1::Verdict_ARRAYSIZE) + 1);
 }
 
 TEST(EventLine, NumbersEventsAndStaysOnOneLine) {

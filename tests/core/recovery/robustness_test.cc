@@ -70,8 +70,8 @@ bool IsExact(const RecoveryResult& result, const PlantedProblem& problem) {
 struct Case {
   std::string name;
   std::function<void(PlantedOptions&)> change;
-  // On binary inputs gates are Boolean functions: other weights may compute the same, and a
-  // solve stops in a local minimum now and then.
+  // On binary inputs gates are Boolean functions: other weights may compute the same, which the
+  // report must notice, and a solve stops in a local minimum now and then.
   bool binary = false;
 };
 

@@ -134,6 +134,17 @@ TEST_F(RecoveryRunnerTest, ReportsFitAndComparison) {
   EXPECT_EQ(metadata.at("dataset_sha256"), store_->datasets().Get("planted")->sha256);
   EXPECT_EQ(metadata.at("gates"), "sequential");
   EXPECT_EQ(metadata.at("version"), "1.2.3");
+  ASSERT_TRUE(report.evidence.has_value());
+  EXPECT_FALSE(report.evidence->findings.empty());
+  EXPECT_GE(report.evidence->conditioning->kappa(), 1);
+  EXPECT_EQ(report.evidence->distinct_samples, 300);
+  EXPECT_EQ(metadata.at("verdict"), VerdictName(report.evidence->verdict));
+  EXPECT_EQ(metadata.at("findings").substr(0, 11), "The network");
+  EXPECT_EQ(metadata.at("exact"), report.planted->exact ? "true" : "false");
+  for (const char* key :
+       {"held_out_psnr_db", "weakest_kept", "kappa", "smallest_active_fraction", "starts_tried"}) {
+    EXPECT_TRUE(metadata.contains(key)) << key;
+  }
 }
 
 TEST_F(RecoveryRunnerTest, RandomGatesGiveAGatedNetworkWithoutComparison) {
@@ -148,24 +159,6 @@ TEST_F(RecoveryRunnerTest, RandomGatesGiveAGatedNetworkWithoutComparison) {
   EXPECT_TRUE(std::holds_alternative<GatedNetwork>(outcome->model->network));
 }
 
-TEST_F(RecoveryRunnerTest, MeasuresByHandComputedNumbers) {
-  Samples samples;
-  samples.num_samples = 4;
-  samples.num_inputs = 2;
-  samples.inputs = {0, 0, 0, 0.4F, 0, 0.2F, 0, -1};
-  samples.targets = {0, 1, 1, 0};
-  samples.class_names = {"no", "yes"};
-  // f(x) = 2.5 x_1: 0, 1, 0.5, 0.
-  auto fit = MeasureFit(SmallModel().network, samples);
-  ASSERT_TRUE(fit.ok()) << fit.status();
-  EXPECT_NEAR(fit->relative_residual, std::sqrt(0.25 / 2), 1e-7);
-  EXPECT_NEAR(fit->psnr_db, -10 * std::log10(0.25 / 4), 1e-6);
-  EXPECT_EQ(fit->accuracy, 1.0);
-  samples.targets = {0, 1, 0, 1};
-  fit = MeasureFit(SmallModel().network, samples);
-  EXPECT_EQ(fit->accuracy, 0.5);
-}
-
 TEST_F(RecoveryRunnerTest, AStopBeforeTheStartLeavesNoModelOrAPartialOne) {
   std::stop_source stop;
   stop.request_stop();
@@ -175,6 +168,7 @@ TEST_F(RecoveryRunnerTest, AStopBeforeTheStartLeavesNoModelOrAPartialOne) {
   ASSERT_TRUE(outcome.ok()) << outcome.status();
   EXPECT_EQ(outcome->report.termination_reason, TerminationReason::kCancelled);
   EXPECT_TRUE(outcome->report.partial);
+  EXPECT_FALSE(outcome->report.evidence.has_value());
 }
 
 TEST_F(RecoveryRunnerTest, TheManagerRunsItDrainsItAndEndsWithTheSameModel) {

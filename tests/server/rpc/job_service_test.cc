@@ -35,6 +35,10 @@ TEST(JobServiceTest, ASolvedJobHasEverything) {
   EXPECT_TRUE(ended.has_recovery_report());
   EXPECT_TRUE(ended.recovery_report().has_planted());
   EXPECT_LE(ended.recovery_report().nonzeros(), 3);
+  ASSERT_TRUE(ended.recovery_report().has_evidence());
+  EXPECT_NE(ended.recovery_report().evidence().verdict(), v1::VERDICT_UNSPECIFIED);
+  EXPECT_GT(ended.recovery_report().evidence().findings_size(), 0);
+  EXPECT_GE(ended.recovery_report().evidence().conditioning().kappa(), 1);
   EXPECT_TRUE(ended.has_end_time());
   EXPECT_THAT(ended.model(), HasSubstr("models/"));
   v1::Job got;

@@ -48,6 +48,23 @@ JobRecord FullRecord() {
   report.held_out = FitQuality();
   report.planted = PlantedComparison{.support_recall = 0.5, .exact = true, .planted_neurons = 2};
   report.partial = true;
+  report.evidence = RecoveryEvidence{.verdict = Verdict::kUndetermined,
+                                     .findings = {"caf\xc3\xa9", "two"},
+                                     .weakest_kept = 0.1,
+                                     .strongest_left_out = 0.2,
+                                     .smallest_saliency = 0.3,
+                                     .conditioning = Conditioning{.smallest_eigenvalue = 0,
+                                                                  .largest_eigenvalue = 2,
+                                                                  .is_bound = true,
+                                                                  .smallest_saliency = {}},
+                                     .hard_thresholding_nonzeros = 0.4,
+                                     .reciprocal_thresholding_nonzeros = 0.5,
+                                     .smallest_active_fraction = 0.6,
+                                     .smallest_pattern_difference = 0.7,
+                                     .compared_patterns = 8,
+                                     .starts_tried = 9,
+                                     .starts_agreeing = 10,
+                                     .distinct_samples = 11};
   record.report = report;
   record.latest_event_number = 44;
   record.checkpoint_sha256 = "ab";
@@ -72,6 +89,17 @@ TEST(JobRecordTest, JsonRoundTripsEveryField) {
   EXPECT_EQ(read->progress->step_size, 1e-17);
   EXPECT_EQ(read->report->training.accuracy, 0.75);
   EXPECT_TRUE(read->report->planted->exact);
+  const RecoveryEvidence& evidence = *read->report->evidence;
+  EXPECT_EQ(evidence.verdict, Verdict::kUndetermined);
+  EXPECT_EQ(evidence.findings.size(), 2u);
+  EXPECT_EQ(evidence.strongest_left_out, 0.2);
+  EXPECT_EQ(evidence.smallest_saliency, 0.3);
+  EXPECT_TRUE(std::isinf(evidence.conditioning->kappa()));
+  EXPECT_TRUE(evidence.conditioning->is_bound);
+  EXPECT_EQ(evidence.hard_thresholding_nonzeros, 0.4);
+  EXPECT_EQ(evidence.reciprocal_thresholding_nonzeros, 0.5);
+  EXPECT_EQ(evidence.smallest_pattern_difference, 0.7);
+  EXPECT_EQ(evidence.distinct_samples, 11);
   EXPECT_EQ(read->error->code, absl::StatusCode::kDataLoss);
   EXPECT_EQ(read->labels, record.labels);
 }
