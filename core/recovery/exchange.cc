@@ -24,8 +24,7 @@ constexpr double kMaxCandidateEntries = 2e9;
 constexpr double kMaxTrialEntries = 1e9;
 constexpr int kMaxTrials = 64;
 constexpr int kTrialsOfACandidate = 4;
-constexpr int kProbes = 2;
-constexpr int kSolves = 4;
+constexpr int kSolves = 3;
 // A column of norm 1 whose distance from the span is less lies in it.
 constexpr double kInSpan = 1e-5;
 constexpr double kRounding = 3e-6;
@@ -61,6 +60,8 @@ class ExchangeSearch {
   // Least squares in double with the factor as preconditioner: coefficients on columns of norm 1.
   VectorXd Coefficients(const std::vector<double>& samples);
   std::vector<double> Probe(uint64_t stream);
+  SparseRows ProductsVanish(const SparseRows& columns, const std::vector<double>& norms,
+                            uint64_t stream);
   std::vector<Candidate> ColumnsInSpan();
   std::optional<Exchange> Try(const Candidate& candidate);
   bool FitsAsWell(const Candidate& candidate, const VectorXd& values, double entered) const;
@@ -102,10 +103,37 @@ std::vector<double> ExchangeSearch::Probe(uint64_t stream) {
   return probe;
 }
 
+// The entries of `columns` whose products with a random vector off the span are negligible
+// against their norms.
+SparseRows ExchangeSearch::ProductsVanish(const SparseRows& columns,
+                                          const std::vector<double>& norms, uint64_t stream) {
+  const std::vector<double> probe = Probe(stream);
+  std::vector<double> products(columns.nonzeros());
+  SupportAdjoint(fit_.engine, fit_.design, fit_.masks, columns, probe, products);
+  SparseRows kept;
+  for (int64_t row = 0; row < columns.num_rows(); ++row) {
+    for (int64_t e = columns.row_begin[row]; e < columns.row_begin[row + 1]; ++e) {
+      if (!(norms[e] > 0) || std::abs(products[e]) > kInSpan * norms[e]) continue;
+      kept.column.push_back(columns.column[e]);
+      kept.value.push_back(0);
+    }
+    kept.row_begin.push_back(kept.nonzeros());
+  }
+  return kept;
+}
+
 std::vector<ExchangeSearch::Candidate> ExchangeSearch::ColumnsInSpan() {
+  // Norms without gates are no smaller and quick to get: they do for the first pass.
+  std::vector<double> input_norms(fit_.design.num_columns);
+  for (int64_t q = 0; q < fit_.design.num_columns; ++q) {
+    const float* x = fit_.design.columns.get() + q * fit_.design.padded_samples();
+    double sum = 0;
+    for (int64_t i = 0; i < fit_.design.num_samples; ++i) sum += static_cast<double>(x[i]) * x[i];
+    input_norms[q] = std::sqrt(sum);
+  }
   const SparseRows& weights = fit_.weights;
   SparseRows all;
-  std::vector<Candidate> candidates;
+  std::vector<double> norms;
   for (int64_t row = 0; row < weights.num_rows(); ++row) {
     int64_t e = weights.row_begin[row];
     for (int32_t q = 0; q < fit_.design.num_columns; ++q) {
@@ -114,26 +142,21 @@ std::vector<ExchangeSearch::Candidate> ExchangeSearch::ColumnsInSpan() {
         continue;
       }
       all.column.push_back(q);
-      candidates.push_back({row, q});
+      norms.push_back(input_norms[q]);
     }
     all.row_begin.push_back(all.nonzeros());
   }
   all.value.resize(all.column.size());
-  const std::vector<double> norms = GatedColumnNorms(fit_.engine, fit_.design, fit_.masks, all);
-  std::vector<bool> in_span(candidates.size(), true);
-  std::vector<double> products(candidates.size());
-  for (int p = 0; p < kProbes; ++p) {
-    const std::vector<double> probe = Probe(p);
-    SupportAdjoint(fit_.engine, fit_.design, fit_.masks, all, probe, products);
-    for (size_t c = 0; c < candidates.size(); ++c) {
-      in_span[c] = in_span[c] && norms[c] > 0 && std::abs(products[c]) <= kInSpan * norms[c];
+  SparseRows found = ProductsVanish(all, norms, /*stream=*/0);
+  found = ProductsVanish(found, GatedColumnNorms(fit_.engine, fit_.design, fit_.masks, found),
+                         /*stream=*/1);
+  std::vector<Candidate> candidates;
+  for (int64_t row = 0; row < found.num_rows(); ++row) {
+    for (int64_t e = found.row_begin[row]; e < found.row_begin[row + 1]; ++e) {
+      candidates.push_back({row, found.column[e]});
     }
   }
-  std::vector<Candidate> found;
-  for (size_t c = 0; c < candidates.size(); ++c) {
-    if (in_span[c]) found.push_back(candidates[c]);
-  }
-  return found;
+  return candidates;
 }
 
 // The network with other values, one entry at 0 left out and the candidate put in.

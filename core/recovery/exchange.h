@@ -42,7 +42,7 @@ struct Exchange {
 // GatedColumnNorms gives them, must be positive), or beyond 2 * 10^9 candidate entries n m d.
 // Source: columns are found by their products with random vectors from which the span has
 // been projected out, as residuals of least squares have none with the span.
-// Cost: 3 n m d multiply-adds for m neurons, and a normal matrix of the support.
+// Cost: n m d multiply-adds for m neurons, and a normal matrix of the support.
 std::optional<Exchange> FindExchange(const GatedFit& fit, const std::vector<double>& norms);
 
 }  // namespace thresher

@@ -40,14 +40,14 @@ NormalFactor FactoriseNormalMatrix(Engine& engine, const Design& design, const G
   constexpr double kRidge = 1e-6;
   NormalFactor normal;
   const auto size = static_cast<Index>(support.nonzeros());
-  const std::vector<double> gram = SupportGram(engine, design, masks, support);
   const VectorXd scale = Eigen::Map<const VectorXd>(norms.data(), size).cwiseInverse();
-  normal.matrix = Eigen::Map<const MatrixXd>(gram.data(), size, size);
-  normal.matrix = scale.asDiagonal() * normal.matrix * scale.asDiagonal();
+  {
+    const std::vector<double> gram = SupportGram(engine, design, masks, support);
+    normal.matrix = scale.asDiagonal() * Eigen::Map<const MatrixXd>(gram.data(), size, size) *
+                    scale.asDiagonal();
+  }
   for (double ridge = kRidge; ridge < 1 && !engine.stop_requested(); ridge *= 10) {
-    MatrixXd sum = normal.matrix;
-    sum.diagonal().array() += ridge;
-    normal.factor.compute(sum);
+    normal.factor.compute(normal.matrix + ridge * MatrixXd::Identity(size, size));
     if (normal.factor.info() == Eigen::Success) break;
   }
   return normal;

@@ -113,7 +113,8 @@ FoundNetwork OnDesign(const Network& network, Design& design) {
     }
     return found;
   }
-  const SparseNetwork reduced = DropDeadNeurons(std::get<SparseNetwork>(network));
+  // Parallel neurons are one: how the sum is divided among them means nothing.
+  const SparseNetwork reduced = ReduceNetwork(std::get<SparseNetwork>(network));
   const std::vector<double> factors = ScaleColumns(/*each_by_its_own=*/true, design);
   found.gate_index.resize(reduced.hidden_width());
   std::iota(found.gate_index.begin(), found.gate_index.end(), 0);
@@ -266,15 +267,15 @@ std::vector<std::string> CausesOfUndetermined(const Facts& facts,
   std::vector<std::string> causes;
   const int64_t n = facts.training.num_samples;
   const int64_t s = facts.result.nonzeros;
-  if (n < s) {
-    causes.push_back(absl::StrCat("There are fewer samples (", n, ") than weights (", s,
+  if (n <= s) {
+    causes.push_back(absl::StrCat("There are no more samples (", n, ") than weights (", s,
                                   "), so many networks fit them. Add samples or lower the "
                                   "budget."));
-  } else if (evidence.distinct_samples < s) {
-    causes.push_back(absl::StrCat("Of the ", Count(n, "sample"), " only ",
-                                  evidence.distinct_samples, " have different inputs, fewer than ",
-                                  "the ", Count(s, "weight"), ", so many networks fit them. Add ",
-                                  "samples that differ or lower the budget."));
+  } else if (evidence.distinct_samples <= s) {
+    causes.push_back(absl::StrCat(
+        "Of the ", Count(n, "sample"), " only ", evidence.distinct_samples,
+        " have different inputs, no more ", "than the ", Count(s, "weight"),
+        ", so many networks fit them. Add ", "samples that differ or lower the budget."));
   }
   if (facts.parallel) {
     const int64_t d = facts.training.num_inputs;
@@ -534,14 +535,14 @@ absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,
   Engine engine(result.options_used.num_threads, std::move(stop));
   evidence.distinct_samples = CountDistinctRows(training, engine);
   if (engine.stop_requested()) return stopped();
-  if (Nonzeros(result.network) == 0) {
-    SayWhatItMeans(facts, evidence);
-    return evidence;
-  }
   const bool has_bias =
       std::visit([](const auto& network) { return network.has_bias; }, result.network);
   Design design = MakeDesign(training.input_view(), has_bias);
   const FoundNetwork found = OnDesign(result.network, design);
+  if (found.rows.nonzeros() == 0) {
+    SayWhatItMeans(facts, evidence);
+    return evidence;
+  }
   const GateMasks masks = found.gates->MasksOf(engine, design, found.gate_index);
 
   // r = A_S w - y with the targets scaled to mean square about 1.

@@ -7,6 +7,7 @@
 #include "Eigen/Core"
 #include "Eigen/Eigenvalues"
 #include "Eigen/LU"
+#include "core/recovery/normal_equations.h"
 #include "gtest/gtest.h"
 #include "tests/core/kernels/random_problem.h"
 
@@ -147,7 +148,7 @@ TEST(MeasureConditioningTest, OneColumnIsPerfectlyConditioned) {
 
 TEST(MeasureConditioningTest, LargeSupportsAreMeasuredWithoutTheNormalMatrix) {
   // Pairs of columns with cosine 0.6: the eigenvalues are 0.4 and 1.6.
-  const int64_t size = 1300;
+  const int64_t size = kMaxDenseWeights + 2;
   std::vector<float> inputs(size * size, 0.0F);
   for (int64_t p = 0; p < size; p += 2) {
     inputs[p * size + p] = 1;
