@@ -206,8 +206,7 @@ std::vector<Field> EvidenceFields(const v1::RecoveryReport& report) {
   if (evidence.has_smallest_saliency()) {
     fields.push_back(
         {"  least saliency", absl::StrCat(FormatNumber(evidence.smallest_saliency()),
-                                          " of the squared norm goes with the weight of least "
-                                          "worth, the others refitted")});
+                                          " of the squared norm, the weight of least worth")});
   } else if (evidence.has_conditioning()) {
     fields.push_back({"  least saliency", "not computed"});
   }
@@ -215,23 +214,19 @@ std::vector<Field> EvidenceFields(const v1::RecoveryReport& report) {
     fields.push_back({"  kappa", KappaText(evidence.conditioning())});
   }
   if (evidence.has_hard_thresholding_nonzeros()) {
-    fields.push_back(
-        {"  theory asks for",
-         absl::StrCat("a working support of ", WeightCount(evidence.hard_thresholding_nonzeros()),
-                      " or more (hard thresholding), ",
-                      WeightCount(evidence.reciprocal_thresholding_nonzeros()), " (reciprocal)")});
+    fields.push_back({"  theory asks for",
+                      absl::StrCat(WeightCount(evidence.hard_thresholding_nonzeros()),
+                                   " while iterating (reciprocal thresholding: ",
+                                   WeightCount(evidence.reciprocal_thresholding_nonzeros()), ")")});
   }
   fields.push_back({"  epsilon", absl::StrCat("the least active neuron is on for ",
                                               FormatShare(evidence.smallest_active_fraction()),
                                               " of the samples")});
   if (evidence.has_smallest_pattern_difference()) {
-    const bool some = evidence.compared_patterns() < report.active_neurons();
     fields.push_back(
         {"  gamma",
-         absl::StrCat(
-             "the two most similar neurons differ on ",
-             FormatShare(evidence.smallest_pattern_difference()), " of the samples",
-             some ? absl::StrCat(" (of the first ", evidence.compared_patterns(), ")") : "")});
+         absl::StrCat("the two most similar of ", evidence.compared_patterns(),
+                      " neurons differ on ", FormatShare(evidence.smallest_pattern_difference()))});
   }
   fields.push_back({"  starts", absl::StrCat(evidence.starts_agreeing(), " of ",
                                              evidence.starts_tried(), " ended at this residual")});

@@ -104,8 +104,8 @@ struct RecoveryEvidence {
 // result.options_used; the same bits for any number of them.
 // Errors: INVALID_ARGUMENT as ValidateSamples and Evaluate, or where the network has other inputs;
 // CANCELLED when a stop is requested, within one tile of work.
-// Cost: about one iteration of the solve and n s^2 / 2 multiply-adds, bounded as
-// MeasureConditioning and MeasurePatterns; as much memory as PredictCost foresees.
+// Cost: about two iterations of the solve and n s^2 multiply-adds, bounded as in
+// MeasureConditioning, MeasurePatterns and FindExchange; memory as Winnow with s~ = s.
 absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,
                                                 const Samples& training,
                                                 const FitQuality& training_fit,
