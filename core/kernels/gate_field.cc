@@ -116,36 +116,52 @@ GateMasks GateField::MasksOf(Engine& engine, const Design& design,
 }
 
 GateField::Block GateField::PrepareBlock(int64_t first, int64_t count) const {
-  Block block{first, count, {}};
+  Block block{.first = first, .count = count, .vectors = {}};
+  MakeVectors(block);
+  return block;
+}
+
+GateField::Block GateField::PrepareBlock(std::span<const int64_t> positions) const {
+  Block block{
+      .count = static_cast<int64_t>(positions.size()), .positions = positions, .vectors = {}};
+  MakeVectors(block);
+  return block;
+}
+
+void GateField::MakeVectors(Block& block) const {
   if (const auto* random = std::get_if<RandomGateSet>(&gates_); random != nullptr && !kept_) {
-    block.vectors.resize(count * num_columns_);
-    for (int64_t k = 0; k < count; ++k) {
-      RandomGate(random->seed, first + k,
+    block.vectors.resize(block.count * num_columns_);
+    for (int64_t k = 0; k < block.count; ++k) {
+      RandomGate(random->seed, block.position(k),
                  {block.vectors.data() + k * num_columns_, static_cast<size_t>(num_columns_)});
     }
   }
-  return block;
 }
 
 const uint64_t* GateField::BlockWords(Engine& engine, const Design& design, const Block& block,
                                       int64_t w, std::vector<uint64_t>& scratch) const {
-  if (kept_) return kept_->row(w) + block.first;
+  if (kept_ && block.positions.empty()) return kept_->row(w) + block.first;
   scratch.resize(block.count);
+  if (kept_) {
+    const uint64_t* kept = kept_->row(w);
+    for (int64_t k = 0; k < block.count; ++k) scratch[k] = kept[block.positions[k]];
+    return scratch.data();
+  }
   const float* columns = design.columns.get() + w * kSamplesPerWord;
   if (!block.vectors.empty()) {
     engine.kernels.dense_gate_words(columns, design.padded_samples(), num_columns_,
                                     block.vectors.data(), block.count, scratch.data());
   } else if (const auto* sparse = std::get_if<SparseGateSet>(&gates_)) {
     for (int64_t k = 0; k < block.count; ++k) {
-      const int64_t begin = sparse->vectors.row_begin[block.first + k];
+      const int64_t begin = sparse->vectors.row_begin[block.position(k)];
       scratch[k] = engine.kernels.sparse_gate_word(
           columns, design.padded_samples(), sparse->vectors.column.data() + begin,
           sparse->vectors.value.data() + begin,
-          sparse->vectors.row_begin[block.first + k + 1] - begin);
+          sparse->vectors.row_begin[block.position(k) + 1] - begin);
     }
   } else {
     std::vector<int64_t> chosen(block.count);
-    std::iota(chosen.begin(), chosen.end(), block.first);
+    for (int64_t k = 0; k < block.count; ++k) chosen[k] = block.position(k);
     VectorGateWords(engine, design, *std::get<const GateVectorSet*>(gates_), chosen, w,
                     scratch.data());
   }

@@ -50,15 +50,23 @@ class GateField {
   struct Block {
     int64_t first = 0;  // position in the live gates
     int64_t count = 0;
+    // Where the block is not first, first + 1, ...: its positions, ascending.
+    std::span<const int64_t> positions = {};
     std::vector<float> vectors;  // random gates without kept bits: count x num_columns
+
+    int64_t position(int64_t k) const { return positions.empty() ? first + k : positions[k]; }
   };
   Block PrepareBlock(int64_t first, int64_t count) const;
+  // `positions` must outlive the block.
+  Block PrepareBlock(std::span<const int64_t> positions) const;
   // Words of `block` for the chunk's word w. `scratch` (block.count words) is used where the
   // bits are not kept; the result points into it or into the kept bits.
   const uint64_t* BlockWords(Engine& engine, const Design& design, const Block& block, int64_t w,
                              std::vector<uint64_t>& scratch) const;
 
  private:
+  void MakeVectors(Block& block) const;
+
   std::variant<RandomGateSet, const GateVectorSet*, SparseGateSet> gates_;
   int64_t num_columns_;
   std::optional<GateMasks> kept_;  // of the live gates

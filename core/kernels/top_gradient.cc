@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 namespace thresher {
@@ -40,7 +41,7 @@ void BlockChunkSums(Engine& engine, const Design& design, const GateField& gates
   const int64_t num_tiles = NumTiles(design.row_stride);
   std::memset(sums, 0, sizeof(float) * num_tiles * block.count * kAdjointTileColumns);
   // Words that are made here serve every tile; kept ones are used where they lie.
-  const bool make_words = !gates.keeps_masks();
+  const bool make_words = !gates.keeps_masks() || !block.positions.empty();
   if (make_words) {
     scratch.chunk_words.resize(chunk.num_words * block.count);
     for (int64_t w = 0; w < chunk.num_words; ++w) {
@@ -94,10 +95,9 @@ void KeepLargest(int64_t count, std::vector<KeyedValue>& entries, TieRule ties) 
 std::vector<KeyedValue> TopGradient(Engine& engine, const Design& design, const GateField& gates,
                                     std::span<const double> residual, int64_t count,
                                     std::span<const int64_t> excluded,
-                                    std::span<const double> column_scales) {
+                                    std::span<const double> column_scales, GradientScreen* screen) {
   std::vector<KeyedValue> best;
-  const int64_t num_live = gates.num_live();
-  if (count <= 0 || num_live == 0) return best;
+  if (count <= 0 || gates.num_live() == 0) return best;
   // Excluded entries are let through the selection and removed at its end.
   const int64_t wanted = count + static_cast<int64_t>(excluded.size());
 
@@ -110,9 +110,12 @@ std::vector<KeyedValue> TopGradient(Engine& engine, const Design& design, const 
   for (size_t i = 0; i < residual.size(); ++i) {
     single[i] = static_cast<float>(residual[i] / scale);
   }
+  std::optional<std::vector<int64_t>> chosen;
+  if (screen != nullptr) chosen = screen->BeginPass(residual, scale, gates.num_live(), wanted);
+  const int64_t num_gates = chosen ? static_cast<int64_t>(chosen->size()) : gates.num_live();
   const auto num_chunks = static_cast<int64_t>(design.chunks.size());
-  const int64_t block_gates = std::min(BlockGates(design.row_stride), num_live);
-  const int64_t num_blocks = (num_live + block_gates - 1) / block_gates;
+  const int64_t block_gates = std::min(BlockGates(design.row_stride), num_gates);
+  const int64_t num_blocks = (num_gates + block_gates - 1) / block_gates;
   const int64_t in_flight = std::min(BlocksInFlight(num_chunks), num_blocks);
   const int64_t block_floats = NumTiles(design.row_stride) * block_gates * kAdjointTileColumns;
   const AlignedFloats sums = MakeAlignedFloats(in_flight * num_chunks * block_floats);
@@ -125,7 +128,9 @@ std::vector<KeyedValue> TopGradient(Engine& engine, const Design& design, const 
     const int64_t present = std::min(in_flight, num_blocks - first_block);
     engine.pool.ParallelFor(present, [&](int64_t b, int) {
       const int64_t first = (first_block + b) * block_gates;
-      blocks[b] = gates.PrepareBlock(first, std::min(block_gates, num_live - first));
+      const int64_t size = std::min(block_gates, num_gates - first);
+      blocks[b] = chosen ? gates.PrepareBlock(std::span(*chosen).subspan(first, size))
+                         : gates.PrepareBlock(first, size);
     });
     engine.pool.ParallelFor(present * num_chunks, [&](int64_t unit, int thread) {
       const int64_t b = unit / num_chunks;
@@ -138,7 +143,8 @@ std::vector<KeyedValue> TopGradient(Engine& engine, const Design& design, const 
       const GateField::Block& block = blocks[b];
       double cut = threshold;
       for (int64_t k = 0; k < block.count; ++k) {
-        const int64_t first_key = gates.live(block.first + k) * design.num_columns;
+        const int64_t first_key = gates.live(block.position(k)) * design.num_columns;
+        double largest_sum = 0;
         for (int64_t q = 0; q < design.num_columns; ++q) {
           const int64_t at = (q / kAdjointTileColumns * block.count + k) * kAdjointTileColumns +
                              q % kAdjointTileColumns;
@@ -147,8 +153,10 @@ std::vector<KeyedValue> TopGradient(Engine& engine, const Design& design, const 
             sum += sums[(b * num_chunks + c) * block_floats + at];
           }
           if (!column_scales.empty()) sum *= column_scales[q];
+          largest_sum = std::max(largest_sum, std::abs(sum));
           if (sum != 0 && std::abs(sum) >= cut) entries.push_back({first_key + q, sum});
         }
+        if (screen != nullptr) screen->NoteGate(block.position(k), scale * largest_sum);
         if (static_cast<int64_t>(entries.size()) >= 2 * wanted + 1024) {
           KeepLargest(wanted, entries);
           cut = SmallestMagnitude(entries);
@@ -164,6 +172,10 @@ std::vector<KeyedValue> TopGradient(Engine& engine, const Design& design, const 
       KeepLargest(wanted, best);
       threshold = SmallestMagnitude(best);
     }
+  }
+  if (screen != nullptr) {
+    const bool complete = static_cast<int64_t>(best.size()) == wanted;
+    screen->EndPass(complete ? scale * SmallestMagnitude(best) : 0);
   }
   std::erase_if(best, [&](const KeyedValue& entry) {
     return std::binary_search(excluded.begin(), excluded.end(), entry.key);
@@ -189,10 +201,11 @@ int64_t TopGradientBytes(int64_t num_samples, int64_t num_columns, int64_t num_g
   bytes += num_samples * static_cast<int64_t>(sizeof(float));
   // Until a selection is cut, every entry of the blocks in flight may be a candidate.
   bytes += in_flight * block_gates * num_columns * static_cast<int64_t>(2 * sizeof(KeyedValue));
+  // Words that are gathered or made for a row chunk.
+  bytes += num_threads * (chunks.front().num_words + 2) * block_gates *
+           static_cast<int64_t>(sizeof(uint64_t));
   if (!masks_kept) {
     bytes += in_flight * block_gates * num_columns * static_cast<int64_t>(sizeof(float));
-    bytes += num_threads * (chunks.front().num_words + 2) * block_gates *
-             static_cast<int64_t>(sizeof(uint64_t));
   }
   return bytes;
 }

@@ -9,6 +9,7 @@
 #include "core/kernels/design.h"
 #include "core/kernels/engine.h"
 #include "core/kernels/gate_field.h"
+#include "core/kernels/gradient_screen.h"
 
 namespace thresher {
 
@@ -32,13 +33,15 @@ void KeepLargest(int64_t count, std::vector<KeyedValue>& entries,
 // error about 1e-6 of the column's norm; recompute in double what is kept. Where column_scales
 // (one a column, at least 0) are given, entries are multiplied by their column's before they
 // are compared.
+// A screen, where given, saves work and changes no bit; it takes no column_scales.
 // Shapes: residual as in SupportAdjoint.
 // Cost: n d m / 4 additions by table lookup; no vector of length d m exists, the memory is
 // O(count) and a fixed number of tiles.
 std::vector<KeyedValue> TopGradient(Engine& engine, const Design& design, const GateField& gates,
                                     std::span<const double> residual, int64_t count,
                                     std::span<const int64_t> excluded,
-                                    std::span<const double> column_scales = {});
+                                    std::span<const double> column_scales = {},
+                                    GradientScreen* screen = nullptr);
 
 // Bytes of the tiles that TopGradient holds.
 int64_t TopGradientBytes(int64_t num_samples, int64_t num_columns, int64_t num_gates,

@@ -17,7 +17,7 @@ Candidates FindCandidates(const GatedProblem& problem, const SparseVector& weigh
   Candidates found;
   const SparseVector proposed =
       TopGradient(problem.engine, problem.design, problem.gates, residual, count + kSpareCandidates,
-                  KeysOf(weights), column_scales);
+                  KeysOf(weights), column_scales, column_scales.empty() ? problem.screen : nullptr);
   found.keys = UnionOfSupports(weights, proposed);
   found.gated = problem.Gate(found.keys);
   found.weights = Restrict(weights, found.keys);

@@ -9,6 +9,7 @@
 #include "core/kernels/design.h"
 #include "core/kernels/engine.h"
 #include "core/kernels/gate_field.h"
+#include "core/kernels/gradient_screen.h"
 #include "core/recovery/support.h"
 
 namespace thresher {
@@ -28,6 +29,8 @@ struct GatedProblem {
   const Design& design;
   std::span<const double> targets;  // design.padded_samples(), 0 behind the last sample
   const GateField& gates;
+  // Of these samples and gates, or none: only for gates that stay over many passes.
+  GradientScreen* screen = nullptr;
 
   GatedSupport Gate(const SparseVector& support) const;
 

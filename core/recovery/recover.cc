@@ -12,6 +12,7 @@
 #include "core/kernels/design.h"
 #include "core/kernels/engine.h"
 #include "core/kernels/gate_field.h"
+#include "core/kernels/gradient_screen.h"
 #include "core/kernels/kernel_table.h"
 #include "core/recovery/checkpoint.h"
 #include "core/recovery/gated_problem.h"
@@ -67,6 +68,7 @@ class Solver {
     for (const Batch& batch : batches_) {
       start_gates_.push_back(StartGates(batch.design));
       start_gates_.back().KeepMasks(engine_, batch.design, limit);
+      if (!Sequential()) screens_.emplace_back(batch.design);
     }
   }
 
@@ -107,7 +109,8 @@ class Solver {
   double max_target_ = 0;
   Engine engine_;
   std::vector<Batch> batches_;
-  std::vector<GateField> start_gates_;  // one a batch
+  std::vector<GateField> start_gates_;   // one a batch
+  std::vector<GradientScreen> screens_;  // one a batch, for gates that stay
 
   // Left by NetworkLoss for the next step on a single batch: the weights' gates and the
   // residual under them.
@@ -205,7 +208,8 @@ StepResult Solver::Step(const SolverState& state) {
     own_gates->KeepMasks(engine_, batch.design, options_.mask_memory_limit_bytes);
     gates = &*own_gates;
   }
-  const GatedProblem problem{engine_, batch.design, batch.targets, *gates};
+  GradientScreen* screen = Sequential() ? nullptr : &screens_[b];
+  const GatedProblem problem{engine_, batch.design, batch.targets, *gates, screen};
   const bool residual_known = evaluated_ && gates == &evaluated_->gates;
   const std::vector<double> residual =
       residual_known ? evaluated_->residual : problem.Residual(state.weights);

@@ -123,6 +123,9 @@ RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int6
       candidates * (chunks * sizeof(double) + options.num_threads * kSumLanes * sizeof(double) +
                     12 * sizeof(KeyedValue));
   bytes += 10 * n * sizeof(double);  // residuals and images
+  if (options.gate_mode != GateMode::kSequential) {
+    bytes += 2 * all_gates * sizeof(double);  // the screen
+  }
   if (!masks_kept) bytes += candidate_neurons * static_cast<double>(num_columns) * sizeof(float);
   bytes += static_cast<double>(TopGradientBytes(num_samples, num_columns, options.hidden_width,
                                                 options.num_threads, masks_kept));

@@ -161,6 +161,75 @@ TEST(TopGradientScaleTest, ColumnScalesDecideWhichEntriesAreLargest) {
   EXPECT_EQ(TopGradient(engine, design, field, residual, 48, {}, scales).size(), 40);
 }
 
+void ExpectSameBits(const std::vector<KeyedValue>& found, const std::vector<KeyedValue>& expected) {
+  ASSERT_EQ(found.size(), expected.size());
+  for (size_t k = 0; k < found.size(); ++k) {
+    EXPECT_EQ(found[k].key, expected[k].key);
+    EXPECT_EQ(found[k].value, expected[k].value);
+  }
+}
+
+// Residuals that settle, leap, shrink by a million and settle again; numbers of wanted entries
+// and excluded keys that change on the way.
+TEST(GradientScreenTest, ChangesNoBitAndLeavesMostGatesOutOnceTheResidualSettles) {
+  constexpr int64_t kGates = 1500;
+  const Design design = RandomDesign(1200, 10, 1);
+  const std::vector<double> settled = RandomResidual(design, 2);
+  const std::vector<double> away = RandomResidual(design, 3);
+  for (const InstructionSet set : AvailableInstructionSets()) {
+    for (const bool keep : {false, true}) {
+      Engine engine(keep ? 2 : 3, {}, set);
+      GateField field(RandomGateSet{4, kGates}, design);
+      if (keep) field.KeepMasks(engine, design, 1 << 28);
+      GradientScreen screen(design);
+      double scale = 1;
+      double distance = 1;
+      int64_t most_left_out = 0;
+      for (int pass = 0; pass < 30; ++pass) {
+        if (pass == 12) distance = 1;     // a leap
+        if (pass == 20) scale = 0x1p-20;  // of another size, by a leap as well
+        std::vector<double> residual = settled;
+        for (size_t i = 0; i < residual.size(); ++i) {
+          residual[i] = scale * (residual[i] + distance * away[i]);
+        }
+        distance /= 4;
+        const int64_t count = pass % 5 == 4 ? 20 : 12;
+        std::vector<int64_t> excluded;
+        for (int64_t key = pass; key < 40; key += 9) excluded.push_back(key);
+        const std::vector<KeyedValue> expected =
+            TopGradient(engine, design, field, residual, count, excluded);
+        ExpectSameBits(TopGradient(engine, design, field, residual, count, excluded, {}, &screen),
+                       expected);
+        if (pass == 0 || pass == 12 || pass == 20) {
+          EXPECT_EQ(screen.num_left_out(), 0);
+        }
+        most_left_out = std::max(most_left_out, screen.num_left_out());
+      }
+      EXPECT_GT(most_left_out, kGates / 2);
+    }
+  }
+}
+
+TEST(GradientScreenTest, APassThatWasStoppedLeavesNothingBehind) {
+  const Design design = RandomDesign(1200, 10, 1);
+  const std::vector<double> residual = RandomResidual(design, 2);
+  GradientScreen screen(design);
+  std::stop_source stop;
+  stop.request_stop();
+  Engine stopped(1, stop.get_token());
+  Engine engine(1);
+  const GateField field(RandomGateSet{4, 300}, design);
+  const std::vector<KeyedValue> expected = TopGradient(engine, design, field, residual, 5, {});
+  for (const int round : {0, 1}) {
+    TopGradient(stopped, design, field, residual, 5, {}, {}, &screen);
+    ExpectSameBits(TopGradient(engine, design, field, residual, 5, {}, {}, &screen), expected);
+    EXPECT_EQ(screen.num_left_out(), 0) << round;
+  }
+  // And one that ended serves the next.
+  ExpectSameBits(TopGradient(engine, design, field, residual, 5, {}, {}, &screen), expected);
+  EXPECT_GT(screen.num_left_out(), 200);
+}
+
 TEST(KeepLargestTest, AgreesWithASort) {
   CounterRandom random(1, 1);
   for (const TieRule ties : {TieRule::kLowerKey, TieRule::kHigherKey}) {
