@@ -413,75 +413,6 @@ RecoveryResult Solver::Run(SolverState state, uint64_t fingerprint) {
   return result;
 }
 
-absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& options,
-                             const RecoveryStart& start) {
-  if (absl::Status status = ValidateSamples(samples); !status.ok()) return status;
-  if (samples.num_outputs != 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("targets: recovery takes one output, the samples have ", samples.num_outputs,
-                     "; choose two classes or one target column"));
-  }
-  for (size_t i = 0; i < samples.inputs.size(); ++i) {
-    if (std::abs(samples.inputs[i]) > kMaxMagnitude) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("inputs: magnitudes must be at most 1e30; sample ", i / samples.num_inputs,
-                       " has ", samples.inputs[i], "; rescale the inputs"));
-    }
-  }
-  if (std::all_of(samples.targets.begin(), samples.targets.end(),
-                  [&](float target) { return target == samples.targets.front(); })) {
-    return absl::InvalidArgumentError(absl::StrCat("targets: all are ", samples.targets.front(),
-                                                   "; constant targets leave nothing to recover"));
-  }
-  if (absl::Status status = ValidateOptions(options, samples.num_samples, samples.num_inputs);
-      !status.ok()) {
-    return status;
-  }
-  const int64_t num_columns = samples.num_inputs + (options.bias ? 1 : 0);
-  if (start.gates && options.algorithm == Algorithm::kWinnow) {
-    return absl::InvalidArgumentError(
-        "gates: algorithm winnow chooses its own start gates; give a start network instead");
-  }
-  if (start.gates) {
-    const auto expected = static_cast<size_t>(options.hidden_width * num_columns);
-    if (start.gates->num_gates != options.hidden_width || start.gates->vectors.size() != expected) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("gates: must be hidden_width x inputs = ", options.hidden_width, " x ",
-                       num_columns, ", holds ", start.gates->num_gates, " gates and ",
-                       start.gates->vectors.size(), " numbers"));
-    }
-    if (!std::all_of(start.gates->vectors.begin(), start.gates->vectors.end(),
-                     [](double value) { return std::isfinite(value); })) {
-      return absl::InvalidArgumentError("gates: an entry is not finite");
-    }
-  }
-  if (start.network) {
-    if (absl::Status status = ValidateNetwork(*start.network); !status.ok()) return status;
-    if (options.gate_mode != GateMode::kSequential) {
-      return absl::InvalidArgumentError(
-          "network: a start network brings its own gates; choose sequential gates");
-    }
-    if (start.network->num_inputs != samples.num_inputs ||
-        start.network->has_bias != options.bias) {
-      return absl::InvalidArgumentError(
-          "network: the start network has other inputs or another bias than the problem");
-    }
-    if (start.network->hidden_width() > options.hidden_width) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("network: the start network has ", start.network->hidden_width(),
-                       " neurons, more than hidden_width = ", options.hidden_width));
-    }
-    const int64_t working =
-        options.working_nonzeros > 0 ? options.working_nonzeros : options.nonzeros;
-    if (start.network->weights.nonzeros() > working) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("network: the start network has ", start.network->weights.nonzeros(),
-                       " weights, more than the working support of ", working));
-    }
-  }
-  return absl::OkStatus();
-}
-
 SparseVector StartWeights(const RecoveryStart& start, int64_t num_columns) {
   SparseVector weights;
   if (!start.network) return weights;
@@ -575,6 +506,98 @@ RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_sampl
   return resolved;
 }
 
+absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& options,
+                             const RecoveryStart& start) {
+  if (absl::Status status = ValidateSamples(samples); !status.ok()) return status;
+  if (samples.num_outputs != 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("targets: recovery takes one output, the samples have ", samples.num_outputs,
+                     "; choose two classes or one target column"));
+  }
+  for (size_t i = 0; i < samples.inputs.size(); ++i) {
+    if (std::abs(samples.inputs[i]) > kMaxMagnitude) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("inputs: magnitudes must be at most 1e30; sample ", i / samples.num_inputs,
+                       " has ", samples.inputs[i], "; rescale the inputs"));
+    }
+  }
+  if (std::all_of(samples.targets.begin(), samples.targets.end(),
+                  [&](float target) { return target == samples.targets.front(); })) {
+    return absl::InvalidArgumentError(absl::StrCat("targets: all are ", samples.targets.front(),
+                                                   "; constant targets leave nothing to recover"));
+  }
+  if (absl::Status status = ValidateOptions(options, samples.num_samples, samples.num_inputs);
+      !status.ok()) {
+    return status;
+  }
+  const int64_t num_columns = samples.num_inputs + (options.bias ? 1 : 0);
+  if (start.gates && options.algorithm == Algorithm::kWinnow) {
+    return absl::InvalidArgumentError(
+        "gates: algorithm winnow chooses its own start gates; give a start network instead");
+  }
+  if (start.gates) {
+    const auto expected = static_cast<size_t>(options.hidden_width * num_columns);
+    if (start.gates->num_gates != options.hidden_width || start.gates->vectors.size() != expected) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("gates: must be hidden_width x inputs = ", options.hidden_width, " x ",
+                       num_columns, ", holds ", start.gates->num_gates, " gates and ",
+                       start.gates->vectors.size(), " numbers"));
+    }
+    if (!std::all_of(start.gates->vectors.begin(), start.gates->vectors.end(),
+                     [](double value) { return std::isfinite(value); })) {
+      return absl::InvalidArgumentError("gates: an entry is not finite");
+    }
+  }
+  if (start.network) {
+    if (absl::Status status = ValidateNetwork(*start.network); !status.ok()) return status;
+    if (options.gate_mode != GateMode::kSequential) {
+      return absl::InvalidArgumentError(
+          "network: a start network brings its own gates; choose sequential gates");
+    }
+    if (start.network->num_inputs != samples.num_inputs ||
+        start.network->has_bias != options.bias) {
+      return absl::InvalidArgumentError(
+          "network: the start network has other inputs or another bias than the problem");
+    }
+    if (start.network->hidden_width() > options.hidden_width) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("network: the start network has ", start.network->hidden_width(),
+                       " neurons, more than hidden_width = ", options.hidden_width));
+    }
+    const int64_t working =
+        options.working_nonzeros > 0 ? options.working_nonzeros : options.nonzeros;
+    if (start.network->weights.nonzeros() > working) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("network: the start network has ", start.network->weights.nonzeros(),
+                       " weights, more than the working support of ", working));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MeasureOnSamples(const Samples& samples, RecoveryResult& result) {
+  std::vector<double> outputs(samples.num_samples);
+  if (absl::Status status = Evaluate(result.network, samples.input_view(), outputs); !status.ok()) {
+    return status;
+  }
+  double loss = 0;
+  double target_norm2 = 0;
+  double max_target = 0;
+  for (int64_t i = 0; i < samples.num_samples; ++i) {
+    const double target = samples.targets[i];
+    loss += (outputs[i] - target) * (outputs[i] - target);
+    target_norm2 += target * target;
+    max_target = std::max(max_target, std::abs(target));
+  }
+  result.relative_residual = std::sqrt(loss / target_norm2);
+  result.psnr_db =
+      loss > 0
+          ? std::min(kMaxPsnr, 20 * std::log10(max_target) -
+                                   10 * std::log10(loss / static_cast<double>(samples.num_samples)))
+          : kMaxPsnr;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOptions& options,
                                        const RecoveryStart& start, const RecoveryObserver& observer,
                                        std::stop_token stop, std::string_view checkpoint) {
@@ -600,27 +623,7 @@ absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOpt
     result = solver.Run(std::move(state), fingerprint);
   }
 
-  // The report is about the network as users will evaluate it.
-  std::vector<double> outputs(samples.num_samples);
-  if (absl::Status status = Evaluate(result->network, samples.input_view(), outputs);
-      !status.ok()) {
-    return status;
-  }
-  double loss = 0;
-  double target_norm2 = 0;
-  double max_target = 0;
-  for (int64_t i = 0; i < samples.num_samples; ++i) {
-    const double target = samples.targets[i];
-    loss += (outputs[i] - target) * (outputs[i] - target);
-    target_norm2 += target * target;
-    max_target = std::max(max_target, std::abs(target));
-  }
-  result->relative_residual = std::sqrt(loss / target_norm2);
-  result->psnr_db =
-      loss > 0
-          ? std::min(kMaxPsnr, 20 * std::log10(max_target) -
-                                   10 * std::log10(loss / static_cast<double>(samples.num_samples)))
-          : kMaxPsnr;
+  if (absl::Status status = MeasureOnSamples(samples, *result); !status.ok()) return status;
   return result;
 }
 

@@ -99,7 +99,7 @@ enum class SolvePhase {
   kIterate,  // a step of the algorithms other than winnow
   kStart,    // winnow is about to begin a start
   kExpand,   // winnow, see winnow.h
-  kPrune,
+  kPrune,    // also of a path that descends to its next budget
   kSwap,
 };
 std::string_view SolvePhaseName(SolvePhase phase);
@@ -117,6 +117,9 @@ struct IterationReport {
   int64_t active_neurons = 0;         // neurons with at least one weight
   double best_relative_residual = 0;  // of the ReLU (or gated) network, so far
   double elapsed_seconds = 0;         // over all attempts
+  // Within a path: the budget at work and the budgets visited so far. 0 without one.
+  int64_t path_nonzeros = 0;
+  int64_t path_points = 0;
 };
 
 struct RecoveryObserver {

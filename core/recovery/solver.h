@@ -2,7 +2,9 @@
 #ifndef THRESHER_CORE_RECOVERY_SOLVER_H_
 #define THRESHER_CORE_RECOVERY_SOLVER_H_
 
+#include "absl/status/status.h"
 #include "core/recovery/recovery.h"
+#include "core/samples/samples.h"
 
 namespace thresher {
 
@@ -12,6 +14,13 @@ bool TakesStepSize(Algorithm algorithm);
 // Defaults filled in: the algorithm, s~, the batch size.
 RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_samples,
                                bool gates_given = false);
+
+// Errors: INVALID_ARGUMENT naming the field, as Recover says.
+absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& options,
+                             const RecoveryStart& start);
+
+// Sets relative_residual and psnr_db: the network as users will evaluate it.
+absl::Status MeasureOnSamples(const Samples& samples, RecoveryResult& result);
 
 }  // namespace thresher
 

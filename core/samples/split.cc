@@ -33,6 +33,29 @@ void AppendRow(const Samples& samples, int64_t row, Samples& part) {
   ++part.num_samples;
 }
 
+// The first `count` rows of a random order of n: that many steps of a Fisher-Yates shuffle.
+std::vector<int64_t> ShuffledRows(int64_t n, int64_t count, uint64_t seed) {
+  std::vector<int64_t> row(n);
+  std::iota(row.begin(), row.end(), int64_t{0});
+  CounterRandom random(seed, kSplitStream);
+  for (int64_t i = 0; i < count; ++i) {
+    const auto remaining = static_cast<uint64_t>(n - i);
+    std::swap(row[i], row[i + static_cast<int64_t>(random.NextBelow(remaining))]);
+  }
+  row.resize(count);
+  return row;
+}
+
+SplitSamples SplitRows(const Samples& samples, const std::vector<bool>& is_held_out,
+                       int64_t num_held_out) {
+  SplitSamples split = {.training = EmptyLike(samples, samples.num_samples - num_held_out),
+                        .held_out = EmptyLike(samples, num_held_out)};
+  for (int64_t i = 0; i < samples.num_samples; ++i) {
+    AppendRow(samples, i, is_held_out[i] ? split.held_out : split.training);
+  }
+  return split;
+}
+
 }  // namespace
 
 absl::StatusOr<SplitSamples> Split(const Samples& samples, double held_out_fraction,
@@ -50,23 +73,30 @@ absl::StatusOr<SplitSamples> Split(const Samples& samples, double held_out_fract
                                                    " samples leaves none for training"));
   }
 
-  // The first num_held_out steps of a Fisher-Yates shuffle: the rest of it changes nothing.
-  std::vector<int64_t> row(samples.num_samples);
-  std::iota(row.begin(), row.end(), int64_t{0});
   std::vector<bool> is_held_out(samples.num_samples, false);
-  CounterRandom random(seed, kSplitStream);
-  for (int64_t i = 0; i < num_held_out; ++i) {
-    const uint64_t remaining = static_cast<uint64_t>(samples.num_samples - i);
-    std::swap(row[i], row[i + static_cast<int64_t>(random.NextBelow(remaining))]);
-    is_held_out[row[i]] = true;
+  for (const int64_t row : ShuffledRows(samples.num_samples, num_held_out, seed)) {
+    is_held_out[row] = true;
   }
+  return SplitRows(samples, is_held_out, num_held_out);
+}
 
-  SplitSamples split = {.training = EmptyLike(samples, samples.num_samples - num_held_out),
-                        .held_out = EmptyLike(samples, num_held_out)};
-  for (int64_t i = 0; i < samples.num_samples; ++i) {
-    AppendRow(samples, i, is_held_out[i] ? split.held_out : split.training);
+absl::StatusOr<SplitSamples> SplitFold(const Samples& samples, int64_t num_folds, int64_t fold,
+                                       uint64_t seed) {
+  if (absl::Status status = ValidateSamples(samples); !status.ok()) return status;
+  const int64_t n = samples.num_samples;
+  if (num_folds < 2 || num_folds > n) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "num_folds: must be between 2 and the number of samples, ", n, ", is ", num_folds));
   }
-  return split;
+  if (fold < 0 || fold >= num_folds) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("fold: must be at least 0 and less than ", num_folds, ", is ", fold));
+  }
+  const std::vector<int64_t> rows = ShuffledRows(n, n, seed);
+  std::vector<bool> is_held_out(n, false);
+  int64_t num_held_out = 0;
+  for (int64_t i = fold; i < n; i += num_folds, ++num_held_out) is_held_out[rows[i]] = true;
+  return SplitRows(samples, is_held_out, num_held_out);
 }
 
 }  // namespace thresher

@@ -1,4 +1,4 @@
-// Deterministic split into a training and a held-out part.
+// Deterministic splits into a training and a held-out part.
 #ifndef THRESHER_CORE_SAMPLES_SPLIT_H_
 #define THRESHER_CORE_SAMPLES_SPLIT_H_
 
@@ -20,6 +20,13 @@ struct SplitSamples {
 // Errors: INVALID_ARGUMENT as ValidateSamples, and for `held_out_fraction` outside the
 // range or leaving no training sample.
 absl::StatusOr<SplitSamples> Split(const Samples& samples, double held_out_fraction, uint64_t seed);
+
+// The same for k-fold cross-validation: fold `fold` of `num_folds` is held out, fold sizes
+// differ by at most one, and the folds of one seed hold every sample exactly once.
+// Errors: INVALID_ARGUMENT as ValidateSamples, for `num_folds` outside [2, n] and for `fold`
+// outside [0, num_folds).
+absl::StatusOr<SplitSamples> SplitFold(const Samples& samples, int64_t num_folds, int64_t fold,
+                                       uint64_t seed);
 
 }  // namespace thresher
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -85,6 +86,38 @@ TEST(SplitTest, RefusesFractionsOutOfRange) {
     EXPECT_TRUE(split.status().message().find("held_out_fraction") != absl::string_view::npos);
   }
   EXPECT_TRUE(absl::IsInvalidArgument(Split(Samples{}, 0.5, 0).status()));
+}
+
+TEST(SplitFoldTest, FoldsHoldEveryRowExactlyOnceAndAreEqualInSize) {
+  for (const auto& [n, num_folds] : {std::pair{10, 2}, {10, 3}, {7, 7}, {100, 9}}) {
+    std::vector<float> held_out;
+    for (int64_t fold = 0; fold < num_folds; ++fold) {
+      const auto split = SplitFold(Numbered(n), num_folds, fold, 5);
+      ASSERT_TRUE(split.ok()) << split.status();
+      ExpectRowsBelongTogether(split->training);
+      ExpectRowsBelongTogether(split->held_out);
+      EXPECT_EQ(split->training.num_samples + split->held_out.num_samples, n);
+      EXPECT_GE(split->held_out.num_samples, n / num_folds);
+      EXPECT_LE(split->held_out.num_samples, (n + num_folds - 1) / num_folds);
+      held_out.insert(held_out.end(), split->held_out.targets.begin(),
+                      split->held_out.targets.end());
+    }
+    std::sort(held_out.begin(), held_out.end());
+    EXPECT_EQ(held_out, Numbered(n).targets);
+  }
+}
+
+TEST(SplitFoldTest, RefusesFoldsThatDoNotExist) {
+  for (const int64_t num_folds : {-1, 0, 1, 11}) {
+    const auto split = SplitFold(Numbered(10), num_folds, 0, 0);
+    EXPECT_TRUE(absl::IsInvalidArgument(split.status()));
+    EXPECT_TRUE(split.status().message().find("num_folds") != absl::string_view::npos);
+  }
+  for (const int64_t fold : {-1, 5}) {
+    const auto split = SplitFold(Numbered(10), 5, fold, 0);
+    EXPECT_TRUE(absl::IsInvalidArgument(split.status()));
+    EXPECT_TRUE(split.status().message().find("fold: ") != absl::string_view::npos);
+  }
 }
 
 }  // namespace
