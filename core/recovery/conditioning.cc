@@ -23,7 +23,6 @@ using Operator = std::function<VectorXd(const VectorXd&)>;
 constexpr double kDependent = 1e-12;
 constexpr double kTolerance = 1e-4;
 constexpr double kRounding = 1e-14;  // of products with columns of norm 1
-constexpr double kRidge = 1e-6;      // the rounding of a normal matrix in float
 constexpr int kDenseProducts = 300;
 constexpr int kMinProducts = 12;
 constexpr int kMaxProducts = 300;

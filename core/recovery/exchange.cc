@@ -22,6 +22,7 @@ using Eigen::VectorXd;
 
 constexpr double kMaxCandidateEntries = 2e9;
 constexpr double kMaxTrialEntries = 1e9;
+constexpr int64_t kBlockEntries = 16384;  // columns looked at together
 constexpr int kMaxTrials = 64;
 constexpr int kTrialsOfACandidate = 4;
 constexpr int kSolves = 3;
@@ -60,8 +61,9 @@ class ExchangeSearch {
   // Least squares in double with the factor as preconditioner: coefficients on columns of norm 1.
   VectorXd Coefficients(const std::vector<double>& samples);
   std::vector<double> Probe(uint64_t stream);
+  SparseRows OffSupport(int64_t first, int64_t last) const;
   SparseRows ProductsVanish(const SparseRows& columns, const std::vector<double>& norms,
-                            uint64_t stream);
+                            const std::vector<double>& probe) const;
   std::vector<Candidate> ColumnsInSpan();
   std::optional<Exchange> Try(const Candidate& candidate);
   bool FitsAsWell(const Candidate& candidate, const VectorXd& values, double entered) const;
@@ -103,11 +105,10 @@ std::vector<double> ExchangeSearch::Probe(uint64_t stream) {
   return probe;
 }
 
-// The entries of `columns` whose products with a random vector off the span are negligible
-// against their norms.
+// The entries of `columns` whose products with a probe are negligible against their norms.
 SparseRows ExchangeSearch::ProductsVanish(const SparseRows& columns,
-                                          const std::vector<double>& norms, uint64_t stream) {
-  const std::vector<double> probe = Probe(stream);
+                                          const std::vector<double>& norms,
+                                          const std::vector<double>& probe) const {
   std::vector<double> products(columns.nonzeros());
   SupportAdjoint(fit_.engine, fit_.design, fit_.masks, columns, probe, products);
   SparseRows kept;
@@ -122,8 +123,27 @@ SparseRows ExchangeSearch::ProductsVanish(const SparseRows& columns,
   return kept;
 }
 
+// All columns off the support for the rows [first, last), none for the others.
+SparseRows ExchangeSearch::OffSupport(int64_t first, int64_t last) const {
+  const SparseRows& weights = fit_.weights;
+  SparseRows columns;
+  for (int64_t row = 0; row < weights.num_rows(); ++row) {
+    int64_t e = weights.row_begin[row];
+    for (int32_t q = 0; row >= first && row < last && q < fit_.design.num_columns; ++q) {
+      if (e < weights.row_begin[row + 1] && weights.column[e] == q) {
+        ++e;
+      } else {
+        columns.column.push_back(q);
+      }
+    }
+    columns.row_begin.push_back(columns.nonzeros());
+  }
+  columns.value.resize(columns.column.size());
+  return columns;
+}
+
 std::vector<ExchangeSearch::Candidate> ExchangeSearch::ColumnsInSpan() {
-  // Norms without gates are no smaller and quick to get: they do for the first pass.
+  // Norms without gates are no smaller and quick to get: they do for the first probe.
   std::vector<double> input_norms(fit_.design.num_columns);
   for (int64_t q = 0; q < fit_.design.num_columns; ++q) {
     const float* x = fit_.design.columns.get() + q * fit_.design.padded_samples();
@@ -131,29 +151,24 @@ std::vector<ExchangeSearch::Candidate> ExchangeSearch::ColumnsInSpan() {
     for (int64_t i = 0; i < fit_.design.num_samples; ++i) sum += static_cast<double>(x[i]) * x[i];
     input_norms[q] = std::sqrt(sum);
   }
-  const SparseRows& weights = fit_.weights;
-  SparseRows all;
-  std::vector<double> norms;
-  for (int64_t row = 0; row < weights.num_rows(); ++row) {
-    int64_t e = weights.row_begin[row];
-    for (int32_t q = 0; q < fit_.design.num_columns; ++q) {
-      if (e < weights.row_begin[row + 1] && weights.column[e] == q) {
-        ++e;
-        continue;
-      }
-      all.column.push_back(q);
-      norms.push_back(input_norms[q]);
-    }
-    all.row_begin.push_back(all.nonzeros());
-  }
-  all.value.resize(all.column.size());
-  SparseRows found = ProductsVanish(all, norms, /*stream=*/0);
-  found = ProductsVanish(found, GatedColumnNorms(fit_.engine, fit_.design, fit_.masks, found),
-                         /*stream=*/1);
+  const std::vector<double> first_probe = Probe(/*stream=*/0);
+  const std::vector<double> second_probe = Probe(/*stream=*/1);
   std::vector<Candidate> candidates;
-  for (int64_t row = 0; row < found.num_rows(); ++row) {
-    for (int64_t e = found.row_begin[row]; e < found.row_begin[row + 1]; ++e) {
-      candidates.push_back({row, found.column[e]});
+  const int64_t num_rows = fit_.weights.num_rows();
+  const int64_t block = std::max<int64_t>(1, kBlockEntries / fit_.design.num_columns);
+  for (int64_t first = 0; first < num_rows; first += block) {
+    if (stopped() || static_cast<int>(candidates.size()) >= kMaxTrials) break;
+    SparseRows columns = OffSupport(first, std::min(first + block, num_rows));
+    std::vector<double> norms(columns.nonzeros());
+    for (size_t e = 0; e < norms.size(); ++e) norms[e] = input_norms[columns.column[e]];
+    columns = ProductsVanish(columns, norms, first_probe);
+    if (columns.nonzeros() == 0) continue;
+    columns = ProductsVanish(
+        columns, GatedColumnNorms(fit_.engine, fit_.design, fit_.masks, columns), second_probe);
+    for (int64_t row = 0; row < columns.num_rows(); ++row) {
+      for (int64_t e = columns.row_begin[row]; e < columns.row_begin[row + 1]; ++e) {
+        candidates.push_back({row, columns.column[e]});
+      }
     }
   }
   return candidates;

@@ -129,11 +129,11 @@ RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int6
   if (!masks_kept) bytes += candidate_neurons * static_cast<double>(num_columns) * sizeof(float);
   bytes += static_cast<double>(TopGradientBytes(num_samples, num_columns, options.hidden_width,
                                                 options.num_threads, masks_kept));
-  if (options.algorithm == Algorithm::kWinnow) {
-    // The normal matrix and its factor; the sums of one chunk a thread.
-    const auto dense = static_cast<double>(std::min(working, kMaxDenseWeights));
-    bytes += dense * dense * (3 * sizeof(double) + options.num_threads * sizeof(float));
-  }
+  // The normal matrix and its factor, of winnow's working support or of the report's final one;
+  // the sums of one chunk a thread.
+  const auto dense = static_cast<double>(std::min(
+      options.algorithm == Algorithm::kWinnow ? working : options.nonzeros, kMaxDenseWeights));
+  bytes += dense * dense * (3 * sizeof(double) + options.num_threads * sizeof(float));
   constexpr double kFixedBytes = 16.0 * 1024 * 1024;  // code, stacks, allocator slack
   bytes = 1.1 * bytes + kFixedBytes;
   RecoveryCost cost;
