@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -106,6 +107,69 @@ bool IsFinite(const Row& row) {
 
 bool IsDead(const Row& row) {
   return std::all_of(row.value.begin(), row.value.end(), [](double value) { return value == 0; });
+}
+
+// A network as coefficients of the one-sparse neurons (direction x_q)_+ and other neurons.
+struct Unfolded {
+  std::map<std::pair<int32_t, int>, double> halves;  // by column and direction
+  std::vector<std::pair<Row, int8_t>> others;
+
+  // Fewer weights count before fewer neurons.
+  std::pair<size_t, size_t> Size() const {
+    size_t weights = halves.size();
+    for (const auto& [row, sign] : others) weights += row.column.size();
+    return {weights, halves.size() + others.size()};
+  }
+
+  void AddHalf(int32_t column, int direction, double coefficient) {
+    constexpr double kCancelled = 1e-3;
+    const auto [place, is_new] = halves.try_emplace({column, direction}, coefficient);
+    if (is_new) return;
+    const double larger = std::max(std::abs(place->second), std::abs(coefficient));
+    place->second += coefficient;
+    if (std::abs(place->second) < kCancelled * larger) halves.erase(place);
+  }
+
+  // factor x.row as one-sparse neurons; the constant input is positive on every sample.
+  void AddLinear(const Row& row, double factor, int32_t bias_column) {
+    for (size_t e = 0; e < row.column.size(); ++e) {
+      AddHalf(row.column[e], 1, factor * row.value[e]);
+      if (row.column[e] != bias_column) AddHalf(row.column[e], -1, -factor * row.value[e]);
+    }
+  }
+
+  bool Subtracts() const {
+    return std::any_of(halves.begin(), halves.end(),
+                       [](const auto& half) { return half.second < 0; }) ||
+           std::any_of(others.begin(), others.end(),
+                       [](const auto& other) { return other.second < 0; });
+  }
+};
+
+double Norm(const Row& row) { return std::sqrt(InnerProduct(row, row)); }
+
+// The neurons j and, where given, k (opposite to j) replaced by one on the side of j or the
+// other, and a linear function.
+Unfolded Unfold(const Unfolded& network, size_t j, std::optional<size_t> k, bool same_side,
+                int32_t bias_column) {
+  Unfolded result = network;
+  Row row = network.others[j].first;
+  const double near = network.others[j].second;
+  double far = 0;  // in units of row j
+  if (k) {
+    far = network.others[*k].second * Norm(network.others[*k].first) / Norm(row);
+    result.others.erase(result.others.begin() + static_cast<int64_t>(*k));
+  }
+  // The erased neuron stands behind j.
+  result.others.erase(result.others.begin() + static_cast<int64_t>(j));
+  result.AddLinear(row, same_side ? -far : near, bias_column);
+  const double kept = near + far;
+  constexpr double kCancelled = 1e-3;
+  if (std::abs(kept) > kCancelled) {
+    for (double& value : row.value) value *= same_side ? std::abs(kept) : -std::abs(kept);
+    result.others.emplace_back(std::move(row), kept > 0 ? 1 : -1);
+  }
+  return result;
 }
 
 }  // namespace
@@ -229,6 +293,54 @@ SparseNetwork CancelOppositeNeurons(const SparseNetwork& network) {
 SparseNetwork ReduceNetwork(const SparseNetwork& network) {
   return CancelOppositeNeurons(
       DropDeadNeurons(MergeParallelNeurons(DropDeadNeurons(network), kParallel)));
+}
+
+SparseNetwork UnfoldNeurons(const SparseNetwork& network, double min_cosine, OutputSigns signs) {
+  Unfolded present;
+  const int32_t bias_column = network.has_bias ? static_cast<int32_t>(network.num_inputs) : -1;
+  for (size_t j = 0; j < static_cast<size_t>(network.hidden_width()); ++j) {
+    Row row = RowOf(network.weights, j);
+    if (row.column.size() == 1) {
+      present.AddHalf(row.column[0], row.value[0] > 0 ? 1 : -1,
+                      network.output_signs[j] * std::abs(row.value[0]));
+    } else if (!row.column.empty()) {
+      present.others.emplace_back(std::move(row), network.output_signs[j]);
+    }
+  }
+  const bool may_subtract = signs == OutputSigns::kMixed;
+  bool changed = true;
+  while (changed) {
+    changed = false;
+    const auto accept = [&](Unfolded candidate) {
+      if (candidate.Size() >= present.Size() || (!may_subtract && candidate.Subtracts())) {
+        return false;
+      }
+      present = std::move(candidate);
+      return true;
+    };
+    for (size_t j = 0; j < present.others.size() && !changed; ++j) {
+      changed = accept(Unfold(present, j, std::nullopt, /*same_side=*/false, bias_column));
+      const Row unit = DirectionOf(present.others[j].first).unit;
+      for (size_t k = j + 1; k < present.others.size() && !changed; ++k) {
+        const Row& other = present.others[k].first;
+        if (InnerProduct(unit, other) > -min_cosine * Norm(other)) continue;
+        changed = accept(Unfold(present, j, k, /*same_side=*/true, bias_column)) ||
+                  accept(Unfold(present, j, k, /*same_side=*/false, bias_column));
+      }
+    }
+  }
+  SparseNetwork result;
+  result.num_inputs = network.num_inputs;
+  result.has_bias = network.has_bias;
+  for (const auto& [half, coefficient] : present.halves) {
+    AppendRow({{half.first}, {half.second * std::abs(coefficient)}}, result.weights);
+    result.output_signs.push_back(coefficient > 0 ? 1 : -1);
+  }
+  for (const auto& [row, sign] : present.others) {
+    AppendRow(row, result.weights);
+    result.output_signs.push_back(sign);
+  }
+  return result;
 }
 
 }  // namespace thresher

@@ -29,6 +29,15 @@ SparseNetwork CancelOppositeNeurons(const SparseNetwork& network);
 // All three reductions, with min_cosine = 1 - 1e-12: the form in which networks are compared.
 SparseNetwork ReduceNetwork(const SparseNetwork& network);
 
+// The same function with fewer weights, or as many in fewer neurons, where a neuron's two sides
+// allow it: p (x.a)_+ + q (-x.a)_+ = (p + q) (x.a)_+ - q x.a, and the linear part goes into
+// one-sparse neurons, l x_q = l (x_q)_+ - l (-x_q)_+, that may stand there already. Looks at
+// pairs of neurons whose cosine is at most -min_cosine and at every single neuron (q = 0);
+// coefficients that cancel to 1e-3 are dropped: exact for exactly opposite neurons, else to be
+// refined. With positive signs no neuron that subtracts comes in. Expects merged neurons.
+// Cost: O(m^2) products of rows a round.
+SparseNetwork UnfoldNeurons(const SparseNetwork& network, double min_cosine, OutputSigns signs);
+
 }  // namespace thresher
 
 #endif  // THRESHER_CORE_NETWORK_MERGE_H_

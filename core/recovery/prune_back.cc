@@ -23,7 +23,17 @@ constexpr double kDependent = 0.02;
 constexpr double kStandardErrors = 5;
 // Losses at the rounding of the data may differ by this factor.
 constexpr double kSameLoss = 1.5;
+// Neurons whose cosine is below minus this are tried as one and a linear function.
+constexpr double kParallel = 1 - 1e-7;
+constexpr double kOpposite = 1 - 1e-5;
 constexpr int64_t kMaxAttempts = 50;
+
+// Whether the weights are the same but for what refinement moves.
+bool Agree(const std::vector<double>& a, const std::vector<double>& b) {
+  constexpr double kTolerance = 1e-2;
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](double x, double y) { return std::abs(x - y) <= kTolerance * std::abs(x); });
+}
 
 // Sets of entries to do without, the most promising first: all weights that explain rounding;
 // each neuron whose columns all depend on others; each weight whose column does.
@@ -122,15 +132,33 @@ SparseNetwork PruneNeuronsTo(const ReluProblem& problem, const SparseNetwork& ne
   return NetworkOf(kept, network.num_inputs, network.has_bias, network.output_signs);
 }
 
-SparseNetwork RemoveRedundant(const ReluProblem& problem, const SparseNetwork& network) {
+SparseNetwork RemoveRedundant(const ReluProblem& problem, const SparseNetwork& network,
+                              OutputSigns signs) {
   SparseNetwork present = network;
+  // True where the loss stays as it is; a better candidate has taken the place then.
+  const auto refined = [&](SparseNetwork candidate, double loss) {
+    candidate = DropDeadNeurons(candidate);
+    const double refined_loss = Refine(problem, {.max_steps = 8, .max_products = 60}, candidate);
+    if (problem.engine.stop_requested() || refined_loss > kSameLoss * loss) return false;
+    present = std::move(candidate);
+    return true;
+  };
+  const auto unfold = [&](double loss) {
+    SparseNetwork unfolded =
+        UnfoldNeurons(MergeParallelNeurons(DropDeadNeurons(present), kParallel), kOpposite, signs);
+    const bool smaller = unfolded.weights.nonzeros() < present.weights.nonzeros() ||
+                         unfolded.hidden_width() < present.hidden_width();
+    return smaller && refined(std::move(unfolded), loss);
+  };
   // What has been tried in vain, by the values of its weights.
   std::vector<std::vector<double>> kept;
   bool changed = true;
   while (changed && present.weights.nonzeros() > 0 &&
          present.weights.nonzeros() <= kMaxDenseWeights) {
-    changed = false;
     const Linearisation at = Linearise(problem, present);
+    changed = unfold(at.loss);
+    if (problem.engine.stop_requested()) return network;
+    if (changed) continue;
     NormalEquations normal(problem, present, at);
     normal.Factor(kRidge * normal.MeanDiagonal());
     const std::vector<double> inverse = normal.InverseDiagonal(problem.engine);
@@ -142,16 +170,14 @@ SparseNetwork RemoveRedundant(const ReluProblem& problem, const SparseNetwork& n
         values.push_back(entries[e].value);
         entries[e].value = 0;
       }
-      if (std::find(kept.begin(), kept.end(), values) != kept.end()) continue;
-      SparseNetwork candidate = DropDeadNeurons(
-          NetworkOf(entries, present.num_inputs, present.has_bias, present.output_signs));
-      const double loss = Refine(problem, {.max_steps = 8, .max_products = 60}, candidate);
+      const auto same = [&values](const std::vector<double>& tried) {
+        return Agree(tried, values);
+      };
+      if (std::any_of(kept.begin(), kept.end(), same)) continue;
+      changed = refined(
+          NetworkOf(entries, present.num_inputs, present.has_bias, present.output_signs), at.loss);
       if (problem.engine.stop_requested()) return network;
-      if (loss <= kSameLoss * at.loss) {
-        present = std::move(candidate);
-        changed = true;
-        break;
-      }
+      if (changed) break;
       kept.push_back(std::move(values));
       if (static_cast<int64_t>(kept.size()) >= kMaxAttempts) return present;
     }

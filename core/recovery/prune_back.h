@@ -25,10 +25,11 @@ SparseNetwork PruneNeuronsTo(const ReluProblem& problem, const SparseNetwork& ne
 
 // The same function, to the noise of the residual, with fewer neurons and weights: drops
 // weights that explain no more than the rounding of the data, and tries to do without each
-// neuron, or weight of one, whose columns depend on the others'. A network that fits exactly
-// with weights to spare has such parts, as neurons that split in two.
-// Returns the network as it is for more than kMaxDenseWeights weights.
-SparseNetwork RemoveRedundant(const ReluProblem& problem, const SparseNetwork& network);
+// neuron, or weight of one, whose columns depend on the others', and unfolds neurons. A network
+// that fits exactly with weights to spare has such parts, as neurons that split in two. Returns the
+// network as it is for more than kMaxDenseWeights weights.
+SparseNetwork RemoveRedundant(const ReluProblem& problem, const SparseNetwork& network,
+                              OutputSigns signs);
 
 }  // namespace thresher
 

@@ -9,6 +9,7 @@
 #include "core/recovery/normal_equations.h"
 #include "core/recovery/recovery.h"
 #include "core/recovery/solver.h"
+#include "core/recovery/winnow.h"
 
 namespace thresher {
 namespace {
@@ -134,6 +135,9 @@ RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int6
   const auto dense = static_cast<double>(std::min(
       options.algorithm == Algorithm::kWinnow ? working : options.nonzeros, kMaxDenseWeights));
   bytes += dense * dense * (3 * sizeof(double) + options.num_threads * sizeof(float));
+  if (options.algorithm == Algorithm::kWinnow) {
+    bytes += static_cast<double>(WinnowSweepBytes(num_samples, num_columns, options.num_threads));
+  }
   constexpr double kFixedBytes = 16.0 * 1024 * 1024;  // code, stacks, allocator slack
   bytes = 1.1 * bytes + kFixedBytes;
   RecoveryCost cost;

@@ -13,10 +13,12 @@
 #include "core/kernels/engine.h"
 #include "core/network/merge.h"
 #include "core/recovery/grow.h"
+#include "core/recovery/network_entries.h"
 #include "core/recovery/prune_back.h"
 #include "core/recovery/refine.h"
 #include "core/recovery/relu_problem.h"
 #include "core/recovery/state_bytes.h"
+#include "core/recovery/two_sparse.h"
 
 namespace thresher {
 namespace {
@@ -39,6 +41,8 @@ constexpr double kMixedGateFactor = 1.5;
 constexpr int64_t kMaxExpandSteps = 25;
 constexpr int64_t kMinExpandSteps = 5;
 constexpr double kExpandDecrease = 0.02;
+// Expand steps of a one-sparse start that add two-sparse neurons.
+constexpr int64_t kMaxTwoSparseSteps = 20;
 constexpr double kPruneShare = 0.1;
 constexpr double kSwapDecrease = 1e-3;
 // Neurons merge where the cosine of their weights is over 1 - relative residual, within these
@@ -54,6 +58,10 @@ constexpr int64_t kAgreeingStarts = 3;
 // The target of refinement, relative to the tolerance: a solve that converges goes on to the
 // rounding of the data.
 constexpr double kPolish = 0.25;
+// The search over two-sparse neurons looks at this many samples, and keeps this many bytes.
+constexpr int64_t kSweepSamples = 5000;
+constexpr int64_t kSweepBytes = int64_t{64} << 20;
+constexpr int64_t kMaxSweepSteps = 40'000'000;  // pairs of inputs times samples
 constexpr double kMaxPsnr = 400;
 
 class Winnower {
@@ -64,6 +72,7 @@ class Winnower {
         start_(start),
         num_inputs_(samples.num_inputs),
         num_samples_(samples.num_samples),
+        inputs_(samples.input_view()),
         engine_(options.num_threads, std::move(stop)),
         design_(MakeDesign(samples.input_view(), options.bias)),
         targets_(design_.padded_samples(), 0.0) {
@@ -97,6 +106,7 @@ class Winnower {
  private:
   // Columns and targets to mean square about 1 by powers of two, which is exact.
   void ScaleToUnit(const Samples& samples);
+  void ScaleColumns(Design& design) const;
   ReluProblem problem() { return {engine_, design_, targets_, num_inputs_, options_.bias}; }
 
   int64_t NumColumns() const { return design_.num_columns; }
@@ -124,6 +134,9 @@ class Winnower {
   double RefineAndMerge(const RefineOptions& options, SparseNetwork& network);
   void Consider(WinnowState& state);
 
+  // The network with up to `count` two-sparse neurons more that lower the loss most, as the sweep
+  // samples see it; as it is where a sweep would take too long.
+  SparseNetwork WithTwoSparse(const SparseNetwork& network, int64_t count);
   void BeginStart(WinnowState& state);
   void Expand(WinnowState& state);
   void Prune(WinnowState& state);
@@ -135,8 +148,16 @@ class Winnower {
   const RecoveryStart& start_;
   const int64_t num_inputs_;
   const int64_t num_samples_;
+  const InputView inputs_;
   Engine engine_;
   Design design_;
+  // Some of the samples, for the search over all two-sparse neurons; made when first needed.
+  struct Sweep {
+    std::vector<int64_t> rows;
+    Design design;
+    AngleOrders orders;
+  };
+  std::optional<Sweep> sweep_;
   std::vector<double> targets_;
   std::vector<double> column_scales_;
   double target_scale_ = 1;
@@ -153,16 +174,12 @@ void Winnower::ScaleToUnit(const Samples& samples) {
   };
   column_scales_.resize(NumColumns());
   for (int64_t q = 0; q < NumColumns(); ++q) {
-    float* column = design_.columns.get() + q * design_.padded_samples();
+    const float* column = design_.columns.get() + q * design_.padded_samples();
     double sum = 0;
     for (int64_t i = 0; i < num_samples_; ++i) sum += static_cast<double>(column[i]) * column[i];
     column_scales_[q] = unit(sum, num_samples_);
-    const auto scale = static_cast<float>(column_scales_[q]);
-    for (int64_t i = 0; i < num_samples_; ++i) {
-      column[i] *= scale;
-      design_.rows[i * design_.row_stride + q] *= scale;
-    }
   }
+  ScaleColumns(design_);
   double sum = 0;
   for (const float target : samples.targets) sum += static_cast<double>(target) * target;
   target_scale_ = unit(sum, num_samples_);
@@ -170,6 +187,17 @@ void Winnower::ScaleToUnit(const Samples& samples) {
     targets_[i] = target_scale_ * samples.targets[i];
     target_norm2_ += targets_[i] * targets_[i];
     max_target_ = std::max(max_target_, std::abs(targets_[i]));
+  }
+}
+
+void Winnower::ScaleColumns(Design& design) const {
+  for (int64_t q = 0; q < design.num_columns; ++q) {
+    float* column = design.columns.get() + q * design.padded_samples();
+    const auto scale = static_cast<float>(column_scales_[q]);
+    for (int64_t i = 0; i < design.num_samples; ++i) {
+      column[i] *= scale;
+      design.rows[i * design.row_stride + q] *= scale;
+    }
   }
 }
 
@@ -242,6 +270,32 @@ void Winnower::Consider(WinnowState& state) {
   state.best_start = state.start;
 }
 
+SparseNetwork Winnower::WithTwoSparse(const SparseNetwork& network, int64_t count) {
+  const int64_t num_rows = std::min(num_samples_, kSweepSamples);
+  if (NumColumnPairs(NumColumns()) > kMaxSweepSteps / num_rows || stop_requested()) return network;
+  if (!sweep_) {
+    std::vector<int64_t> rows(num_rows);
+    for (int64_t i = 0; i < num_rows; ++i) rows[i] = i * num_samples_ / num_rows;
+    sweep_.emplace(
+        Sweep{.rows = rows, .design = MakeDesign(inputs_, options_.bias, rows), .orders = {}});
+    ScaleColumns(sweep_->design);
+    sweep_->orders = SortByAngle(engine_, sweep_->design, kSweepBytes);
+  }
+  const Linearisation at = Linearise(problem(), network);
+  std::vector<double> residual(sweep_->design.padded_samples(), 0.0);
+  for (size_t i = 0; i < sweep_->rows.size(); ++i) residual[i] = at.residual[sweep_->rows[i]];
+  const ReluProblem sweep_problem = {engine_, sweep_->design, targets_, num_inputs_, options_.bias};
+  const SparseNetwork added =
+      BestTwoSparseNeurons(sweep_problem, sweep_->orders, residual, options_.output_signs, count);
+  SparseVector entries = EntriesOf(network);
+  std::vector<int8_t> signs = network.output_signs;
+  for (const KeyedValue& entry : EntriesOf(added)) {
+    entries.push_back({entry.key + network.hidden_width() * network.num_columns(), entry.value});
+  }
+  signs.insert(signs.end(), added.output_signs.begin(), added.output_signs.end());
+  return NetworkOf(entries, num_inputs_, options_.bias, signs);
+}
+
 void Winnower::BeginStart(WinnowState& state) {
   const StartShape& shape = kStarts[state.start];
   const int64_t count = WorkingNonzeros(state.start);
@@ -271,6 +325,12 @@ void Winnower::BeginStart(WinnowState& state) {
 
 void Winnower::Expand(WinnowState& state) {
   const double before = state.loss;
+  if (OneSparse(state.start) && state.phase_steps < kMaxTwoSparseSteps &&
+      state.network.hidden_width() < options_.hidden_width) {
+    state.network = WithTwoSparse(state.network, std::max<int64_t>(1, options_.hidden_width / 4));
+    RefineAndMerge({.max_steps = 3, .max_products = 20, .target_loss = target_loss_},
+                   state.network);
+  }
   state.network = GrowAndThreshold(problem(), state.network, WorkingNonzeros(state.start),
                                    options_.output_signs, /*new_neurons=*/false);
   state.loss = RefineAndMerge({.max_steps = 3, .max_products = 20, .target_loss = target_loss_},
@@ -288,6 +348,9 @@ void Winnower::Expand(WinnowState& state) {
 
 void Winnower::Prune(WinnowState& state) {
   const RefineOptions refine = {.max_steps = 4, .max_products = 40, .target_loss = target_loss_};
+  if (state.phase_steps == 0 && state.loss <= converged_loss_) {
+    state.network = RemoveRedundant(problem(), state.network, options_.output_signs);
+  }
   const int64_t present = state.network.weights.nonzeros();
   if (present > options_.nonzeros) {
     const auto kept = static_cast<int64_t>(static_cast<double>(present) * (1 - kPruneShare));
@@ -334,6 +397,8 @@ void Winnower::Swap(WinnowState& state) {
         TryCandidate(SplitDominatedNeurons(state.network), state) ||
         TryCandidate(GrowAndThreshold(problem(), state.network, options_.nonzeros + state.swap_size,
                                       options_.output_signs, /*new_neurons=*/true),
+                     state) ||
+        TryCandidate(WithTwoSparse(state.network, std::max<int64_t>(1, state.swap_size / 2)),
                      state);
     if (!better) state.swap_size /= 2;
     ++state.phase_steps;
@@ -344,8 +409,8 @@ void Winnower::Swap(WinnowState& state) {
       {.max_steps = 30, .max_products = 300, .min_decrease = 1e-6, .target_loss = target_loss_},
       state.network);
   if (state.loss <= converged_loss_ && !stop_requested()) {
-    state.network =
-        MergeParallelNeurons(RemoveRedundant(problem(), state.network), 1 - kTightestMerge);
+    state.network = MergeParallelNeurons(
+        RemoveRedundant(problem(), state.network, options_.output_signs), 1 - kTightestMerge);
     state.best_start = -1;  // whatever was best is not as small
   }
   const double best_before = state.best_loss;
@@ -428,6 +493,13 @@ absl::StatusOr<WinnowState> Parse(std::string_view bytes, uint64_t fingerprint, 
 }
 
 }  // namespace
+
+int64_t WinnowSweepBytes(int64_t num_samples, int64_t num_columns, int num_threads) {
+  const int64_t num_rows = std::min(num_samples, kSweepSamples);
+  if (NumColumnPairs(num_columns) > kMaxSweepSteps / num_rows) return 0;
+  return DesignBytes(num_rows, num_columns) + AngleOrderBytes(num_rows, num_columns, kSweepBytes) +
+         AngularSweepBytes(num_rows, num_threads);
+}
 
 int64_t DefaultWinnowSupport(int64_t nonzeros) {
   constexpr int64_t kLargestFactor = 5;

@@ -8,8 +8,10 @@
 //   prune   rounds that remove a tenth of the weights by saliency, refine, and let weights
 //           come back by one thresholding step; at the end at most m neurons and s weights
 //   swap    neurons that one input dominates are split, or q more weights (also of new
-//           one-sparse neurons) come in; refine, prune back to s; kept where the loss falls,
-//           else q is halved
+//           one-sparse neurons, or the best two-sparse ones) come in; refine, prune back to s;
+//           kept where the loss falls, else q is halved
+// Starts of one-sparse neurons take in the best two-sparse neurons as they expand. A network that
+// fits exactly loses its redundant parts first (RemoveRedundant): what is left is pruned.
 // Starts alternate between random gates and the gates of one-sparse neurons. The solve ends
 // at the first start that meets the tolerance, or when three starts agree on the least loss, or
 // when two starts leave a large problem unexplained.
@@ -44,6 +46,9 @@ struct WinnowState {
 
 // The largest support that the starts use where working_nonzeros does not cap it.
 int64_t DefaultWinnowSupport(int64_t nonzeros);
+
+// Bytes of the search over two-sparse neurons, an upper bound.
+int64_t WinnowSweepBytes(int64_t num_samples, int64_t num_columns, int num_threads);
 
 // As Recover, for Algorithm::kWinnow; problem and options are valid and resolved.
 absl::StatusOr<RecoveryResult> Winnow(const Samples& samples, const RecoveryOptions& options,

@@ -394,5 +394,53 @@ TEST(CompareErrorsTest, TooManyNeuronsAreRefusedOnlyAfterReduction) {
   ExpectEqualNetworks(Compare(parallel, parallel));
 }
 
+// The largest difference of the outputs on a grid of two inputs.
+double LargestDifference(const SparseNetwork& a, const SparseNetwork& b) {
+  std::vector<float> grid;
+  for (int i = -7; i <= 7; ++i) {
+    for (int j = -7; j <= 7; ++j) {
+      grid.push_back(0.31f * static_cast<float>(i));
+      grid.push_back(0.17f * static_cast<float>(j));
+    }
+  }
+  const auto num_samples = static_cast<int64_t>(grid.size()) / 2;
+  const InputView inputs = {grid.data(), num_samples, 2};
+  std::vector<double> outputs_a(num_samples);
+  std::vector<double> outputs_b(num_samples);
+  EXPECT_TRUE(Evaluate(a, inputs, outputs_a).ok());
+  EXPECT_TRUE(Evaluate(b, inputs, outputs_b).ok());
+  double largest = 0;
+  for (int64_t i = 0; i < num_samples; ++i) {
+    largest = std::max(largest, std::abs(outputs_a[i] - outputs_b[i]));
+  }
+  return largest;
+}
+
+TEST(UnfoldNeuronsTest, FlipsANeuronWhoseLinearPartStandsThereAlready) {
+  // (a)_+ = (-a)_+ + a: three neurons hold 2 x_0 - x_1, beside (-2 x_0 + x_1)_+.
+  const SparseNetwork flipped =
+      FromDense({{-2, 1}, {2, 0}, {-2, 0}, {0, 1}, {0, -1}}, {1, 1, -1, -1, 1});
+  const SparseNetwork unfolded = UnfoldNeurons(flipped, 1 - 1e-9, OutputSigns::kMixed);
+  EXPECT_EQ(unfolded.hidden_width(), 1);
+  EXPECT_EQ(unfolded.weights.nonzeros(), 2);
+  EXPECT_LT(LargestDifference(flipped, unfolded), 1e-12);
+}
+
+TEST(UnfoldNeuronsTest, OppositeNeuronsBecomeOneWhereThatIsSmaller) {
+  // 3 (a)_+ - 1 (-a)_+ = 2 (a)_+ + a, and a cancels one-sparse neurons.
+  const SparseNetwork opposite = FromDense({{3, 3}, {-1, -1}, {-1, 0}, {0, -1}}, {1, -1, 1, 1});
+  const SparseNetwork unfolded = UnfoldNeurons(opposite, 1 - 1e-9, OutputSigns::kMixed);
+  EXPECT_LT(unfolded.weights.nonzeros(), opposite.weights.nonzeros());
+  EXPECT_LT(LargestDifference(opposite, unfolded), 1e-12);
+}
+
+TEST(UnfoldNeuronsTest, PositiveSignsStayPositiveAndSmallNetworksStayAsTheyAre) {
+  const SparseNetwork one_sparse = FromDense({{-2, 1}, {2, 0}, {0, -1}}, {1, 1, 1});
+  const SparseNetwork unfolded = UnfoldNeurons(one_sparse, 1 - 1e-9, OutputSigns::kPositive);
+  for (const int8_t sign : unfolded.output_signs) EXPECT_EQ(sign, 1);
+  EXPECT_LE(unfolded.weights.nonzeros(), one_sparse.weights.nonzeros());
+  EXPECT_LT(LargestDifference(one_sparse, unfolded), 1e-12);
+}
+
 }  // namespace
 }  // namespace thresher

@@ -223,6 +223,33 @@ TEST_P(ReluBlocksTest, DependentColumnsAreFactoredWithALargerRidge) {
   }
 }
 
+TEST_P(ReluBlocksTest, RedundantPartsAreRemovedFromAnExactFit) {
+  Problem problem(GetParam(), OutputSigns::kMixed);
+  const SparseNetwork planted = ReduceNetwork(problem.planted.network);
+  // The first neuron comes apart into two on the same line.
+  SparseNetwork split = planted;
+  const int64_t size = split.weights.row_begin[1];
+  for (int64_t e = 0; e < size; ++e) {
+    split.weights.column.push_back(split.weights.column[e]);
+    split.weights.value.push_back(0.3 * split.weights.value[e]);
+    split.weights.value[e] *= 0.7;
+  }
+  split.weights.row_begin.push_back(split.weights.nonzeros());
+  split.output_signs.push_back(split.output_signs[0]);
+  const SparseNetwork reduced = RemoveRedundant(problem.view(), split, OutputSigns::kMixed);
+  EXPECT_LE(reduced.weights.nonzeros(), planted.weights.nonzeros());
+  EXPECT_LE(reduced.hidden_width(), planted.hidden_width());
+  EXPECT_LE(problem.Loss(reduced), 2 * problem.Loss(split) + 1e-20);
+}
+
+TEST_P(ReluBlocksTest, NothingNeededIsRemoved) {
+  Problem problem(GetParam());
+  SparseNetwork some = Perturbed(problem.planted.network, 0.3, GetParam());
+  Refine(problem.view(), {.max_steps = 3}, some);
+  const SparseNetwork same = RemoveRedundant(problem.view(), some, OutputSigns::kPositive);
+  EXPECT_LE(problem.Loss(same), 2 * problem.Loss(some) + 1e-20);
+}
+
 TEST(SupportGramTest, AgreesWithPlainLoopsOnEveryInstructionSetAndThreadCount) {
   for (const InstructionSet set : AvailableInstructionSets()) {
     std::vector<double> first;
