@@ -9,6 +9,7 @@
 #include "core/network/model.h"
 #include "server/store/error_details.h"
 #include "server/store/record_json.h"
+#include "server/store/stored_records.h"
 
 namespace thresher::store {
 namespace {
@@ -225,8 +226,11 @@ absl::StatusOr<DatasetRecord> DatasetStore::CreateUploaded(const CreateIdentity&
   if (!earlier.ok()) return earlier.status();
   if (earlier->has_value()) return **earlier;
   thresher::ReadOptions bounded = options;
-  bounded.max_bytes = std::min(bounded.max_bytes, max_dataset_bytes_);
+  bounded.max_bytes = max_dataset_bytes_;
   absl::StatusOr<Samples> samples = ReadSamples(bounded, inputs, targets);
+  if (absl::IsResourceExhausted(samples.status())) {
+    return TooLarge(std::string(samples.status().message()), max_dataset_bytes_);
+  }
   if (!samples.ok()) return NameField(samples.status(), "upload.");
   return Create(identity, options, labels, *samples, nullptr);
 }
@@ -298,61 +302,19 @@ absl::StatusOr<DatasetRecord> DatasetStore::Create(const CreateIdentity& identit
 }
 
 absl::StatusOr<DatasetRecord> DatasetStore::Get(std::string_view id) {
-  RecordRow row;
-  absl::Status status = database_->Read([&](Connection& connection) -> absl::Status {
-    absl::StatusOr<RecordRow> found = FindRecord(connection, Collection::kDatasets, id);
-    if (!found.ok()) return found.status();
-    row = std::move(*found);
-    return absl::OkStatus();
-  });
-  if (!status.ok()) return status;
-  return RecordFromJson(row.body);
+  absl::StatusOr<RecordRow> row = ReadRow(*database_, Collection::kDatasets, id);
+  if (!row.ok()) return row.status();
+  return RecordFromJson(row->body);
 }
 
 absl::StatusOr<Page<DatasetRecord>> DatasetStore::List(const ListRequest& request) {
-  Page<RecordRow> rows;
-  absl::Status status = database_->Read([&](Connection& connection) -> absl::Status {
-    absl::StatusOr<Page<RecordRow>> found = ListRecords(connection, Collection::kDatasets, request);
-    if (!found.ok()) return found.status();
-    rows = std::move(*found);
-    return absl::OkStatus();
-  });
-  if (!status.ok()) return status;
-  Page<DatasetRecord> page;
-  page.next_page_token = std::move(rows.next_page_token);
-  for (const RecordRow& row : rows.records) {
-    absl::StatusOr<DatasetRecord> record = RecordFromJson(row.body);
-    if (!record.ok()) return record.status();
-    page.records.push_back(std::move(*record));
-  }
-  return page;
+  return ParsePage<DatasetRecord>(ReadRows(*database_, Collection::kDatasets, request),
+                                  RecordFromJson);
 }
 
 absl::Status DatasetStore::Delete(std::string_view id) {
-  std::vector<std::string> blobs;
-  absl::Status status = database_->Write([&](Connection& connection) -> absl::Status {
-    absl::StatusOr<RecordRow> row = FindRecord(connection, Collection::kDatasets, id);
-    if (!row.ok()) return row.status();
-    absl::StatusOr<bool> used = IsUsed(connection, Collection::kDatasets, id);
-    if (!used.ok()) return used.status();
-    if (*used) {
-      return WithReason(
-          absl::FailedPreconditionError(absl::StrCat("datasets/", row->id,
-                                                     " is needed by a queued or running job; "
-                                                     "cancel the job or wait for its end")),
-          kReasonInUse);
-    }
-    absl::StatusOr<std::vector<std::string>> found = BlobsOf(connection, row->key);
-    if (!found.ok()) return found.status();
-    blobs = std::move(*found);
-    return DeleteRecord(connection, row->key);
-  });
-  if (!status.ok()) return status;
-  for (const std::string& blob : blobs) {
-    // What stays by a failure here is removed at the next start.
-    CollectBlob(*database_, *blobs_, blob).IgnoreError();
-  }
-  return absl::OkStatus();
+  return DeleteUnused(*database_, *blobs_, Collection::kDatasets, id,
+                      "is needed by a queued or running job; cancel the job or wait for its end");
 }
 
 absl::StatusOr<std::shared_ptr<const Samples>> DatasetStore::Load(const DatasetRecord& record) {

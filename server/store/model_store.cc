@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/store/error_details.h"
 #include "server/store/record_json.h"
+#include "server/store/stored_records.h"
 
 namespace thresher::store {
 namespace {
@@ -103,61 +104,19 @@ absl::StatusOr<std::string> ModelStore::Insert(Connection& connection, ModelReco
 }
 
 absl::StatusOr<ModelRecord> ModelStore::Get(std::string_view id) {
-  RecordRow row;
-  absl::Status status = database_->Read([&](Connection& connection) -> absl::Status {
-    absl::StatusOr<RecordRow> found = FindRecord(connection, Collection::kModels, id);
-    if (!found.ok()) return found.status();
-    row = std::move(*found);
-    return absl::OkStatus();
-  });
-  if (!status.ok()) return status;
-  return RecordFromJson(row.body);
+  absl::StatusOr<RecordRow> row = ReadRow(*database_, Collection::kModels, id);
+  if (!row.ok()) return row.status();
+  return RecordFromJson(row->body);
 }
 
 absl::StatusOr<Page<ModelRecord>> ModelStore::List(const ListRequest& request) {
-  Page<RecordRow> rows;
-  absl::Status status = database_->Read([&](Connection& connection) -> absl::Status {
-    absl::StatusOr<Page<RecordRow>> found = ListRecords(connection, Collection::kModels, request);
-    if (!found.ok()) return found.status();
-    rows = std::move(*found);
-    return absl::OkStatus();
-  });
-  if (!status.ok()) return status;
-  Page<ModelRecord> page;
-  page.next_page_token = std::move(rows.next_page_token);
-  for (const RecordRow& row : rows.records) {
-    absl::StatusOr<ModelRecord> record = RecordFromJson(row.body);
-    if (!record.ok()) return record.status();
-    page.records.push_back(std::move(*record));
-  }
-  return page;
+  return ParsePage<ModelRecord>(ReadRows(*database_, Collection::kModels, request), RecordFromJson);
 }
 
 absl::Status ModelStore::Delete(std::string_view id) {
-  std::vector<std::string> blobs;
-  absl::Status status = database_->Write([&](Connection& connection) -> absl::Status {
-    absl::StatusOr<RecordRow> row = FindRecord(connection, Collection::kModels, id);
-    if (!row.ok()) return row.status();
-    absl::StatusOr<bool> used = IsUsed(connection, Collection::kModels, id);
-    if (!used.ok()) return used.status();
-    if (*used) {
-      return WithReason(
-          absl::FailedPreconditionError(absl::StrCat("models/", row->id,
-                                                     " is the start of a queued or running job; "
-                                                     "cancel the job or wait for its end")),
-          kReasonInUse);
-    }
-    absl::StatusOr<std::vector<std::string>> found = BlobsOf(connection, row->key);
-    if (!found.ok()) return found.status();
-    blobs = std::move(*found);
-    return DeleteRecord(connection, row->key);
-  });
-  if (!status.ok()) return status;
-  for (const std::string& blob : blobs) {
-    // What stays by a failure here is removed at the next start.
-    CollectBlob(*database_, *blobs_, blob).IgnoreError();
-  }
-  return absl::OkStatus();
+  return DeleteUnused(
+      *database_, *blobs_, Collection::kModels, id,
+      "is the start of a queued or running job; cancel the job or wait for its end");
 }
 
 absl::StatusOr<std::string> ModelStore::ReadNpz(const ModelRecord& record) {

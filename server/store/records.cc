@@ -42,18 +42,6 @@ absl::string_view WordOf(Collection collection) {
   return "record";
 }
 
-absl::string_view NameOf(Collection collection) {
-  switch (collection) {
-    case Collection::kJobs:
-      return "jobs";
-    case Collection::kDatasets:
-      return "datasets";
-    case Collection::kModels:
-      return "models";
-  }
-  return "records";
-}
-
 // What a page token is bound to: another filter must not go on from it.
 std::string FilterHash(Collection collection, const ListRequest& request) {
   std::string text = absl::StrCat(NameOf(collection), "\n", request.state.value_or(0), "\n");
@@ -94,6 +82,18 @@ RecordRow ReadRow(const Statement& query) {
 }
 
 }  // namespace
+
+absl::string_view NameOf(Collection collection) {
+  switch (collection) {
+    case Collection::kJobs:
+      return "jobs";
+    case Collection::kDatasets:
+      return "datasets";
+    case Collection::kModels:
+      return "models";
+  }
+  return "records";
+}
 
 Timestamp Now() {
   return std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now());

@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "server/store/blob_folder.h"
 #include "server/store/database.h"
 
@@ -25,6 +26,8 @@ using Labels = std::map<std::string, std::string>;
 
 // Numbers are stored: never change them.
 enum class Collection { kJobs = 1, kDatasets = 2, kModels = 3 };
+// "jobs", "datasets" or "models", the first part of resource names.
+absl::string_view NameOf(Collection collection);
 
 // How a create call says who it is.
 struct CreateIdentity {
