@@ -101,6 +101,19 @@ absl::Status Migrate(Connection& connection, const std::vector<std::string>& mig
   return absl::OkStatus();
 }
 
+// Writes the log once to the size that it has between checkpoints (SQLite's 1000 pages of 4
+// KiB, and a large batch). From then on commits overwrite it in place, and the sync of each
+// is several times quicker than one that lengthens the file. The pages stay in the
+// database as free ones. Only speed is lost where it fails, on a full disk for example.
+void LengthenLog(Connection& connection) {
+  const absl::Status status = connection.ExecuteScript(
+      "DROP TABLE IF EXISTS log_room; "
+      "BEGIN IMMEDIATE; CREATE TABLE log_room (bytes BLOB); "
+      "INSERT INTO log_room VALUES (zeroblob(6 << 20)); COMMIT; "
+      "DROP TABLE log_room; PRAGMA wal_checkpoint(PASSIVE);");
+  if (!status.ok()) connection.ExecuteScript("ROLLBACK").IgnoreError();
+}
+
 }  // namespace
 
 Statement::Statement(Statement&& other) noexcept
@@ -206,6 +219,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(
   absl::Status status = CheckIntegrity(**writer);
   if (status.ok()) status = Migrate(**writer, migrations);
   if (!status.ok()) return named(status);
+  LengthenLog(**writer);
   return std::unique_ptr<Database>(new Database(path, std::move(*writer)));
 }
 
