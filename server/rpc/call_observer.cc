@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "server/rpc/status.h"
+#include "server/store/error_details.h"
 #include "server/telemetry/logging.h"
 
 namespace thresher::rpc {
@@ -51,12 +52,27 @@ class CallObserver::Interceptor final : public grpc::experimental::Interceptor {
 
   void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
-      Ended(methods->GetSendStatus());
+      grpc::Status status = methods->GetSendStatus();
+      if (IsDamagedRequest(status)) {
+        status = ToGrpcStatus(store::InvalidField(
+            "request",
+            "is no message of this method: its bytes are damaged, or a text in it is "
+            "not UTF-8"));
+        methods->ModifySendStatus(status);
+      }
+      Ended(status);
     }
     methods->Proceed();
   }
 
  private:
+  // gRPC says UNIMPLEMENTED of a request that it cannot parse, as of a method that does not
+  // exist; only the latter has the shape of a stream both ways.
+  bool IsDamagedRequest(const grpc::Status& status) const {
+    return status.error_code() == grpc::StatusCode::UNIMPLEMENTED &&
+           info_.type() != ServerRpcInfo::Type::BIDI_STREAMING && method_.starts_with("thresher.");
+  }
+
   void Ended(const grpc::Status& status) {
     const double seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();

@@ -13,6 +13,9 @@ namespace {
 using store::InvalidField;
 using Clock = std::chrono::steady_clock;
 
+// Stands in the message that is read into until something comes.
+constexpr char kNothingCame[] = "nothing came";
+
 // Upper estimate of what parsing needs: file bytes are mapped, so they do not count;
 // the array as read (up to 8 bytes a value) and the samples (4 bytes a value) do. The
 // smallest value on disk takes one byte, or less when compressed.
@@ -31,7 +34,8 @@ absl::Status NameFile(const absl::Status& status) {
   std::string message(status.message());
   if (!field) return InvalidField("inputs_chunk", message);
   for (const auto& [part, chunk] :
-       {std::pair("upload.inputs", "inputs_chunk"), std::pair("upload.targets", "targets_chunk")}) {
+       {std::pair("upload.inputs", "inputs_chunk"), std::pair("upload.csv", "inputs_chunk"),
+        std::pair("upload.targets", "targets_chunk")}) {
     if (*field != part) continue;
     if (message.starts_with(*field + ": ")) message.erase(0, field->size() + 2);
     return InvalidField(chunk, message);
@@ -60,6 +64,7 @@ void UploadStream::Read() {
   store::MutexLock lock(mutex_);
   if (finished_) return;
   waiting_since_ = Clock::now();
+  message_.mutable_header()->set_request_id(kNothingCame);
   StartRead(&message_);
 }
 
@@ -158,6 +163,10 @@ absl::Status UploadStream::TakeChunk(const std::string& chunk, std::string_view 
 void UploadStream::TakeEnd() {
   // A client that goes away ends the reads as one that is done does.
   absl::Status status = StillWanted(*call_);
+  // So does a message that gRPC cannot parse, but parsing clears the message first.
+  if (status.ok() && message_.header().request_id() != kNothingCame) {
+    status = InvalidField("part", "a message of the upload is damaged; send it again");
+  }
   if (status.ok()) status = CheckComplete();
   if (!status.ok()) return End(status);
   // At most as many as there are uploads.

@@ -61,6 +61,35 @@ grpc::Status GetDataset(RunningServer& server, const std::string& name, v1::Data
   return server.dataset_stub().GetDataset(&context, request, dataset);
 }
 
+TEST(UploadDatasetTest, ADamagedMessageIsNoEndOfTheFile) {
+  RunningServer server;
+  using Bytes = grpc::ByteBuffer;
+  const auto serialized = [](const v1::UploadDatasetRequest& request) {
+    const grpc::Slice slice(request.SerializeAsString());
+    return Bytes(&slice, 1);
+  };
+  const grpc::Slice damage(std::string("\xff\xff\xff"));
+  const std::vector<Bytes> parts = {serialized(Header("csv", v1::FILE_FORMAT_CSV)),
+                                    serialized(Inputs(kCsv)), Bytes(&damage, 1),
+                                    serialized(Inputs("1,1,1\n"))};
+  grpc::ClientContext context;
+  v1::Dataset dataset;
+  const std::unique_ptr<grpc::ClientWriter<Bytes>> writer(
+      grpc::internal::ClientWriterFactory<Bytes>::Create(
+          server.channel().get(),
+          grpc::internal::RpcMethod("/thresher.v1.DatasetService/UploadDataset",
+                                    grpc::internal::RpcMethod::CLIENT_STREAMING, server.channel()),
+          &context, &dataset));
+  for (const Bytes& part : parts) {
+    if (!writer->Write(part)) break;
+  }
+  writer->WritesDone();
+  const grpc::Status status = writer->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("damaged"));
+  EXPECT_EQ(GetDataset(server, "datasets/csv", &dataset).error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
 TEST(UploadDatasetTest, TakesACsvInAnyChunks) {
   RunningServer server;
   std::string sha256;
@@ -170,6 +199,9 @@ TEST(UploadDatasetTest, DamagedFilesSayWhere) {
   const grpc::Status npy = Upload(
       server, {Header("bad", v1::FILE_FORMAT_NPY), Inputs("no npy"), Targets("no npy")}, &dataset);
   EXPECT_TRUE(IsInvalidField(npy, "inputs_chunk"));
+  const grpc::Status no_rows =
+      Upload(server, {Header("bad", v1::FILE_FORMAT_CSV), Inputs("a,y\n")}, &dataset);
+  EXPECT_TRUE(IsInvalidField(no_rows, "inputs_chunk"));
   EXPECT_EQ(GetDataset(server, "datasets/bad", &dataset).error_code(), grpc::StatusCode::NOT_FOUND);
 }
 
@@ -193,6 +225,23 @@ TEST(UploadDatasetTest, SizesAreBoundedAsTheBytesArrive) {
   ASSERT_TRUE(DetailOf<google::rpc::QuotaFailure>(status));
   EXPECT_EQ(DetailOf<google::rpc::QuotaFailure>(status)->violations(0).subject(),
             "max_upload_bytes");
+}
+
+TEST(UploadDatasetTest, ADeclaredSizeThatIsTooLargeIsAQuota) {
+  RunningServer server;
+  std::string inputs = SerializeNpy({.shape = {2, 1}, .values = std::vector<float>{1, 2}});
+  const size_t place = inputs.find("(2, 1)");
+  ASSERT_NE(place, std::string::npos);
+  // The padding behind the header takes up the longer shape.
+  inputs.replace(place, 6, "(200000000, 1)");
+  inputs.erase(inputs.find("        ", place), 8);
+  v1::Dataset dataset;
+  const grpc::Status status = Upload(
+      server, {Header("big", v1::FILE_FORMAT_NPY), Inputs(inputs), Targets(inputs)}, &dataset);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << status.error_message();
+  EXPECT_EQ(ReasonIn(status), "TOO_LARGE");
+  ASSERT_TRUE(DetailOf<google::rpc::QuotaFailure>(status));
+  EXPECT_EQ(DetailOf<google::rpc::QuotaFailure>(status)->violations(0).subject(), "dataset_bytes");
 }
 
 TEST(UploadDatasetTest, RetriesOfTheSameBytesAreSafe) {

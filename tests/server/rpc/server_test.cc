@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <grpc/health/v1/health.grpc.pb.h>
+#include <grpcpp/impl/client_unary_call.h>
 #include <gtest/gtest.h>
 
 #include <future>
@@ -202,6 +203,24 @@ TEST(ServerTest, ListensOnUnixSockets) {
   EXPECT_EQ(server.server().address(), address);
   v1::Job job;
   EXPECT_EQ(server.GetJob("jobs/none", &job).error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST(ServerTest, DamagedRequestsAreInvalidAndUnknownMethodsUnimplemented) {
+  RunningServer server;
+  const grpc::Slice slice(std::string("\xff\xff\xff"));
+  const grpc::ByteBuffer damage(&slice, 1);
+  const auto call = [&](const char* method) {
+    grpc::ClientContext context;
+    v1::Job job;
+    return grpc::internal::BlockingUnaryCall(
+        server.channel().get(),
+        grpc::internal::RpcMethod(method, grpc::internal::RpcMethod::NORMAL_RPC, server.channel()),
+        &context, damage, &job);
+  };
+  EXPECT_TRUE(IsInvalidField(call("/thresher.v1.JobService/GetJob"), "request"));
+  EXPECT_TRUE(IsInvalidField(call("/thresher.v1.JobService/WatchJob"), "request"));
+  EXPECT_EQ(call("/thresher.v1.JobService/NoSuchMethod").error_code(),
+            grpc::StatusCode::UNIMPLEMENTED);
 }
 
 TEST(ServerTest, CallsAreCountedByMethodAndCode) {
