@@ -14,6 +14,10 @@ class MemoryLimiter {
   explicit MemoryLimiter(int64_t budget_bytes) : budget_bytes_(budget_bytes) {}
 
   int64_t budget_bytes() const { return budget_bytes_; }
+  int64_t reserved_bytes() THRESHER_EXCLUDES(mutex_) {
+    store::MutexLock lock(mutex_);
+    return reserved_bytes_;
+  }
 
   // Holds a share of the budget while it lives. More than the budget means all of it.
   // The constructor blocks until the share is free; who waits is bounded by the threads

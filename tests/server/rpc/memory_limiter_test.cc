@@ -14,11 +14,21 @@ namespace {
 
 TEST(MemoryLimiterTest, MoreThanTheBudgetMeansAllOfIt) {
   MemoryLimiter limiter(100);
-  { const MemoryLimiter::Reservation all(limiter, std::numeric_limits<int64_t>::max()); }
-  // Both fit, so neither blocks: the first was given back.
+  EXPECT_EQ(limiter.reserved_bytes(), 0);
+  {
+    const MemoryLimiter::Reservation all(limiter, std::numeric_limits<int64_t>::max());
+    EXPECT_EQ(limiter.reserved_bytes(), 100);
+  }
+  EXPECT_EQ(limiter.reserved_bytes(), 0);
+}
+
+TEST(MemoryLimiterTest, ReservationsAddUpAndNegativeOnesAreNothing) {
+  MemoryLimiter limiter(100);
   const MemoryLimiter::Reservation half(limiter, 50);
-  const MemoryLimiter::Reservation rest(limiter, 50);
   const MemoryLimiter::Reservation nothing(limiter, -5);
+  EXPECT_EQ(limiter.reserved_bytes(), 50);
+  const MemoryLimiter::Reservation rest(limiter, 50);
+  EXPECT_EQ(limiter.reserved_bytes(), 100);
 }
 
 TEST(MemoryLimiterTest, NeverGivesMoreThanTheBudget) {
