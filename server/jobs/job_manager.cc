@@ -70,8 +70,7 @@ enum class Phase {
 };
 
 // `key`, `log` and `stop` never change, nor does record.priority, and record.cancel_requested not
-// while the job is in the queue; the rest is guarded by the manager's mutex, but for
-// `last_iteration`, which is the worker's.
+// while the job is in the queue; the rest is guarded by the manager's mutex.
 struct JobManager::ActiveJob {
   int64_t key = 0;
   std::shared_ptr<EventLog> log;
@@ -80,7 +79,6 @@ struct JobManager::ActiveJob {
   Timestamp queued_since;
   std::stop_source stop;
   steady_clock::time_point last_checkpoint;
-  steady_clock::time_point last_iteration;
 };
 
 bool JobManager::QueueOrder::operator()(const std::shared_ptr<ActiveJob>& a,
@@ -196,38 +194,35 @@ absl::Status JobManager::End(const std::shared_ptr<ActiveJob>& job, JobRecord re
   return CommitState(job, std::move(record), message, nullptr);
 }
 
-absl::Status JobManager::Rejected(absl::Status status) {
-  if (metrics_.job_rejected) {
-    const std::optional<std::string> reason = store::ReasonOf(status);
-    metrics_.job_rejected(reason.has_value() ? *reason : absl::StatusCodeToString(status.code()));
-  }
-  return status;
-}
-
 absl::StatusOr<JobRecord> JobManager::Create(const CreateJobRequest& request) {
   bool accepts = false;
   {
     MutexLock lock(mutex_);
     accepts = started_ && !draining_;
   }
-  if (!accepts) return Rejected(Stopping());
+  if (!accepts) return Stopping();
   absl::Status status = store::ValidateRequestId(request.identity.request_id);
   if (status.ok() && !request.identity.id.empty()) {
     status = store::ValidateId(request.identity.id, "job_id");
   }
-  if (!status.ok()) return Rejected(status);
+  if (!status.ok()) return status;
   // Before the validation: what was accepted once is accepted again.
   if (!request.identity.request_id.empty() && !request.validate_only) {
     absl::StatusOr<std::optional<JobRecord>> earlier = FindEarlier(request.identity);
-    if (!earlier.ok()) return Rejected(earlier.status());
+    if (!earlier.ok()) return earlier.status();
     if (earlier->has_value()) return **earlier;
   }
   absl::StatusOr<JobRecord> record = Validate(request);
-  if (!record.ok()) return Rejected(record.status());
-  if (request.validate_only) return record;
-  absl::StatusOr<JobRecord> inserted = Insert(request, std::move(*record));
-  if (!inserted.ok()) return Rejected(inserted.status());
-  return inserted;
+  if (!record.ok()) return record.status();
+  if (request.validate_only) {
+    // With a request id the id may be its own.
+    if (request.identity.request_id.empty()) {
+      status = FindEarlier(request.identity).status();
+      if (!status.ok()) return status;
+    }
+    return record;
+  }
+  return Insert(request, std::move(*record));
 }
 
 absl::StatusOr<std::optional<JobRecord>> JobManager::FindEarlier(
@@ -628,9 +623,6 @@ bool JobManager::BeginAttempt(const std::shared_ptr<ActiveJob>& job) {
       next.checkpoint_sha256.empty()
           ? "started"
           : absl::StrCat("resumed from the checkpoint of iteration ", next.checkpoint_iteration);
-  if (metrics_.job_predicted_memory) {
-    metrics_.job_predicted_memory(next.predicted_cost.peak_memory_bytes);
-  }
   return CommitStateUntilDone(job, next, message, nullptr);
 }
 
@@ -648,18 +640,11 @@ absl::StatusOr<JobOutcome> JobManager::CallRunner(const std::shared_ptr<ActiveJo
   }
   run.num_threads = options_.threads_per_job;
   run.time_limit_seconds = run.job.time_limit_seconds.value_or(options_.default_time_limit_seconds);
-  const double flops = run.job.predicted_cost.flops_per_iteration;
-  job->last_iteration = steady_clock::now();
   auto checkpoint_time = steady_clock::now();
-  run.on_iteration = [this, job, flops](const IterationReport& report) {
+  run.on_iteration = [this, job](const IterationReport& report) {
     bool reservation_low = false;
     job->log->AppendProgress(store::Now(), report, &reservation_low);
     if (reservation_low) ReserveEventNumbers(job);
-    const auto now = steady_clock::now();
-    if (metrics_.iteration) {
-      metrics_.iteration(std::chrono::duration<double>(now - job->last_iteration).count(), flops);
-    }
-    job->last_iteration = now;
   };
   run.checkpoint_due = [this, &checkpoint_time](const IterationReport&) {
     return steady_clock::now() - checkpoint_time >= options_.checkpoint_interval;

@@ -54,11 +54,8 @@ struct JobMetrics {
   std::function<void(JobState outcome)> job_ended;
   std::function<void(double seconds)> job_waited;  // creation or requeueing to RUNNING
   std::function<void(double seconds)> job_ran;     // one attempt
-  std::function<void(double seconds, double flops)> iteration;
   std::function<void(int64_t bytes)> checkpoint_written;
-  std::function<void(std::string_view reason)> job_rejected;          // an error_details.h reason
-  std::function<void(int64_t events)> events_thinned;                 // that a watcher did not get
-  std::function<void(int64_t predicted_bytes)> job_predicted_memory;  // at its start
+  std::function<void(int64_t events)> events_thinned;  // that a watcher did not get
   std::function<void()> store_failed;  // a commit of a running job failed; it is retried
 };
 
@@ -182,7 +179,6 @@ class JobManager {
   absl::Status End(const std::shared_ptr<ActiveJob>& job, JobRecord record, JobState state,
                    const std::string& message) THRESHER_EXCLUDES(mutex_);
   void CollectBlob(const std::string& sha256);
-  absl::Status Rejected(absl::Status status);
 
   const JobManagerOptions options_;
   store::Store* const store_;

@@ -24,6 +24,12 @@ using store::NameField;
 
 namespace {
 
+// The report of a cancelled job looks at no more than this, some 50 ms of work: whoever
+// cancelled it waits, and so may the next job.
+constexpr int64_t kCancelledReportWork = 2'000'000;  // multiply-adds for each set of samples
+constexpr int64_t kCancelledReportSamples = 100;     // at least
+constexpr int64_t kCancelledComparedNeurons = 200;   // matching them takes their cube
+
 int64_t NumHeldOut(double fraction, int64_t num_samples) {
   return static_cast<int64_t>(std::floor(fraction * static_cast<double>(num_samples)));
 }
@@ -119,6 +125,32 @@ void AddEvidence(const RecoveryReport& report, std::map<std::string, std::string
   metadata.emplace("starts_tried", absl::StrCat(evidence.starts_tried));
   metadata.emplace("starts_agreeing", absl::StrCat(evidence.starts_agreeing));
   metadata.emplace("distinct_samples", absl::StrCat(evidence.distinct_samples));
+}
+
+// Multiply-adds of one output.
+int64_t EvaluationWork(const Network& network) {
+  if (const auto* gated = std::get_if<GatedNetwork>(&network)) {
+    return Nonzeros(network) + gated->weights.num_rows() * gated->num_columns();
+  }
+  return Nonzeros(network) + ActiveNeurons(network);
+}
+
+// Every so many-th sample, at most `count` of them.
+Samples Thinned(const Samples& samples, int64_t count) {
+  Samples thinned;
+  thinned.num_inputs = samples.num_inputs;
+  thinned.num_outputs = samples.num_outputs;
+  thinned.class_names = samples.class_names;
+  thinned.scaling = samples.scaling;
+  const int64_t stride = (samples.num_samples + count - 1) / count;
+  for (int64_t i = 0; i < samples.num_samples; i += stride) {
+    const auto input = samples.inputs.begin() + i * samples.num_inputs;
+    thinned.inputs.insert(thinned.inputs.end(), input, input + samples.num_inputs);
+    const auto target = samples.targets.begin() + i * samples.num_outputs;
+    thinned.targets.insert(thinned.targets.end(), target, target + samples.num_outputs);
+    ++thinned.num_samples;
+  }
+  return thinned;
 }
 
 Model MakeModel(Network network, const Samples& samples, const DatasetRecord& dataset,
@@ -235,8 +267,20 @@ absl::StatusOr<JobOutcome> RecoveryRunner::Run(const JobRun& run) {
   report.active_neurons = result->active_neurons;
   report.partial = result->termination_reason == TerminationReason::kCancelled ||
                    result->termination_reason == TerminationReason::kTimeLimit;
+  const bool cancelled = report.termination_reason == TerminationReason::kCancelled;
   // Stopped before the first iterate.
-  if (report.partial && Nonzeros(result->network) == 0) return outcome;
+  if (report.partial && Nonzeros(result->network) == 0) {
+    if (cancelled) return outcome;
+    return absl::DeadlineExceededError(
+        absl::StrCat("time_limit: ", run.time_limit_seconds,
+                     " s passed before there was a first network; allow more time"));
+  }
+  if (cancelled) {
+    const int64_t count =
+        std::max(kCancelledReportSamples, kCancelledReportWork / EvaluationWork(result->network));
+    training = std::make_shared<const Samples>(Thinned(*training, count));
+    held_out = Thinned(held_out, count);
+  }
 
   absl::StatusOr<FitQuality> fit = MeasureFit(result->network, *training);
   if (!fit.ok()) return fit.status();
@@ -249,7 +293,7 @@ absl::StatusOr<JobOutcome> RecoveryRunner::Run(const JobRun& run) {
   absl::StatusOr<std::optional<SparseNetwork>> planted =
       store_->datasets().LoadPlantedNetwork(*dataset);
   if (!planted.ok()) return planted.status();
-  if (planted->has_value()) {
+  if (planted->has_value() && !(cancelled && result->active_neurons > kCancelledComparedNeurons)) {
     const Samples& compared_on = held_out.num_samples > 0 ? held_out : *training;
     absl::StatusOr<std::optional<PlantedComparison>> comparison =
         ComparePlanted(result->network, **planted, compared_on.input_view());

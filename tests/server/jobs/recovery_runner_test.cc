@@ -171,6 +171,39 @@ TEST_F(RecoveryRunnerTest, AStopBeforeTheStartLeavesNoModelOrAPartialOne) {
   EXPECT_FALSE(outcome->report.evidence.has_value());
 }
 
+TEST_F(RecoveryRunnerTest, ATimeLimitBeforeTheFirstNetworkIsAFailure) {
+  JobRun run = RunOf(Spec());
+  run.job.spec.options.algorithm = Algorithm::kIht;
+  run.time_limit_seconds = 1e-9;
+  const absl::Status status = runner_->Run(run).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded) << status;
+  EXPECT_EQ(std::string(status.message()).rfind("time_limit: ", 0), 0u) << status;
+}
+
+TEST_F(RecoveryRunnerTest, TheReportOfACancelledJobLooksAtFewSamples) {
+  auto large = store_->datasets().CreatePlanted(
+      {.id = "large", .request_id = "", .fingerprint = ""},
+      {.num_samples = 20000, .num_inputs = 8, .hidden_width = 3, .nonzeros = 6, .seed = 5}, {});
+  ASSERT_TRUE(large.ok()) << large.status();
+  JobRun run = RunOf(Spec(GateMode::kRandom));
+  run.job.spec.dataset_id = "large";
+  run.job.spec.options.hidden_width = 300;
+  run.job.spec.options.nonzeros = 300;
+  std::stop_source stop;
+  run.stop = stop.get_token();
+  run.on_iteration = [&stop](const IterationReport&) { stop.request_stop(); };
+  auto outcome = runner_->Run(run);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  ASSERT_EQ(outcome->report.termination_reason, TerminationReason::kCancelled);
+  ASSERT_TRUE(outcome->model.has_value());
+  const int64_t gates = std::get<GatedNetwork>(outcome->model->network).weights.num_rows();
+  for (const FitQuality& fit : {outcome->report.training, *outcome->report.held_out}) {
+    EXPECT_GE(fit.num_samples, 100);
+    EXPECT_LE(fit.num_samples * gates * 8, 2'000'000);
+    EXPECT_LT(fit.relative_residual, 1);
+  }
+}
+
 TEST_F(RecoveryRunnerTest, TheManagerRunsItDrainsItAndEndsWithTheSameModel) {
   JobManagerOptions options;
   const auto planner = [this](const RecoverySpec& spec) { return runner_->Plan(spec); };
