@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -92,6 +93,10 @@ CLI::Option* AddValue(CLI::App* app, const std::string& flag, std::function<void
     set(std::move(value));
   };
   return app->add_option_function<std::string>(flag, parse, help)->type_name(type_name);
+}
+
+int64_t AsSigned(uint64_t value) {
+  return static_cast<int64_t>(std::min<uint64_t>(value, std::numeric_limits<int64_t>::max()));
 }
 
 CLI::Option* AddDuration(CLI::App* app, const std::string& flag,
@@ -458,9 +463,9 @@ void AddStandardCommands(CLI::App* parent, Parameters* p, Collection collection,
                        ? "Conditions joined by AND: state = RUNNING, labels.team = \"vision\""
                        : "Conditions joined by AND: labels.team = \"vision\"")
       ->type_name("F");
-  list->add_option("--limit", list_command->limit, "Most entries; 0: all (default 50)")
-      ->type_name("N")
-      ->check(CLI::NonNegativeNumber);
+  AddValue<uint64_t>(
+      list, "--limit", [=](auto count) { list_command->limit = AsSigned(count); },
+      "Most entries; 0: all (default 50)", "N");
   list->callback([=] { p->line.command = *list_command; });
 
   CLI::App* get = AddCommand(parent, "get", absl::StrCat("Show one ", singular));
@@ -490,11 +495,9 @@ void AddJobCommands(CLI::App* root, Parameters* p) {
   AddName(
       watch, "ID", "jobs", [=](auto name) { p->watch.name = name; }, "Which one")
       ->required();
-  watch
-      ->add_option("--after", p->watch.after_event_number,
-                   "Only events after this number (default 0: all that are kept)")
-      ->type_name("N")
-      ->check(CLI::NonNegativeNumber);
+  AddValue<uint64_t>(
+      watch, "--after", [=](auto number) { p->watch.after_event_number = AsSigned(number); },
+      "Only events after this number (default 0: all that are kept)", "N");
   watch->callback([p] { p->line.command = p->watch; });
   CLI::App* cancel =
       AddCommand(jobs, "cancel", "Cancel a queued or running job; its best network so far is kept");
@@ -597,15 +600,35 @@ std::optional<UnknownWord> FindUnknownWord(const CLI::App& root,
 }
 
 // The help of the command that was asked for, with its full words in front.
-std::string HelpText(CLI::App* root) {
-  CLI::App* app = root;
-  std::string words = "thresher";
-  while (!app->get_subcommands().empty()) {
-    app = app->get_subcommands().front();
-    words += " " + app->get_name();
+// The command that was given, as far as it could be parsed, and the words that say it.
+struct GivenCommand {
+  CLI::App* app;
+  std::string words;
+};
+GivenCommand FindGivenCommand(CLI::App* root) {
+  GivenCommand given = {root, "thresher"};
+  while (!given.app->get_subcommands().empty()) {
+    given.app = given.app->get_subcommands().front();
+    given.words += " " + given.app->get_name();
   }
-  app->name("");
-  return app == root ? app->help("thresher") : app->help(words);
+  return given;
+}
+
+std::string HelpText(CLI::App* root) {
+  const GivenCommand given = FindGivenCommand(root);
+  given.app->name("");
+  return given.app->help(given.words);
+}
+
+// "thresher jobs needs a command: list, get", or nothing when it has one.
+std::string MissingCommand(CLI::App* root) {
+  const GivenCommand given = FindGivenCommand(root);
+  std::vector<std::string> names;
+  for (const CLI::App* each : given.app->get_subcommands([](CLI::App*) { return true; })) {
+    names.push_back(each->get_name());
+  }
+  if (names.empty()) return "";
+  return absl::StrCat(given.words, " needs a command: ", absl::StrJoin(names, ", "));
 }
 
 }  // namespace
@@ -738,10 +761,13 @@ ParsedCommandLine ParseCommandLine(const std::vector<std::string>& arguments) {
       if (!unknown->nearest.empty()) {
         absl::StrAppend(&result.text, "Did you mean ", unknown->nearest, "?\n");
       }
+    } else if (const std::string missing = MissingCommand(&app);
+               !missing.empty() && dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
+      result.text = absl::StrCat(missing, "\n");
     } else {
       result.text = absl::StrCat("thresher: ", Printable(error.what()), "\n");
     }
-    absl::StrAppend(&result.text, "Try --help.\n");
+    absl::StrAppend(&result.text, "Try ", FindGivenCommand(&app).words, " --help.\n");
   }
   return result;
 }

@@ -284,11 +284,15 @@ std::string EventLine(const v1::JobEvent& event) {
                         Printable(change.message()));
   }
   const v1::IterationReport& report = event.progress();
+  // Not every algorithm has a step size, or counts what is new in the support.
+  const std::string changes =
+      report.support_changes() > 0 ? absl::StrCat(" (", report.support_changes(), " new)") : "";
+  const std::string step =
+      report.step_size() > 0 ? absl::StrCat("  step ", FormatNumber(report.step_size())) : "";
   return absl::StrCat(start, "iteration ", report.iteration(), PhaseText(report), "  residual ",
                       FormatNumber(report.relative_residual()), "  PSNR ",
-                      FormatDecibel(report.psnr_db()), "  support ", report.support_size(), " (",
-                      report.support_changes(), " new)  neurons ", report.active_neurons(),
-                      "  step ", FormatNumber(report.step_size()), "  elapsed ",
+                      FormatDecibel(report.psnr_db()), "  support ", report.support_size(), changes,
+                      "  neurons ", report.active_neurons(), step, "  elapsed ",
                       FormatDuration(report.elapsed()));
 }
 

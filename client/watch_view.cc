@@ -149,13 +149,19 @@ std::vector<std::string> RenderPanel(const WatchState& state, const Terminal& te
                            1e-9 * report.elapsed().nanos() + state.seconds_since_progress;
     const std::string changes =
         report.support_changes() > 0 ? absl::StrCat(" (", report.support_changes(), " new)") : "";
-    AppendFigures({IterationText(state), absl::StrCat("elapsed ", FormatSeconds(elapsed)),
-                   absl::StrCat("residual ", FormatNumber(report.relative_residual())),
-                   absl::StrCat("PSNR ", FormatDecibel(report.psnr_db())),
-                   absl::StrCat("support ", report.support_size(), changes),
-                   absl::StrCat("neurons ", report.active_neurons()),
-                   absl::StrCat("step ", FormatNumber(report.step_size()))},
-                  terminal, &rest);
+    // On a line of its own: its length changes all the time, and would move the columns.
+    rest.push_back(IterationText(state));
+    std::vector<std::string> figures = {
+        absl::StrCat("elapsed ", FormatSeconds(elapsed)),
+        absl::StrCat("residual ", FormatNumber(report.relative_residual())),
+        absl::StrCat("PSNR ", FormatDecibel(report.psnr_db())),
+        absl::StrCat("support ", report.support_size(), changes),
+        absl::StrCat("neurons ", report.active_neurons())};
+    // Not every algorithm has one.
+    if (report.step_size() > 0) {
+      figures.push_back(absl::StrCat("step ", FormatNumber(report.step_size())));
+    }
+    AppendFigures(figures, terminal, &rest);
     const std::vector<double>& history = state.log_residuals.values();
     const std::string label = terminal.width < kNarrow ? "" : "log residual ";
     const std::string line =

@@ -1,6 +1,7 @@
 #include "client/command_line.h"
 
 #include <cstdlib>
+#include <limits>
 
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
@@ -324,6 +325,26 @@ TEST(Usage, WrongLinesAreRefusedWithTheReason) {
   EXPECT_THAT(UsageError(std::string(kRecover) + "--time_limit soon"), HasSubstr("10m"));
   EXPECT_THAT(UsageError(std::string(kRecover) + "--watch --validate_only"), HasSubstr("--watch"));
   EXPECT_THAT(UsageError(std::string(kRecover) + "stray"), HasSubstr("stray"));
+}
+
+TEST(Usage, CommandsThatNeedAnotherOneListThem) {
+  EXPECT_EQ(UsageError(""),
+            "thresher needs a command: server, health, datasets, recover, jobs, models\n"
+            "Try thresher --help.\n");
+  EXPECT_EQ(UsageError("jobs"),
+            "thresher jobs needs a command: list, get, delete, watch, cancel\n"
+            "Try thresher jobs --help.\n");
+  EXPECT_THAT(UsageError("--server"), HasSubstr("--server"));
+}
+
+TEST(Usage, CountsAreWholeAndNotNegative) {
+  for (const std::string flag : {"jobs list --limit", "jobs watch a --after"}) {
+    EXPECT_THAT(UsageError(flag + " -1"), HasSubstr("\"-1\" is not a whole number of 0 or more"));
+  }
+  EXPECT_EQ(ParseAs<ListCommand>("jobs list --limit 7").limit, 7);
+  EXPECT_EQ(
+      ParseAs<WatchJobCommand>("jobs watch a --after 18446744073709551615").after_event_number,
+      std::numeric_limits<int64_t>::max());
 }
 
 TEST(Help, ExistsForEveryCommandAndTellsTheExitCodes) {

@@ -224,6 +224,12 @@ TEST(EventLine, NumbersEventsAndStaysOnOneLine) {
   event.mutable_progress()->set_iteration(3);
   event.mutable_progress()->set_relative_residual(0.125);
   EXPECT_THAT(EventLine(event), HasSubstr("iteration 3  residual 0.125"));
+  EXPECT_THAT(EventLine(event), Not(HasSubstr("step")));
+  EXPECT_THAT(EventLine(event), Not(HasSubstr("new")));
+  event.mutable_progress()->set_step_size(0.5);
+  event.mutable_progress()->set_support_changes(4);
+  event.mutable_progress()->set_support_size(9);
+  EXPECT_THAT(EventLine(event), HasSubstr("support 9 (4 new)  neurons 0  step 0.5"));
 }
 
 TEST(Tables, HaveALineForEachResource) {

@@ -91,6 +91,18 @@ TEST(RenderPanel, UsesAWideTerminal) {
   EXPECT_GT(lines(80), lines(200));
 }
 
+TEST(RenderPanel, FiguresKeepTheirPlacesFromPhaseToPhase) {
+  WatchState state = Running(300);
+  const Terminal terminal = {true, false, true, 110, 24};
+  const std::vector<std::string> before = RenderPanel(state, terminal);
+  state.progress->set_phase(v1::SOLVE_PHASE_EXPAND);
+  const std::vector<std::string> after = RenderPanel(state, terminal);
+  ASSERT_EQ(before.size(), after.size());
+  int changed = 0;
+  for (size_t i = 0; i < before.size(); ++i) changed += before[i] == after[i] ? 0 : 1;
+  EXPECT_EQ(changed, 1);
+}
+
 TEST(RenderPanel, KeepsToAsciiWhereItMust) {
   for (const std::string& line : RenderPanel(Running(300), {true, true, false, 80, 24})) {
     EXPECT_TRUE(std::all_of(line.begin(), line.end(), [](char c) { return c > 0; })) << line;
