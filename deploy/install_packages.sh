@@ -46,6 +46,9 @@ if [ "$(id -u)" != 0 ]; then
   command -v sudo >/dev/null ||
     fail "needs root to install packages, and there is no sudo. As root, run:" \
       "apt-get update && apt-get install --no-install-recommends ${missing[*]}"
+  sudo true ||
+    fail "needs root to install packages, and sudo refused. As root, run:" \
+      "apt-get update && apt-get install --no-install-recommends ${missing[*]}"
   as_root=(sudo)
 fi
 

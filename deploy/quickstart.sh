@@ -77,11 +77,32 @@ if ! "$thresher" --server "$address" health >/dev/null 2>&1; then
 fi
 echo "thresherd listens on $address and keeps its data in $scratch/data."
 
+# Where no terminal shows the progress in one place: of its lines ever fewer, and the last.
+thin_progress() {
+  local line held='' count=0 next_shown=1
+  while IFS= read -r line; do
+    if [[ $line =~ \#[0-9]+\ +iteration\  ]]; then
+      count=$((count + 1))
+      held=$line
+      [ $count = $next_shown ] || continue
+      next_shown=$((count * 3 / 2 + 1))
+    elif [ -n "$held" ]; then
+      printf '%s\n' "$held"
+    fi
+    held=''
+    printf '%s\n' "$line"
+  done
+}
+
 # Runs the client against our server, shows the command, and ends with its failure.
 thresher() {
   printf '\n%s$ thresher %s%s\n' "$bold" "$*" "$plain"
   local code=0
-  "$thresher" --server "$address" "$@" || code=$?
+  if [ -t 1 ]; then
+    "$thresher" --server "$address" "$@" || code=$?
+  else
+    "$thresher" --server "$address" "$@" | thin_progress || code=${PIPESTATUS[0]}
+  fi
   [ $code = 0 ] || {
     echo "The server's last lines:" >&2
     tail -n 10 "$scratch/thresherd.log" >&2

@@ -34,6 +34,6 @@ check_writable() {
   mkdir -p "$1" 2>/dev/null
   if [ ! -w "$1" ] || { [ -e "$1/CMakeCache.txt" ] && [ ! -w "$1/CMakeCache.txt" ]; }; then
     fail "cannot write to $1, which belongs to $(stat -c %U "$1" 2>/dev/null || echo 'nobody yet')." \
-      "Remove that folder, or name another one: THRESHER_BUILD_DIR=/some/folder $0"
+      "Remove that folder, or run this as its owner."
   fi
 }

@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -169,8 +170,12 @@ int Run(const Flags& flags) {
   signal(SIGPIPE, SIG_IGN);
 
   // Before jobs start: a server that nobody can reach must not run any.
-  for (const std::string& address : {flags.listen_address, flags.metrics_address}) {
-    if (absl::Status status = CheckCanListen(address); !status.ok()) return Fail(status);
+  for (const auto& [flag, address] : {std::pair("--listen_address", flags.listen_address),
+                                      std::pair("--metrics_address", flags.metrics_address)}) {
+    if (absl::Status status = CheckCanListen(address); !status.ok()) {
+      return Fail(absl::Status(
+          status.code(), std::string(status.message()) + "; choose another address with " + flag));
+    }
   }
   const auto metrics = std::make_shared<telemetry::Metrics>(ThisBuild());
   auto page = telemetry::MetricsPage::Serve(flags.metrics_address, metrics);

@@ -169,6 +169,34 @@ class PackagesTest(unittest.TestCase):
         result = run(DEPLOY / "install_packages.sh", "test")
         self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""))
 
+    def test_a_refusing_sudo_is_a_clear_sentence(self):
+        with tempfile.TemporaryDirectory() as folder:
+            programs = pathlib.Path(folder)
+            for name, script in {"id": "echo 1000", "sudo": "exit 1",
+                                 "dpkg-query": "exit 1", "apt-get": "exit 100"}.items():
+                (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+                (programs / name).chmod(0o755)
+            result = run(DEPLOY / "install_packages.sh", "run",
+                         env={"PATH": f"{folder}:/usr/bin:/bin"})
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("sudo refused. As root, run: apt-get update && apt-get install", result.stderr)
+
+
+class QuickstartTest(unittest.TestCase):
+    def test_piped_progress_is_thinned_but_keeps_its_last_line_and_all_others(self):
+        script = (DEPLOY / "quickstart.sh").read_text()
+        function = re.search(r"^thin_progress\(\) \{.*?^\}", script, re.M | re.S).group(0)
+        progress = [f"22:34:25  #{i + 2}  iteration {i}  residual 0.1" for i in range(1, 101)]
+        lines = ["22:34:25  #2  RUNNING  started", *progress, "22:34:25  #103  SUCCEEDED", "The end."]
+        result = run("bash", "-c", f"{function}\nthin_progress", input="\n".join(lines) + "\n")
+        shown = result.stdout.splitlines()
+        self.assertEqual([line for line in shown if " iteration " not in line],
+                         [line for line in lines if " iteration " not in line])
+        shown_progress = [line for line in shown if " iteration " in line]
+        self.assertLess(len(shown_progress), 20)
+        self.assertEqual((shown_progress[0], shown_progress[-1]), (progress[0], progress[-1]))
+        self.assertEqual(shown_progress, [line for line in progress if line in shown_progress])
+
 
 if __name__ == "__main__":
     if "--programs" in sys.argv:
