@@ -60,7 +60,7 @@ constexpr int64_t kAgreeingStarts = 3;
 constexpr double kPolish = 0.25;
 // The search over two-sparse neurons looks at this many samples, and keeps this many bytes.
 constexpr int64_t kSweepSamples = 5000;
-constexpr int64_t kSweepBytes = int64_t{64} << 20;
+constexpr int64_t kSweepBytes = int64_t{32} << 20;
 constexpr int64_t kMaxSweepSteps = 40'000'000;  // pairs of inputs times samples
 constexpr double kMaxPsnr = 400;
 
