@@ -1,7 +1,6 @@
 #include "core/recovery/path.h"
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
 #include <cmath>
 #include <map>
@@ -11,24 +10,19 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "core/kernels/engine.h"
 #include "core/network/merge.h"
-#include "core/network/model.h"
-#include "core/recovery/checkpoint.h"
 #include "core/recovery/grow.h"
 #include "core/recovery/path_selection.h"
+#include "core/recovery/path_state.h"
 #include "core/recovery/prune_back.h"
 #include "core/recovery/refine.h"
 #include "core/recovery/scaled_samples.h"
 #include "core/recovery/solver.h"
-#include "core/recovery/state_bytes.h"
 #include "core/samples/split.h"
 
 namespace thresher {
 namespace {
-
-constexpr std::string_view kMagic = "THRSHP01";
 
 constexpr int64_t kMaxRounds = 4;
 // Share of the weights that one step of a descent removes.
@@ -47,250 +41,6 @@ constexpr double kTightestMerge = 1e-7;
 // As winnow polishes.
 constexpr double kPolish = 0.25;
 constexpr double kMaxPsnr = 400;
-constexpr int64_t kMostFolds = 20;
-constexpr int64_t kMostPoints = 1000;
-
-// The network of one budget on one fold's training samples.
-struct Fit {
-  Network network;
-  double loss = 0;                          // || f(X) - y ||^2
-  double target_norm2 = 0;                  // || y ||^2
-  std::vector<float> held_out_errors = {};  // squared, a held-out sample each
-};
-
-struct Level {
-  TerminationReason termination_reason = TerminationReason::kStagnated;
-  int64_t iterations = 0;
-  double elapsed_seconds = 0;
-  std::vector<Fit> fits;  // one a fold, once they are done
-};
-
-enum class TaskKind : int32_t { kNone, kRecover, kDescend, kFinal };
-
-// What is being done, between two iterations.
-struct Task {
-  TaskKind kind = TaskKind::kNone;
-  int64_t nonzeros = 0;
-  int64_t fold = 0;
-  int64_t iterations = 0;
-  double begin_seconds = 0;
-  SparseNetwork network;   // kDescend: as far as it has come, in scaled units
-  std::string checkpoint;  // the others: of the recovery under way
-};
-
-bool HasNetwork(const Task& task) { return task.kind == TaskKind::kDescend && task.iterations > 0; }
-
-struct PathState {
-  int64_t iterations = 0;  // of ended tasks
-  double elapsed_seconds = 0;
-  int64_t round = 0;
-  int64_t top = 0;            // the largest budget of the round
-  int64_t chosen = 0;         // by the last round
-  std::set<int64_t> visited;  // in the round, in all folds
-  std::map<int64_t, Level> levels;
-  bool searched = false;
-  bool ended = false;
-  Task task;
-  // Of the final recovery on all samples, where the path was made on folds.
-  std::optional<Fit> final_fit;
-  TerminationReason termination_reason = TerminationReason::kStagnated;
-  int64_t starts_tried = 1;  // by the final recovery
-  int64_t starts_agreeing = 1;
-};
-
-int64_t NumFolds(const PathOptions& path) {
-  return path.criterion == SelectionCriterion::kKFold ? path.num_folds : 1;
-}
-
-void AddText(const std::string& text, StateWriter& writer) {
-  writer.AddVector(std::vector<char>(text.begin(), text.end()));
-}
-
-bool TakeText(StateReader& reader, std::string& text) {
-  std::vector<char> bytes;
-  if (!reader.TakeVector(bytes)) return false;
-  text.assign(bytes.begin(), bytes.end());
-  return true;
-}
-
-// JSON holds every kind of network exactly.
-void AddNetwork(const Network& network, StateWriter& writer) {
-  Model model;
-  model.network = network;
-  AddText(WriteModelJson(model), writer);
-}
-
-bool TakeNetwork(StateReader& reader, Network& network) {
-  std::string text;
-  if (!TakeText(reader, text)) return false;
-  absl::StatusOr<Model> model = ReadModelJson(text);
-  if (!model.ok()) return false;
-  network = std::move(model->network);
-  return true;
-}
-
-void AddFit(const Fit& fit, StateWriter& writer) {
-  AddNetwork(fit.network, writer);
-  writer.Add(fit.loss);
-  writer.Add(fit.target_norm2);
-}
-
-bool TakeFit(StateReader& reader, Fit& fit) {
-  return TakeNetwork(reader, fit.network) && reader.Take(fit.loss) && reader.Take(fit.target_norm2);
-}
-
-std::string Serialize(const PathState& state, uint64_t fingerprint) {
-  StateWriter writer(kMagic, fingerprint);
-  writer.Add(state.iterations);
-  writer.Add(state.elapsed_seconds);
-  writer.Add(state.round);
-  writer.Add(state.top);
-  writer.Add(state.chosen);
-  writer.AddVector(std::vector<int64_t>(state.visited.begin(), state.visited.end()));
-  writer.Add(static_cast<int64_t>(state.levels.size()));
-  for (const auto& [nonzeros, level] : state.levels) {
-    writer.Add(nonzeros);
-    writer.Add(static_cast<int32_t>(level.termination_reason));
-    writer.Add(level.iterations);
-    writer.Add(level.elapsed_seconds);
-    writer.Add(static_cast<int64_t>(level.fits.size()));
-    for (const Fit& fit : level.fits) AddFit(fit, writer);
-  }
-  writer.Add(static_cast<uint8_t>(state.searched));
-  writer.Add(static_cast<uint8_t>(state.ended));
-  writer.Add(static_cast<int32_t>(state.task.kind));
-  writer.Add(state.task.nonzeros);
-  writer.Add(state.task.fold);
-  writer.Add(state.task.iterations);
-  writer.Add(state.task.begin_seconds);
-  if (HasNetwork(state.task)) AddNetwork(state.task.network, writer);
-  AddText(state.task.checkpoint, writer);
-  writer.Add(static_cast<uint8_t>(state.final_fit.has_value()));
-  if (state.final_fit) AddFit(*state.final_fit, writer);
-  writer.Add(static_cast<int32_t>(state.termination_reason));
-  writer.Add(state.starts_tried);
-  writer.Add(state.starts_agreeing);
-  return std::move(writer).Finish();
-}
-
-bool TakeReason(StateReader& reader, TerminationReason& reason) {
-  int32_t number = 0;
-  if (!reader.Take(number) || number < 0 ||
-      number > static_cast<int32_t>(TerminationReason::kCancelled)) {
-    return false;
-  }
-  reason = static_cast<TerminationReason>(number);
-  return true;
-}
-
-bool TakeFlag(StateReader& reader, bool& flag) {
-  uint8_t number = 0;
-  if (!reader.Take(number)) return false;
-  flag = number != 0;
-  return true;
-}
-
-bool TakeLevels(StateReader& reader, const PathOptions& path, int64_t num_folds,
-                std::map<int64_t, Level>& levels) {
-  int64_t count = 0;
-  if (!reader.Take(count) || count < 0 || count > path.max_points) return false;
-  for (int64_t k = 0; k < count; ++k) {
-    int64_t nonzeros = 0;
-    Level level;
-    int64_t num_fits = 0;
-    if (!reader.Take(nonzeros) || nonzeros < path.min_nonzeros || nonzeros > path.max_nonzeros ||
-        !TakeReason(reader, level.termination_reason) || !reader.Take(level.iterations) ||
-        !reader.Take(level.elapsed_seconds) || !reader.Take(num_fits) || num_fits < 1 ||
-        num_fits > num_folds) {
-      return false;
-    }
-    level.fits.resize(num_fits);
-    for (Fit& fit : level.fits) {
-      if (!TakeFit(reader, fit)) return false;
-    }
-    levels[nonzeros] = std::move(level);
-  }
-  return true;
-}
-
-bool TakeTask(StateReader& reader, const PathOptions& path, int64_t num_folds, Task& task) {
-  int32_t kind = 0;
-  if (!reader.Take(kind) || kind < 0 || kind > static_cast<int32_t>(TaskKind::kFinal) ||
-      !reader.Take(task.nonzeros) || !reader.Take(task.fold) || !reader.Take(task.iterations) ||
-      !reader.Take(task.begin_seconds)) {
-    return false;
-  }
-  task.kind = static_cast<TaskKind>(kind);
-  if (task.kind != TaskKind::kNone &&
-      (task.nonzeros < path.min_nonzeros || task.nonzeros > path.max_nonzeros || task.fold < 0 ||
-       task.fold >= num_folds)) {
-    return false;
-  }
-  if (HasNetwork(task)) {
-    Network network;
-    if (!TakeNetwork(reader, network) || !std::holds_alternative<SparseNetwork>(network)) {
-      return false;
-    }
-    task.network = std::get<SparseNetwork>(std::move(network));
-  }
-  return TakeText(reader, task.checkpoint);
-}
-
-// Whether a network can be one of this problem's.
-bool Fits(const Network& network, const Samples& samples, const RecoveryOptions& options) {
-  const auto* sparse = std::get_if<SparseNetwork>(&network);
-  return NumInputs(network) == samples.num_inputs &&
-         (sparse != nullptr) == (options.gate_mode == GateMode::kSequential) &&
-         (sparse == nullptr || sparse->has_bias == options.bias);
-}
-
-absl::StatusOr<PathState> Parse(std::string_view bytes, uint64_t fingerprint,
-                                const Samples& samples, const RecoveryOptions& options,
-                                const PathOptions& path) {
-  const int64_t num_folds = NumFolds(path);
-  absl::StatusOr<StateReader> reader = StateReader::Open(bytes, kMagic, fingerprint);
-  if (!reader.ok()) return reader.status();
-  PathState state;
-  std::vector<int64_t> visited;
-  bool has_final = false;
-  if (!reader->Take(state.iterations) || !reader->Take(state.elapsed_seconds) ||
-      !reader->Take(state.round) || !reader->Take(state.top) || !reader->Take(state.chosen) ||
-      !reader->TakeVector(visited) || !TakeLevels(*reader, path, num_folds, state.levels) ||
-      !TakeFlag(*reader, state.searched) || !TakeFlag(*reader, state.ended) ||
-      !TakeTask(*reader, path, num_folds, state.task) || !TakeFlag(*reader, has_final)) {
-    return StateReader::Damaged();
-  }
-  if (has_final && !TakeFit(*reader, state.final_fit.emplace())) return StateReader::Damaged();
-  if (!TakeReason(*reader, state.termination_reason) || !reader->Take(state.starts_tried) ||
-      !reader->Take(state.starts_agreeing) || !reader->AtEnd()) {
-    return StateReader::Damaged();
-  }
-  if (state.top < path.min_nonzeros || state.top > path.max_nonzeros) {
-    return StateReader::Damaged();
-  }
-  for (const auto& [nonzeros, level] : state.levels) {
-    for (const Fit& fit : level.fits) {
-      if (!Fits(fit.network, samples, options)) return StateReader::Damaged();
-    }
-  }
-  for (const int64_t nonzeros : visited) {
-    const auto level = state.levels.find(nonzeros);
-    if (level == state.levels.end() ||
-        static_cast<int64_t>(level->second.fits.size()) != num_folds) {
-      return StateReader::Damaged();
-    }
-    state.visited.insert(nonzeros);
-  }
-  const Task& task = state.task;
-  const bool has_start = task.kind == TaskKind::kDescend
-                             ? state.visited.upper_bound(task.nonzeros) != state.visited.end()
-                         : task.kind == TaskKind::kFinal ? state.levels.contains(task.nonzeros)
-                                                         : true;
-  if (!has_start || (HasNetwork(task) && !Fits(task.network, samples, options))) {
-    return StateReader::Damaged();
-  }
-  return state;
-}
 
 absl::StatusOr<std::vector<double>> SquaredErrors(const Network& network, const Samples& samples) {
   std::vector<double> errors(samples.num_samples);
@@ -337,7 +87,7 @@ class PathSolver {
 
  private:
   bool HasFolds() const { return path_.criterion != SelectionCriterion::kInformation; }
-  bool Complete(const Level& level) const {
+  bool Complete(const PathLevel& level) const {
     return static_cast<int64_t>(level.fits.size()) == NumFolds(path_);
   }
   double Elapsed() const {
@@ -356,13 +106,13 @@ class PathSolver {
   absl::Status LoadFold(int64_t fold);
   absl::Status RestoreHeldOutErrors(PathState& state);
 
-  double CriterionOf(int64_t nonzeros, const Level& level) const;
+  double CriterionOf(int64_t nonzeros, const PathLevel& level) const;
   // The best of these budgets, which are complete.
   int64_t Choose(const PathState& state, std::span<const int64_t> budgets) const;
   int64_t ChooseOfAll(const PathState& state) const;
 
   void BeginNextTask(PathState& state);
-  void BeginTask(TaskKind kind, int64_t nonzeros, int64_t fold, PathState& state);
+  void BeginTask(PathTaskKind kind, int64_t nonzeros, int64_t fold, PathState& state);
   // The fold's network of the least budget of the round over `nonzeros`.
   const SparseNetwork* NextLarger(const PathState& state, int64_t nonzeros, int64_t fold) const;
   absl::StatusOr<RecoveryStart> StartOf(const PathState& state);
@@ -372,7 +122,7 @@ class PathSolver {
   absl::Status RunRecovery(PathState& state);
   absl::Status FinishTask(Network network, TerminationReason reason, PathState& state);
 
-  double HeldOutResidual(const Level& level) const;
+  double HeldOutResidual(const PathLevel& level) const;
   // Fills in the time and the number of points.
   void Report(IterationReport& report, const PathState& state) const;
   absl::StatusOr<PathResult> MakeResult(const PathState& state);
@@ -435,19 +185,19 @@ absl::Status PathSolver::RestoreHeldOutErrors(PathState& state) {
   return absl::OkStatus();
 }
 
-double PathSolver::HeldOutResidual(const Level& level) const {
+double PathSolver::HeldOutResidual(const PathLevel& level) const {
   double loss = 0;
   double norm2 = 0;
-  for (const Fit& fit : level.fits) {
+  for (const PathFit& fit : level.fits) {
     for (const float error : fit.held_out_errors) loss += error;
     norm2 += target_norm2_ - fit.target_norm2;
   }
   return norm2 > 0 ? std::sqrt(loss / norm2) : std::sqrt(loss / target_norm2_);
 }
 
-double PathSolver::CriterionOf(int64_t nonzeros, const Level& level) const {
+double PathSolver::CriterionOf(int64_t nonzeros, const PathLevel& level) const {
   if (HasFolds()) return HeldOutResidual(level);
-  const Fit& fit = level.fits.front();
+  const PathFit& fit = level.fits.front();
   return InformationCriterion(std::sqrt(fit.loss / fit.target_norm2), relative_floor_,
                               samples_.num_samples, nonzeros, num_candidates_);
 }
@@ -461,7 +211,7 @@ int64_t PathSolver::Choose(const PathState& state, std::span<const int64_t> budg
   std::vector<std::vector<float>> errors;
   for (const int64_t s : budgets) {
     std::vector<float>& of_budget = errors.emplace_back();
-    for (const Fit& fit : state.levels.at(s).fits) {
+    for (const PathFit& fit : state.levels.at(s).fits) {
       of_budget.insert(of_budget.end(), fit.held_out_errors.begin(), fit.held_out_errors.end());
     }
   }
@@ -485,7 +235,7 @@ const SparseNetwork* PathSolver::NextLarger(const PathState& state, int64_t nonz
   return std::get_if<SparseNetwork>(&state.levels.at(*larger).fits[fold].network);
 }
 
-void PathSolver::BeginTask(TaskKind kind, int64_t nonzeros, int64_t fold, PathState& state) {
+void PathSolver::BeginTask(PathTaskKind kind, int64_t nonzeros, int64_t fold, PathState& state) {
   state.task = {};
   state.task.kind = kind;
   state.task.nonzeros = nonzeros;
@@ -495,13 +245,13 @@ void PathSolver::BeginTask(TaskKind kind, int64_t nonzeros, int64_t fold, PathSt
 
 void PathSolver::BeginNextTask(PathState& state) {
   if (!state.searched) {
-    if (state.visited.empty()) return BeginTask(TaskKind::kRecover, state.top, 0, state);
+    if (state.visited.empty()) return BeginTask(PathTaskKind::kRecover, state.top, 0, state);
     const auto choose = [&](std::span<const int64_t> budgets) { return Choose(state, budgets); };
     const std::optional<int64_t> next =
         NextBudget(path_.search, path_.min_nonzeros, state.top, state.visited, choose);
     const bool room = static_cast<int64_t>(state.levels.size()) < path_.max_points;
     if (next && (room || state.levels.contains(*next))) {
-      return BeginTask(winnows_ ? TaskKind::kDescend : TaskKind::kRecover, *next, 0, state);
+      return BeginTask(winnows_ ? PathTaskKind::kDescend : PathTaskKind::kRecover, *next, 0, state);
     }
     const int64_t chosen = ChooseOfAll(state);
     const bool moved = chosen != state.chosen;
@@ -512,14 +262,14 @@ void PathSolver::BeginNextTask(PathState& state) {
       ++state.round;
       state.top = top;
       state.visited.clear();
-      return BeginTask(TaskKind::kRecover, top, 0, state);
+      return BeginTask(PathTaskKind::kRecover, top, 0, state);
     }
     state.searched = true;
-    const Level& level = state.levels.at(chosen);
-    const Fit& fit = level.fits.front();
+    const PathLevel& level = state.levels.at(chosen);
+    const PathFit& fit = level.fits.front();
     const bool met =
         std::sqrt(fit.loss / fit.target_norm2) <= options_.termination.relative_residual_tolerance;
-    if (HasFolds() || (winnows_ && !met)) return BeginTask(TaskKind::kFinal, chosen, 0, state);
+    if (HasFolds() || (winnows_ && !met)) return BeginTask(PathTaskKind::kFinal, chosen, 0, state);
     state.termination_reason = met ? TerminationReason::kConverged : level.termination_reason;
   }
   state.ended = true;
@@ -528,8 +278,8 @@ void PathSolver::BeginNextTask(PathState& state) {
 absl::StatusOr<RecoveryStart> PathSolver::StartOf(const PathState& state) {
   RecoveryStart start;
   if (options_.gate_mode != GateMode::kSequential) return start;
-  const Task& task = state.task;
-  if (task.kind == TaskKind::kFinal) {
+  const PathTask& task = state.task;
+  if (task.kind == PathTaskKind::kFinal) {
     start.network = std::get<SparseNetwork>(state.levels.at(task.nonzeros).fits.front().network);
     return start;
   }
@@ -554,7 +304,7 @@ absl::StatusOr<RecoveryStart> PathSolver::StartOf(const PathState& state) {
 absl::Status PathSolver::DescendStep(PathState& state) {
   if (!scaled_) scaled_ = ScaleToUnit(*training_, options_.bias);
   const ReluProblem problem = scaled_->problem(engine_);
-  const Task& task = state.task;
+  const PathTask& task = state.task;
   const double tolerance = kPolish * options_.termination.relative_residual_tolerance;
   const double target_loss = tolerance * tolerance * scaled_->target_norm2;
   const RefineOptions refine = {.max_steps = 4, .max_products = 40, .target_loss = target_loss};
@@ -609,7 +359,7 @@ absl::Status PathSolver::DescendStep(PathState& state) {
   Report(report, state);
   if (observer_.checkpoint_due && observer_.on_checkpoint && observer_.checkpoint_due(report)) {
     state.elapsed_seconds = Elapsed();
-    observer_.on_checkpoint(Serialize(state, fingerprint_));
+    observer_.on_checkpoint(SerializePath(state, fingerprint_));
   }
   return absl::OkStatus();
 }
@@ -617,7 +367,7 @@ absl::Status PathSolver::DescendStep(PathState& state) {
 absl::Status PathSolver::RunRecovery(PathState& state) {
   RecoveryOptions options = options_;
   options.nonzeros = state.task.nonzeros;
-  const bool final = state.task.kind == TaskKind::kFinal;
+  const bool final = state.task.kind == PathTaskKind::kFinal;
   if (winnows_ && !final && state.round == 0) {
     const double support = kTopSupport * static_cast<double>(options.nonzeros);
     options.working_nonzeros = std::min(num_candidates_, static_cast<int64_t>(support));
@@ -648,7 +398,7 @@ absl::Status PathSolver::RunRecovery(PathState& state) {
     observer.on_checkpoint = [&](std::string checkpoint) {
       state.task.checkpoint = std::move(checkpoint);
       state.elapsed_seconds = Elapsed();
-      observer_.on_checkpoint(Serialize(state, fingerprint_));
+      observer_.on_checkpoint(SerializePath(state, fingerprint_));
     };
   }
   absl::StatusOr<RecoveryResult> result = Recover(final ? samples_ : *training_, options, *start,
@@ -670,16 +420,16 @@ absl::Status PathSolver::RunRecovery(PathState& state) {
 }
 
 absl::Status PathSolver::FinishTask(Network network, TerminationReason reason, PathState& state) {
-  const Task task = std::exchange(state.task, {});
-  const bool final = task.kind == TaskKind::kFinal;
+  const PathTask task = std::exchange(state.task, {});
+  const bool final = task.kind == PathTaskKind::kFinal;
   const Samples& fitted_to = final ? samples_ : *training_;
-  Fit fit = {.network = std::move(network), .target_norm2 = SquaredNorm(fitted_to.targets)};
+  PathFit fit = {.network = std::move(network), .target_norm2 = SquaredNorm(fitted_to.targets)};
   absl::StatusOr<std::vector<double>> errors = SquaredErrors(fit.network, fitted_to);
   if (!errors.ok()) return errors.status();
   for (const double error : *errors) fit.loss += error;
   state.iterations += task.iterations;
 
-  Level& level = state.levels[task.nonzeros];
+  PathLevel& level = state.levels[task.nonzeros];
   level.iterations += task.iterations;
   level.elapsed_seconds += Elapsed() - task.begin_seconds;
   if (final) {
@@ -703,10 +453,10 @@ absl::Status PathSolver::FinishTask(Network network, TerminationReason reason, P
     level.termination_reason = reason;
   }
   // A budget does at least as well as every smaller one.
-  const Fit* least = &level.fits[task.fold];
+  const PathFit* least = &level.fits[task.fold];
   for (auto& [nonzeros, other] : state.levels) {
     if (task.fold >= static_cast<int64_t>(other.fits.size())) continue;
-    Fit& of_other = other.fits[task.fold];
+    PathFit& of_other = other.fits[task.fold];
     if (nonzeros < task.nonzeros && of_other.loss <= least->loss) {
       level.fits[task.fold] = of_other;
     } else if (nonzeros > task.nonzeros && of_other.loss > least->loss) {
@@ -735,7 +485,7 @@ absl::StatusOr<PathResult> PathSolver::MakeResult(const PathState& state) {
     if (!Complete(level)) continue;
     double loss = 0;
     double norm2 = 0;
-    for (const Fit& fit : level.fits) {
+    for (const PathFit& fit : level.fits) {
       loss += fit.loss;
       norm2 += fit.target_norm2;
     }
@@ -751,7 +501,7 @@ absl::StatusOr<PathResult> PathSolver::MakeResult(const PathState& state) {
   }
   RecoveryResult& recovery = result.recovery;
   recovery.termination_reason = stopped_by_.value_or(state.termination_reason);
-  recovery.checkpoint = Serialize(state, fingerprint_);
+  recovery.checkpoint = SerializePath(state, fingerprint_);
   recovery.options_used = options_;
   recovery.options_used.nonzeros = chosen > 0 ? chosen : path_.max_nonzeros;
   recovery.options_used = ResolveOptions(recovery.options_used, samples_.num_samples);
@@ -783,7 +533,7 @@ absl::StatusOr<PathResult> PathSolver::Run(PathState state) {
   const double time_limit = options_.termination.time_limit_seconds;
   while (true) {
     state.elapsed_seconds = Elapsed();
-    if (!state.ended && state.task.kind == TaskKind::kNone) BeginNextTask(state);
+    if (!state.ended && state.task.kind == PathTaskKind::kNone) BeginNextTask(state);
     if (state.ended) break;
     if (engine_.stop_requested()) {
       stopped_by_ = TerminationReason::kCancelled;
@@ -793,133 +543,13 @@ absl::StatusOr<PathResult> PathSolver::Run(PathState state) {
     if (stopped_by_) break;
     if (absl::Status status = LoadFold(state.task.fold); !status.ok()) return status;
     absl::Status status =
-        state.task.kind == TaskKind::kDescend ? DescendStep(state) : RunRecovery(state);
+        state.task.kind == PathTaskKind::kDescend ? DescendStep(state) : RunRecovery(state);
     if (!status.ok()) return status;
   }
   return MakeResult(state);
 }
 
-// The options of the largest recovery.
-RecoveryOptions AtMaxNonzeros(RecoveryOptions options, const PathOptions& path) {
-  options.nonzeros = path.max_nonzeros;
-  return options;
-}
-
-uint64_t PathFingerprint(const Samples& samples, const RecoveryOptions& options,
-                         const PathOptions& path) {
-  Fingerprint fingerprint;
-  fingerprint.Add(ProblemFingerprint(
-      samples, ResolveOptions(AtMaxNonzeros(options, path), samples.num_samples), {}));
-  fingerprint.Add(path.min_nonzeros);
-  fingerprint.Add(path.max_nonzeros);
-  fingerprint.Add(static_cast<uint64_t>(path.criterion));
-  fingerprint.Add(static_cast<uint64_t>(path.search));
-  fingerprint.Add(std::bit_cast<uint64_t>(path.validation_fraction));
-  fingerprint.Add(path.num_folds);
-  fingerprint.Add(path.max_points);
-  return fingerprint.value();
-}
-
-absl::Status Invalid(std::string_view field, std::string_view rule) {
-  return absl::InvalidArgumentError(absl::StrCat(std::string(field), ": ", std::string(rule)));
-}
-
 }  // namespace
-
-std::string_view SelectionCriterionName(SelectionCriterion criterion) {
-  switch (criterion) {
-    case SelectionCriterion::kInformation:
-      return "information";
-    case SelectionCriterion::kHeldOut:
-      return "held_out";
-    case SelectionCriterion::kKFold:
-      return "k_fold";
-  }
-  return "information";
-}
-
-std::string_view PathSearchName(PathSearch search) {
-  switch (search) {
-    case PathSearch::kGrid:
-      return "grid";
-    case PathSearch::kGoldenSection:
-      return "golden_section";
-  }
-  return "grid";
-}
-
-absl::Status ValidatePath(const RecoveryOptions& options, const PathOptions& path,
-                          int64_t num_samples, int64_t num_inputs) {
-  if (options.nonzeros != 0) {
-    return Invalid("nonzeros",
-                   "a path chooses it between min_nonzeros and max_nonzeros; "
-                   "leave it unset");
-  }
-  if (options.working_nonzeros != 0) {
-    return Invalid("working_nonzeros", "follows the budget within a path; leave it unset");
-  }
-  if (path.min_nonzeros < 1) {
-    return Invalid("min_nonzeros", absl::StrCat("must be at least 1, is ", path.min_nonzeros));
-  }
-  if (path.max_nonzeros < path.min_nonzeros) {
-    return Invalid("max_nonzeros", absl::StrCat("must be at least min_nonzeros = ",
-                                                path.min_nonzeros, ", is ", path.max_nonzeros));
-  }
-  if (num_inputs >= 1 && options.hidden_width >= 1) {
-    const int64_t num_columns = num_inputs + (options.bias ? 1 : 0);
-    if ((path.max_nonzeros - 1) / options.hidden_width >= num_columns) {
-      return Invalid("max_nonzeros",
-                     absl::StrCat("must be at most inputs * hidden_width = ", num_columns, " * ",
-                                  options.hidden_width, ", is ", path.max_nonzeros));
-    }
-  }
-  if (path.criterion == SelectionCriterion::kHeldOut) {
-    if (!(path.validation_fraction > 0 && path.validation_fraction < 1)) {
-      return Invalid("validation_fraction",
-                     absl::StrCat("must lie between 0 and 1, is ", path.validation_fraction));
-    }
-    const auto num_held_out = static_cast<int64_t>(
-        std::floor(path.validation_fraction * static_cast<double>(num_samples)));
-    if (num_held_out < 1 || num_held_out >= num_samples) {
-      return Invalid(
-          "validation_fraction",
-          absl::StrCat("leaves no sample to ", num_held_out < 1 ? "judge by" : "learn from", " of ",
-                       num_samples, ", is ", path.validation_fraction));
-    }
-  }
-  if (path.criterion == SelectionCriterion::kKFold &&
-      (path.num_folds < 2 || path.num_folds > std::min(kMostFolds, num_samples))) {
-    return Invalid("num_folds",
-                   absl::StrCat("must be between 2 and ", std::min(kMostFolds, num_samples),
-                                ", is ", path.num_folds));
-  }
-  if (path.max_points < 2 || path.max_points > kMostPoints) {
-    return Invalid("max_points",
-                   absl::StrCat("must be between 2 and ", kMostPoints, ", is ", path.max_points));
-  }
-  return ValidateOptions(AtMaxNonzeros(options, path), num_samples, num_inputs);
-}
-
-RecoveryCost PredictPathCost(const RecoveryOptions& options, const PathOptions& path,
-                             int64_t num_samples, int64_t num_inputs) {
-  RecoveryCost cost = PredictCost(AtMaxNonzeros(options, path), num_samples, num_inputs);
-  const auto n = static_cast<double>(num_samples);
-  const auto points =
-      static_cast<double>(std::min(path.max_points, path.max_nonzeros - path.min_nonzeros + 1));
-  double bytes = 0;
-  if (path.criterion != SelectionCriterion::kInformation) {
-    bytes += n * static_cast<double>(num_inputs + 1) * sizeof(float);  // the fold's samples
-    bytes += 2 * points * n * sizeof(float);                           // held-out errors
-  }
-  // Networks, and the checkpoint that spells them out.
-  constexpr double kBytesPerWeight = 128;
-  bytes += points * static_cast<double>(NumFolds(path)) * static_cast<double>(path.max_nonzeros) *
-           kBytesPerWeight;
-  constexpr auto kMost = static_cast<double>(int64_t{1} << 62);
-  cost.peak_memory_bytes =
-      static_cast<int64_t>(std::min(kMost, static_cast<double>(cost.peak_memory_bytes) + bytes));
-  return cost;
-}
 
 absl::StatusOr<PathResult> RecoverPath(const Samples& samples, const RecoveryOptions& options,
                                        const PathOptions& path, const RecoveryObserver& observer,
@@ -932,7 +562,7 @@ absl::StatusOr<PathResult> RecoverPath(const Samples& samples, const RecoveryOpt
   PathState state;
   state.top = path.max_nonzeros;
   if (!checkpoint.empty()) {
-    absl::StatusOr<PathState> parsed = Parse(checkpoint, fingerprint, samples, options, path);
+    absl::StatusOr<PathState> parsed = ParsePath(checkpoint, fingerprint, samples, options, path);
     if (!parsed.ok()) return parsed.status();
     state = *std::move(parsed);
   }
