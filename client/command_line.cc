@@ -360,6 +360,67 @@ void AddUpload(CLI::App* datasets, Parameters* p) {
   });
 }
 
+// The flags that choose the budget from a range, instead of --nonzeros.
+struct PathFlags {
+  CLI::Option* min_nonzeros;
+  CLI::Option* max_nonzeros;
+  std::vector<CLI::Option*> others;
+};
+
+PathFlags AddPathFlags(CLI::App* app, v1::RecoverySpec* spec) {
+  PathFlags flags;
+  flags.min_nonzeros = AddValue<int64_t>(
+      app, "--min_nonzeros", [=](auto s) { spec->mutable_path()->set_min_nonzeros(s); },
+      "Choose the budget from A to B by a path of networks, instead of --nonzeros", "A");
+  flags.max_nonzeros = AddValue<int64_t>(
+      app, "--max_nonzeros", [=](auto s) { spec->mutable_path()->set_max_nonzeros(s); },
+      "Largest budget of the path", "B");
+  flags.others.push_back(AddEnum<v1::SelectionCriterion>(
+      app, "--criterion", [=](auto v) { spec->mutable_path()->set_criterion(v); },
+      "How the path's budgets are judged (default information)"));
+  flags.others.push_back(AddEnum<v1::PathSearch>(
+      app, "--search", [=](auto v) { spec->mutable_path()->set_search(v); },
+      "Which budgets the path visits first (default grid)"));
+  flags.others.push_back(AddValue<double>(
+      app, "--validation_fraction",
+      [=](auto x) { spec->mutable_path()->set_validation_fraction(x); },
+      "Share of the training samples that --criterion held_out judges by (default 0.2)", "X"));
+  flags.others.push_back(AddValue<int64_t>(
+      app, "--num_folds", [=](auto n) { spec->mutable_path()->set_num_folds(n); },
+      "Folds of --criterion k_fold, 2 to 20 (default 5)", "K"));
+  flags.others.push_back(AddValue<int64_t>(
+      app, "--max_points", [=](auto n) { spec->mutable_path()->set_max_points(n); },
+      "Budgets that the path visits at most (default 60)", "N"));
+  return flags;
+}
+
+// One budget, or a range of them.
+void CheckBudget(const CLI::Option& nonzeros, const PathFlags& path) {
+  const bool has_min = path.min_nonzeros->count() > 0;
+  const bool has_max = path.max_nonzeros->count() > 0;
+  if (nonzeros.count() > 0 && (has_min || has_max)) {
+    throw CLI::ValidationError("--nonzeros",
+                               "gives the budget that --min_nonzeros and --max_nonzeros let the "
+                               "path choose; give one or the other");
+  }
+  if (has_min != has_max) {
+    throw CLI::ValidationError(has_min ? "--max_nonzeros" : "--min_nonzeros",
+                               "--min_nonzeros and --max_nonzeros go together");
+  }
+  if (nonzeros.count() == 0 && !has_min) {
+    throw CLI::ValidationError("--nonzeros",
+                               "say how many weights, or --min_nonzeros A --max_nonzeros B to "
+                               "let a path choose");
+  }
+  if (has_min) return;
+  for (const CLI::Option* option : path.others) {
+    if (option->count() > 0) {
+      throw CLI::ValidationError(option->get_name(),
+                                 "is for a path: give --min_nonzeros A --max_nonzeros B as well");
+    }
+  }
+}
+
 void AddRecover(CLI::App* root, Parameters* p) {
   CLI::App* app = AddCommand(root, "recover", "Find a sparse network that explains a data set");
   v1::CreateJobRequest* request = &p->recover.request;
@@ -374,10 +435,10 @@ void AddRecover(CLI::App* root, Parameters* p) {
       app, "--hidden_width", [=](auto m) { options->set_hidden_width(m); },
       "Hidden neurons m, or gates", "M")
       ->required();
-  AddValue<int64_t>(
+  CLI::Option* nonzeros = AddValue<int64_t>(
       app, "--nonzeros", [=](auto s) { options->set_nonzeros(s); }, "Budget of non-zero weights",
-      "S")
-      ->required();
+      "S");
+  const PathFlags path = AddPathFlags(app, spec);
   AddEnum<v1::Algorithm>(
       app, "--algorithm", [=](auto v) { options->set_algorithm(v); },
       "Which algorithm iterates (default auto: the server chooses)", "auto");
@@ -441,7 +502,8 @@ void AddRecover(CLI::App* root, Parameters* p) {
       "--validate_only", [=](int64_t) { request->set_validate_only(true); },
       "Check it and predict memory and cost; queue nothing");
   app->add_flag("--watch", p->recover.watch, "Watch the job to its end");
-  app->callback([p] {
+  app->callback([p, nonzeros, path] {
+    CheckBudget(*nonzeros, path);
     if (p->recover.watch && p->recover.request.validate_only()) {
       throw CLI::ValidationError("--watch", "--validate_only makes no job to watch");
     }

@@ -14,6 +14,7 @@
 #include "client/formatting.h"
 #include "client/job_text.h"
 #include "client/matrix_file.h"
+#include "client/path_text.h"
 #include "client/watch_view.h"
 #include "nlohmann/json.hpp"
 
@@ -183,11 +184,13 @@ class Runner {
         });
       case Collection::kJobs:
         return Show(client_.GetJob(command.name), [this](const v1::Job& job) {
-          return FormatFields(DescribeJob(job)) + EvidencePage(job.recovery_report(), PageWidth());
+          return FormatFields(DescribeJob(job)) + PathPage(job.recovery_report()) +
+                 EvidencePage(job.recovery_report(), PageWidth());
         });
       case Collection::kModels:
         return Show(client_.GetModel(command.name), [this](const v1::Model& model) {
-          return FormatFields(DescribeModel(model)) + EvidencePage(model.report(), PageWidth());
+          return FormatFields(DescribeModel(model)) + PathPage(model.report()) +
+                 EvidencePage(model.report(), PageWidth());
         });
     }
     return kExitUnexpected;
@@ -290,9 +293,11 @@ class Runner {
     const std::string summary = SummariseJob(job, planted);
     const Terminal terminal = FindTerminal(surroundings_.out_descriptor);
     Text(terminal.interactive ? WrapWords(summary, terminal.width) : summary);
-    Text(EvidencePage(job.recovery_report(), PageWidth()));
+    Text(PathPage(job.recovery_report()) + EvidencePage(job.recovery_report(), PageWidth()));
     if (job.model().empty()) return;
-    Text(absl::StrCat(job.recovery_report().has_evidence() ? "\n" : "", "Download it: ",
+    const bool has_page =
+        job.recovery_report().has_evidence() || job.recovery_report().path_size() > 0;
+    Text(absl::StrCat(has_page ? "\n" : "", "Download it: ",
                       Hint("models download " + Printable(IdOf(job.model()))), "\n"));
   }
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
+#include "client/path_text.h"
 #include "google/protobuf/util/json_util.h"
 #include "google/rpc/status.pb.h"
 
@@ -126,8 +127,9 @@ void AddLabels(const google::protobuf::Map<std::string, std::string>& labels,
 void AddSpec(const v1::RecoverySpec& spec, std::vector<Field>* fields) {
   const v1::RecoveryOptions& options = spec.options();
   fields->push_back({"data set", spec.dataset()});
-  fields->push_back({"network", absl::StrCat("hidden width ", options.hidden_width(), ", at most ",
-                                             FormatCount(options.nonzeros(), "weight"))});
+  fields->push_back(
+      {"network", absl::StrCat("hidden width ", options.hidden_width(),
+                               spec.has_path() ? ", " : ", at most ", BudgetText(spec))});
   std::string algorithm = options.algorithm() == v1::ALGORITHM_UNSPECIFIED
                               ? "auto"
                               : SmallEnumWord(options.algorithm(), sizeof("ALGORITHM"));
@@ -297,18 +299,32 @@ std::string EventLine(const v1::JobEvent& event) {
 }
 
 std::string PhaseText(const v1::IterationReport& report) {
+  const char* phase = nullptr;
   switch (report.phase()) {
     case v1::SOLVE_PHASE_START:
-      return absl::StrCat(" (start ", report.start() + 1, ")");
+      phase = "";
+      break;
     case v1::SOLVE_PHASE_EXPAND:
-      return absl::StrCat(" (start ", report.start() + 1, ", expand)");
+      phase = "expand";
+      break;
     case v1::SOLVE_PHASE_PRUNE:
-      return absl::StrCat(" (start ", report.start() + 1, ", prune)");
+      phase = "prune";
+      break;
     case v1::SOLVE_PHASE_SWAP:
-      return absl::StrCat(" (start ", report.start() + 1, ", swap)");
+      phase = "swap";
+      break;
     default:
-      return "";
+      break;
   }
+  std::vector<std::string> words;
+  if (report.path_nonzeros() > 0) {
+    words.push_back(absl::StrCat("budget ", report.path_nonzeros(), " of the path"));
+  }
+  if (phase != nullptr) {
+    if (report.start() >= 0) words.push_back(absl::StrCat("start ", report.start() + 1));
+    if (*phase != '\0') words.emplace_back(phase);
+  }
+  return words.empty() ? "" : absl::StrCat(" (", absl::StrJoin(words, ", "), ")");
 }
 
 std::string SummariseJob(const v1::Job& job, const std::optional<v1::PlantedSource>& planted) {
@@ -445,7 +461,7 @@ std::string JobTable(const std::vector<v1::Job>& jobs) {
   for (const v1::Job& job : jobs) {
     const v1::RecoveryOptions& options = job.recovery().options();
     rows.push_back({IdOf(job.name()), StateWord(job.state()), IdOf(job.recovery().dataset()),
-                    absl::StrCat(options.hidden_width()), absl::StrCat(options.nonzeros()),
+                    absl::StrCat(options.hidden_width()), BudgetColumn(job.recovery()),
                     job.has_progress() ? absl::StrCat(job.progress().iteration()) : "-",
                     job.has_progress() ? FormatNumber(job.progress().relative_residual()) : "-",
                     FormatTime(job.create_time()), Labels(job.labels())});

@@ -27,7 +27,8 @@ std::string StateWord(v1::JobState state);
 // One event on one line, without '\n'.
 std::string EventLine(const v1::JobEvent& event);
 
-// " (start 2, prune)", or nothing for algorithms without phases.
+// " (start 2, prune)", " (budget 40 of the path, prune)", or nothing for algorithms without
+// phases.
 std::string PhaseText(const v1::IterationReport& report);
 
 // Plain sentences about an ended job, one a line: why it ended, how well the network fits, and

@@ -345,6 +345,7 @@ absl::Status PathSolver::DescendStep(PathState& state) {
   IterationReport report;
   report.iteration = state.iterations + state.task.iterations;
   report.phase = SolvePhase::kPrune;
+  report.start = -1;
   report.relative_residual = std::sqrt(loss / scaled_->target_norm2);
   report.best_relative_residual = report.relative_residual;
   report.psnr_db = Psnr(report.relative_residual);
@@ -554,7 +555,9 @@ absl::StatusOr<PathResult> PathSolver::Run(PathState state) {
 absl::StatusOr<PathResult> RecoverPath(const Samples& samples, const RecoveryOptions& options,
                                        const PathOptions& path, const RecoveryObserver& observer,
                                        std::stop_token stop, std::string_view checkpoint) {
-  absl::Status status = ValidatePath(options, path, samples.num_samples, samples.num_inputs);
+  absl::Status status = ValidatePath(path, options, samples.num_samples, samples.num_inputs);
+  if (!status.ok()) return status;
+  status = ValidateOptionsOfPath(options, path, samples.num_samples, samples.num_inputs);
   if (!status.ok()) return status;
   status = ValidateProblem(samples, AtMaxNonzeros(options, path), {});
   if (!status.ok()) return status;

@@ -74,10 +74,14 @@ struct PathResult {
   std::vector<PathPoint> points;  // ascending budgets; one is chosen, unless stopped too early
 };
 
-// Errors: INVALID_ARGUMENT naming the field of PathOptions; `nonzeros` and `working_nonzeros`
-// of the options unless they are 0, for the path sets them.
-absl::Status ValidatePath(const RecoveryOptions& options, const PathOptions& path,
+// Errors: INVALID_ARGUMENT naming the field of PathOptions.
+absl::Status ValidatePath(const PathOptions& path, const RecoveryOptions& options,
                           int64_t num_samples, int64_t num_inputs);
+
+// As ValidateOptions for the options of a valid path. Errors: also `nonzeros` and
+// `working_nonzeros` unless they are 0, for the path sets them.
+absl::Status ValidateOptionsOfPath(const RecoveryOptions& options, const PathOptions& path,
+                                   int64_t num_samples, int64_t num_inputs);
 
 // Of one iteration at max_nonzeros, and the memory of the whole path.
 RecoveryCost PredictPathCost(const RecoveryOptions& options, const PathOptions& path,
@@ -86,7 +90,7 @@ RecoveryCost PredictPathCost(const RecoveryOptions& options, const PathOptions& 
 // As Recover, with the budget chosen from a range. termination.max_iterations bounds each
 // recovery of the path, time_limit_seconds the whole. Stopped or out of time it returns the
 // best network so far. Same bits for any number of threads and over interruptions.
-// Errors: as Recover and ValidatePath.
+// Errors: as Recover, ValidatePath and ValidateOptionsOfPath.
 // Cost: a few recoveries, and about max_points refinements of 50 n s multiply-adds; times
 // num_folds for kKFold.
 absl::StatusOr<PathResult> RecoverPath(const Samples& samples, const RecoveryOptions& options,

@@ -42,16 +42,8 @@ std::string_view PathSearchName(PathSearch search) {
   return "grid";
 }
 
-absl::Status ValidatePath(const RecoveryOptions& options, const PathOptions& path,
+absl::Status ValidatePath(const PathOptions& path, const RecoveryOptions& options,
                           int64_t num_samples, int64_t num_inputs) {
-  if (options.nonzeros != 0) {
-    return Invalid("nonzeros",
-                   "a path chooses it between min_nonzeros and max_nonzeros; "
-                   "leave it unset");
-  }
-  if (options.working_nonzeros != 0) {
-    return Invalid("working_nonzeros", "follows the budget within a path; leave it unset");
-  }
   if (path.min_nonzeros < 1) {
     return Invalid("min_nonzeros", absl::StrCat("must be at least 1, is ", path.min_nonzeros));
   }
@@ -90,6 +82,19 @@ absl::Status ValidatePath(const RecoveryOptions& options, const PathOptions& pat
   if (path.max_points < 2 || path.max_points > kMostPoints) {
     return Invalid("max_points",
                    absl::StrCat("must be between 2 and ", kMostPoints, ", is ", path.max_points));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateOptionsOfPath(const RecoveryOptions& options, const PathOptions& path,
+                                   int64_t num_samples, int64_t num_inputs) {
+  if (options.nonzeros != 0) {
+    return Invalid("nonzeros",
+                   "a path chooses it between min_nonzeros and max_nonzeros; "
+                   "leave it unset");
+  }
+  if (options.working_nonzeros != 0) {
+    return Invalid("working_nonzeros", "follows the budget within a path; leave it unset");
   }
   return ValidateOptions(AtMaxNonzeros(options, path), num_samples, num_inputs);
 }

@@ -108,7 +108,8 @@ std::string_view SolvePhaseName(SolvePhase phase);
 struct IterationReport {
   int64_t iteration = 0;  // completed steps, from 1
   SolvePhase phase = SolvePhase::kIterate;
-  int64_t start = 0;             // winnow: which start is at work, from 0
+  // Winnow: which start is at work, from 0; -1 where a path descends from a larger budget.
+  int64_t start = 0;
   double relative_residual = 0;  // || f(X) - y || / || y ||, present gates, in double
   double psnr_db = 0;            // 20 log10 max|y| - 10 log10 MSE, at most 400
   double step_size = 0;

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/network/merge.h"
+#include "core/recovery/path.h"
 #include "core/recovery/report.h"
 #include "core/samples/split.h"
 #include "server/store/error_details.h"
@@ -171,6 +172,11 @@ Model MakeModel(Network network, const Samples& samples, const DatasetRecord& da
       {"partial", report.partial ? "true" : "false"},
       {"version", version},
   };
+  if (const std::optional<PathOptions>& path = run.job.spec.path) {
+    model.metadata["path"] =
+        absl::StrCat(path->min_nonzeros, " to ", path->max_nonzeros, " weights, by ",
+                     std::string(SelectionCriterionName(path->criterion)));
+  }
   AddEvidence(report, model.metadata);
   model.network = std::move(network);
   model.scaling = samples.scaling;
@@ -204,15 +210,27 @@ absl::StatusOr<RecoveryCost> RecoveryRunner::Plan(const RecoverySpec& spec) {
   }
   RecoveryOptions options = spec.options;
   options.num_threads = threads_per_job_;
-  status = ValidateOptions(options, num_training, dataset->num_inputs);
+  if (spec.path) {
+    status = ValidatePath(*spec.path, options, num_training, dataset->num_inputs);
+    if (!status.ok()) return NameField(status, "recovery.path.");
+    status = ValidateOptionsOfPath(options, *spec.path, num_training, dataset->num_inputs);
+  } else {
+    status = ValidateOptions(options, num_training, dataset->num_inputs);
+  }
   if (!status.ok()) return NameField(status, "recovery.options.");
+  if (spec.path && !spec.initial_model_id.empty()) {
+    return InvalidField("recovery.initial_model",
+                        "a path starts from networks of its own; leave one of the two out");
+  }
   if (!spec.initial_model_id.empty()) {
     absl::StatusOr<store::ModelRecord> model = store_->models().Get(spec.initial_model_id);
     if (!model.ok()) return model.status();
     status = ValidateInitialModel(*model, spec, *dataset);
     if (!status.ok()) return status;
   }
-  RecoveryCost cost = PredictCost(options, num_training, dataset->num_inputs);
+  RecoveryCost cost = spec.path
+                          ? PredictPathCost(options, *spec.path, num_training, dataset->num_inputs)
+                          : PredictCost(options, num_training, dataset->num_inputs);
   if (num_held_out > 0) {
     // While it is split the data set is there twice, then without its training half.
     constexpr int64_t kFloatBytes = sizeof(float);
@@ -252,11 +270,18 @@ absl::StatusOr<JobOutcome> RecoveryRunner::Run(const JobRun& run) {
   const RecoveryObserver observer = {.on_iteration = run.on_iteration,
                                      .checkpoint_due = run.checkpoint_due,
                                      .on_checkpoint = run.on_checkpoint};
-  absl::StatusOr<RecoveryResult> result =
-      Recover(*training, options, start, observer, run.stop, run.checkpoint);
-  if (!result.ok()) return NameField(result.status(), "");
-
   JobOutcome outcome;
+  absl::StatusOr<RecoveryResult> result;
+  if (spec.path) {
+    absl::StatusOr<PathResult> path =
+        RecoverPath(*training, options, *spec.path, observer, run.stop, run.checkpoint);
+    if (!path.ok()) return NameField(path.status(), "");
+    result = std::move(path->recovery);
+    outcome.report.path = std::move(path->points);
+  } else {
+    result = Recover(*training, options, start, observer, run.stop, run.checkpoint);
+    if (!result.ok()) return NameField(result.status(), "");
+  }
   outcome.checkpoint = std::move(result->checkpoint);
   RecoveryReport& report = outcome.report;
   report.termination_reason = result->termination_reason;

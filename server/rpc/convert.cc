@@ -293,6 +293,54 @@ v1::ScalingMode ToProto(ScalingMode value) {
   return v1::SCALING_MODE_UNSPECIFIED;
 }
 
+absl::StatusOr<SelectionCriterion> FromProto(v1::SelectionCriterion value) {
+  switch (value) {
+    case v1::SELECTION_CRITERION_UNSPECIFIED:
+    case v1::SELECTION_CRITERION_INFORMATION:
+      return SelectionCriterion::kInformation;
+    case v1::SELECTION_CRITERION_HELD_OUT:
+      return SelectionCriterion::kHeldOut;
+    case v1::SELECTION_CRITERION_K_FOLD:
+      return SelectionCriterion::kKFold;
+    default:
+      return UnknownEnumValue("job.recovery.path.criterion", value);
+  }
+}
+
+v1::SelectionCriterion ToProto(SelectionCriterion value) {
+  switch (value) {
+    case SelectionCriterion::kInformation:
+      return v1::SELECTION_CRITERION_INFORMATION;
+    case SelectionCriterion::kHeldOut:
+      return v1::SELECTION_CRITERION_HELD_OUT;
+    case SelectionCriterion::kKFold:
+      return v1::SELECTION_CRITERION_K_FOLD;
+  }
+  return v1::SELECTION_CRITERION_UNSPECIFIED;
+}
+
+absl::StatusOr<PathSearch> FromProto(v1::PathSearch value) {
+  switch (value) {
+    case v1::PATH_SEARCH_UNSPECIFIED:
+    case v1::PATH_SEARCH_GRID:
+      return PathSearch::kGrid;
+    case v1::PATH_SEARCH_GOLDEN_SECTION:
+      return PathSearch::kGoldenSection;
+    default:
+      return UnknownEnumValue("job.recovery.path.search", value);
+  }
+}
+
+v1::PathSearch ToProto(PathSearch value) {
+  switch (value) {
+    case PathSearch::kGrid:
+      return v1::PATH_SEARCH_GRID;
+    case PathSearch::kGoldenSection:
+      return v1::PATH_SEARCH_GOLDEN_SECTION;
+  }
+  return v1::PATH_SEARCH_UNSPECIFIED;
+}
+
 v1::TerminationReason ToProto(TerminationReason value) {
   switch (value) {
     case TerminationReason::kConverged:
@@ -374,6 +422,65 @@ v1::RecoveryOptions ToProto(const RecoveryOptions& options) {
   return result;
 }
 
+absl::StatusOr<PathOptions> FromProto(const v1::PathOptions& path) {
+  PathOptions result;
+  result.min_nonzeros = path.min_nonzeros();
+  result.max_nonzeros = path.max_nonzeros();
+  const auto criterion = FromProto(path.criterion());
+  if (!criterion.ok()) return criterion.status();
+  result.criterion = *criterion;
+  const auto search = FromProto(path.search());
+  if (!search.ok()) return search.status();
+  result.search = *search;
+  if (path.has_validation_fraction()) {
+    if (result.criterion != SelectionCriterion::kHeldOut) {
+      return InvalidField("job.recovery.path.validation_fraction",
+                          "only the held-out criterion holds samples out; leave it unset or "
+                          "choose that criterion");
+    }
+    result.validation_fraction = path.validation_fraction();
+  }
+  if (path.has_num_folds()) {
+    if (result.criterion != SelectionCriterion::kKFold) {
+      return InvalidField("job.recovery.path.num_folds",
+                          "only the k-fold criterion has folds; leave it unset or choose that "
+                          "criterion");
+    }
+    result.num_folds = path.num_folds();
+  }
+  if (path.has_max_points()) result.max_points = path.max_points();
+  return result;
+}
+
+v1::PathOptions ToProto(const PathOptions& path) {
+  v1::PathOptions result;
+  result.set_min_nonzeros(path.min_nonzeros);
+  result.set_max_nonzeros(path.max_nonzeros);
+  result.set_criterion(ToProto(path.criterion));
+  result.set_search(ToProto(path.search));
+  if (path.criterion == SelectionCriterion::kHeldOut) {
+    result.set_validation_fraction(path.validation_fraction);
+  }
+  if (path.criterion == SelectionCriterion::kKFold) result.set_num_folds(path.num_folds);
+  result.set_max_points(path.max_points);
+  return result;
+}
+
+v1::PathPoint ToProto(const PathPoint& point) {
+  v1::PathPoint result;
+  result.set_nonzeros(point.nonzeros);
+  result.set_relative_residual(point.relative_residual);
+  if (point.held_out_relative_residual) {
+    result.set_held_out_relative_residual(*point.held_out_relative_residual);
+  }
+  result.set_criterion_value(point.criterion_value);
+  result.set_active_neurons(point.active_neurons);
+  result.set_iterations(point.iterations);
+  *result.mutable_elapsed() = ToDuration(point.elapsed_seconds);
+  result.set_chosen(point.chosen);
+  return result;
+}
+
 absl::StatusOr<store::RecoverySpec> FromProto(const v1::RecoverySpec& spec) {
   store::RecoverySpec result;
   auto dataset = IdFromName(spec.dataset(), kDatasets, "job.recovery.dataset");
@@ -398,6 +505,11 @@ absl::StatusOr<store::RecoverySpec> FromProto(const v1::RecoverySpec& spec) {
     if (!model.ok()) return model.status();
     result.initial_model_id = *std::move(model);
   }
+  if (spec.has_path()) {
+    const auto path = FromProto(spec.path());
+    if (!path.ok()) return path.status();
+    result.path = *path;
+  }
   return result;
 }
 
@@ -410,6 +522,7 @@ v1::RecoverySpec ToProto(const store::RecoverySpec& spec) {
   if (!spec.initial_model_id.empty()) {
     result.set_initial_model(Concatenated(kModels, spec.initial_model_id));
   }
+  if (spec.path) *result.mutable_path() = ToProto(*spec.path);
   return result;
 }
 
@@ -442,6 +555,8 @@ v1::IterationReport ToProto(const IterationReport& report) {
   *result.mutable_elapsed() = ToDuration(report.elapsed_seconds);
   result.set_phase(ToProto(report.phase));
   result.set_start(report.start);
+  result.set_path_nonzeros(report.path_nonzeros);
+  result.set_path_points(report.path_points);
   return result;
 }
 
@@ -528,6 +643,7 @@ v1::RecoveryReport ToProto(const store::RecoveryReport& report) {
   result.set_active_neurons(report.active_neurons);
   result.set_partial(report.partial);
   if (report.evidence) *result.mutable_evidence() = ToProto(*report.evidence);
+  for (const PathPoint& point : report.path) *result.add_path() = ToProto(point);
   return result;
 }
 

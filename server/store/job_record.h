@@ -9,9 +9,11 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/recovery/path.h"
 #include "core/recovery/recovery.h"
 #include "core/recovery/report.h"
 #include "server/store/records.h"
@@ -38,6 +40,8 @@ struct RecoverySpec {
   double held_out_fraction = 0.2;
   uint64_t split_seed = 0;
   std::string initial_model_id;  // empty: none
+  // Chooses options.nonzeros, which is then 0.
+  std::optional<PathOptions> path = std::nullopt;
 };
 
 using thresher::FitQuality;
@@ -55,6 +59,7 @@ struct RecoveryReport {
   int64_t active_neurons = 0;
   bool partial = false;
   std::optional<RecoveryEvidence> evidence;  // none: cancelled before it was gathered
+  std::vector<PathPoint> path;               // empty: none was asked for
 };
 
 // Why a job failed. (Not an absl::Status: copies of one across threads look like races

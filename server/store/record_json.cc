@@ -49,6 +49,12 @@ constexpr Name<Verdict> kVerdicts[] = {{Verdict::kExplains, "explains"},
                                        {Verdict::kFitsNotGeneralises, "fits_not_generalises"},
                                        {Verdict::kDoesNotExplain, "does_not_explain"},
                                        {Verdict::kUndetermined, "undetermined"}};
+constexpr Name<SelectionCriterion> kSelectionCriteria[] = {
+    {SelectionCriterion::kInformation, "information"},
+    {SelectionCriterion::kHeldOut, "held_out"},
+    {SelectionCriterion::kKFold, "k_fold"}};
+constexpr Name<PathSearch> kPathSearches[] = {{PathSearch::kGrid, "grid"},
+                                              {PathSearch::kGoldenSection, "golden_section"}};
 constexpr Name<WeightDistribution> kWeightDistributions[] = {
     {WeightDistribution::kNormal, "normal"},
     {WeightDistribution::kUniform, "uniform"},
@@ -217,6 +223,62 @@ RecoveryEvidence ReadEvidence(const Json& json) {
   return evidence;
 }
 
+Json PathToJson(const PathOptions& path) {
+  return {{"min_nonzeros", path.min_nonzeros},
+          {"max_nonzeros", path.max_nonzeros},
+          {"criterion", NameOf(kSelectionCriteria, path.criterion)},
+          {"search", NameOf(kPathSearches, path.search)},
+          {"validation_fraction", ToJson(path.validation_fraction)},
+          {"num_folds", path.num_folds},
+          {"max_points", path.max_points}};
+}
+
+PathOptions ReadPath(const Json& json) {
+  return {.min_nonzeros = json.at("min_nonzeros").get<int64_t>(),
+          .max_nonzeros = json.at("max_nonzeros").get<int64_t>(),
+          .criterion = ReadName(kSelectionCriteria, json.at("criterion")),
+          .search = ReadName(kPathSearches, json.at("search")),
+          .validation_fraction = ReadDouble(json.at("validation_fraction")),
+          .num_folds = json.at("num_folds").get<int64_t>(),
+          .max_points = json.at("max_points").get<int64_t>()};
+}
+
+Json PointsToJson(const std::vector<PathPoint>& points) {
+  Json json = Json::array();
+  for (const PathPoint& point : points) {
+    Json row = {{"nonzeros", point.nonzeros},
+                {"relative_residual", ToJson(point.relative_residual)},
+                {"criterion_value", ToJson(point.criterion_value)},
+                {"active_neurons", point.active_neurons},
+                {"iterations", point.iterations},
+                {"elapsed_seconds", ToJson(point.elapsed_seconds)},
+                {"chosen", point.chosen}};
+    if (point.held_out_relative_residual) {
+      row["held_out_relative_residual"] = ToJson(*point.held_out_relative_residual);
+    }
+    json.push_back(std::move(row));
+  }
+  return json;
+}
+
+std::vector<PathPoint> ReadPoints(const Json& json) {
+  std::vector<PathPoint> points;
+  for (const Json& row : json) {
+    PathPoint point = {.nonzeros = row.at("nonzeros").get<int64_t>(),
+                       .relative_residual = ReadDouble(row.at("relative_residual")),
+                       .criterion_value = ReadDouble(row.at("criterion_value")),
+                       .active_neurons = row.at("active_neurons").get<int64_t>(),
+                       .iterations = row.at("iterations").get<int64_t>(),
+                       .elapsed_seconds = ReadDouble(row.at("elapsed_seconds")),
+                       .chosen = row.at("chosen").get<bool>()};
+    if (row.contains("held_out_relative_residual")) {
+      point.held_out_relative_residual = ReadDouble(row.at("held_out_relative_residual"));
+    }
+    points.push_back(point);
+  }
+  return points;
+}
+
 // A table row: progress events are many.
 Json ProgressToJson(const IterationReport& report) {
   return {report.iteration,
@@ -229,7 +291,9 @@ Json ProgressToJson(const IterationReport& report) {
           ToJson(report.best_relative_residual),
           ToJson(report.elapsed_seconds),
           NameOf(kSolvePhases, report.phase),
-          report.start};
+          report.start,
+          report.path_nonzeros,
+          report.path_points};
 }
 
 IterationReport ReadProgress(const Json& json) {
@@ -245,6 +309,8 @@ IterationReport ReadProgress(const Json& json) {
   report.elapsed_seconds = ReadDouble(json.at(8));
   report.phase = ReadName(kSolvePhases, json.at(9));
   report.start = json.at(10).get<int64_t>();
+  report.path_nonzeros = json.at(11).get<int64_t>();
+  report.path_points = json.at(12).get<int64_t>();
   return report;
 }
 
@@ -416,19 +482,23 @@ DatasetSource ReadDatasetSource(const Json& json) {
 }
 
 Json ToJson(const RecoverySpec& spec) {
-  return {{"dataset", spec.dataset_id},
-          {"options", OptionsToJson(spec.options)},
-          {"held_out_fraction", ToJson(spec.held_out_fraction)},
-          {"split_seed", spec.split_seed},
-          {"initial_model", spec.initial_model_id}};
+  Json json = {{"dataset", spec.dataset_id},
+               {"options", OptionsToJson(spec.options)},
+               {"held_out_fraction", ToJson(spec.held_out_fraction)},
+               {"split_seed", spec.split_seed},
+               {"initial_model", spec.initial_model_id}};
+  if (spec.path) json["path"] = PathToJson(*spec.path);
+  return json;
 }
 
 RecoverySpec ReadRecoverySpec(const Json& json) {
-  return {.dataset_id = json.at("dataset").get<std::string>(),
-          .options = ReadRecoveryOptions(json.at("options")),
-          .held_out_fraction = ReadDouble(json.at("held_out_fraction")),
-          .split_seed = json.at("split_seed").get<uint64_t>(),
-          .initial_model_id = json.at("initial_model").get<std::string>()};
+  RecoverySpec spec = {.dataset_id = json.at("dataset").get<std::string>(),
+                       .options = ReadRecoveryOptions(json.at("options")),
+                       .held_out_fraction = ReadDouble(json.at("held_out_fraction")),
+                       .split_seed = json.at("split_seed").get<uint64_t>(),
+                       .initial_model_id = json.at("initial_model").get<std::string>()};
+  if (json.contains("path")) spec.path = ReadPath(json.at("path"));
+  return spec;
 }
 
 Json ToJson(const RecoveryReport& report) {
@@ -451,6 +521,7 @@ Json ToJson(const RecoveryReport& report) {
                        {"recovered_neurons", report.planted->recovered_neurons}};
   }
   if (report.evidence) json["evidence"] = EvidenceToJson(*report.evidence);
+  if (!report.path.empty()) json["path"] = PointsToJson(report.path);
   return json;
 }
 
@@ -477,6 +548,7 @@ RecoveryReport ReadRecoveryReport(const Json& json) {
                           .recovered_neurons = from.at("recovered_neurons").get<int64_t>()};
   }
   if (json.contains("evidence")) report.evidence = ReadEvidence(json.at("evidence"));
+  if (json.contains("path")) report.path = ReadPoints(json.at("path"));
   return report;
 }
 

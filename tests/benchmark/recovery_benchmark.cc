@@ -1,12 +1,15 @@
 // Whole solves: quality, time per step and memory, as tables.
 //
 //   recovery_benchmark quality | steps | memory | grid SEEDS positive|mixed | fixed_gates SEEDS
+//                      | path SEEDS information|held_out|k_fold NOISE_DB|exact | noise SEEDS
+//                      NOISE_DB
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +17,8 @@
 #include "core/gates/random_gates.h"
 #include "core/kernels/instruction_set.h"
 #include "core/network/compare.h"
+#include "core/network/merge.h"
+#include "core/recovery/path.h"
 #include "core/recovery/recovery.h"
 #include "core/samples/planted.h"
 
@@ -223,6 +228,116 @@ void Grid(int seeds, OutputSigns signs) {
               *std::max_element(all_seconds.begin(), all_seconds.end()));
 }
 
+// A planted problem with noise, and what of it can be told from the noise.
+struct NoisyProblem {
+  PlantedProblem planted;
+  SparseNetwork reduced;    // parallel neurons merged: it may have fewer weights
+  int64_t above_floor = 0;  // its weights over 3 sigma / sqrt(n / 2)
+};
+
+NoisyProblem PlantNoisy(int64_t m, int64_t s, uint64_t seed, std::optional<double> noise_db) {
+  constexpr int64_t n = 5000;
+  NoisyProblem problem;
+  problem.planted = OrDie(GeneratePlanted({.num_samples = n,
+                                           .num_inputs = 100,
+                                           .hidden_width = m,
+                                           .nonzeros = s,
+                                           .seed = seed,
+                                           .noise_db = noise_db}));
+  problem.reduced = ReduceNetwork(problem.planted.network);
+  double norm2 = 0;
+  for (const float target : problem.planted.samples.targets) {
+    norm2 += static_cast<double>(target) * target;
+  }
+  const double sigma = noise_db ? std::sqrt(norm2 / n) * std::pow(10, -*noise_db / 20) : 0;
+  const double floor = 3 * sigma / std::sqrt(n / 2.0);
+  problem.above_floor =
+      std::count_if(problem.reduced.weights.value.begin(), problem.reduced.weights.value.end(),
+                    [floor](double weight) { return std::abs(weight) > floor; });
+  return problem;
+}
+
+bool WithinTenPercent(int64_t chosen, int64_t truth) {
+  return 10 * std::abs(chosen - truth) <= truth;
+}
+
+// The budget chosen from [s / 4, 4 s] by a path.
+void Path(int seeds, SelectionCriterion criterion, std::optional<double> noise_db) {
+  std::printf("budget chosen from s / 4 to 4 s, n = 5000, d = 100, %s, %s, 1 thread\n",
+              std::string(SelectionCriterionName(criterion)).c_str(),
+              noise_db ? "with noise" : "without noise");
+  std::printf("%6s %6s %12s %12s %8s %10s %10s\n", "m", "s", "10% of s", "of weights", "equal",
+              "median s", "largest s");
+  int runs = 0;
+  int all[3] = {0, 0, 0};
+  for (const int64_t m : {5, 20, 50}) {
+    for (const int64_t s : {20, 50, 100}) {
+      int found[3] = {0, 0, 0};
+      std::vector<double> seconds;
+      for (int seed = 0; seed < seeds; ++seed) {
+        const NoisyProblem problem = PlantNoisy(m, s, static_cast<uint64_t>(seed), noise_db);
+        RecoveryOptions options;
+        options.hidden_width = m;
+        options.seed = static_cast<uint64_t>(seed);
+        PathOptions path;
+        path.min_nonzeros = s / 4;
+        path.max_nonzeros = std::min(4 * s, 100 * m);
+        path.criterion = criterion;
+        const PathResult result = OrDie(RecoverPath(problem.planted.samples, options, path));
+        const int64_t chosen = result.recovery.options_used.nonzeros;
+        found[0] += WithinTenPercent(chosen, s) ? 1 : 0;
+        found[1] += WithinTenPercent(chosen, problem.above_floor) ? 1 : 0;
+        found[2] += chosen == problem.above_floor ? 1 : 0;
+        seconds.push_back(result.recovery.elapsed_seconds);
+      }
+      std::printf("%6d %6d %8d/%-3d %8d/%-3d %4d/%-3d %10.2f %10.2f\n", static_cast<int>(m),
+                  static_cast<int>(s), found[0], seeds, found[1], seeds, found[2], seeds,
+                  Median(seconds), *std::max_element(seconds.begin(), seconds.end()));
+      std::fflush(stdout);
+      runs += seeds;
+      for (int k = 0; k < 3; ++k) all[k] += found[k];
+    }
+  }
+  std::printf("%13s %8d/%-3d %8d/%-3d %4d/%-3d\n", "all", all[0], runs, all[1], runs, all[2], runs);
+}
+
+// The budget is known; runs in which a weight lies under the noise floor are left out.
+void Noise(int seeds, double noise_db) {
+  std::printf("known budget, n = 5000, d = 100, noise at %g dB, every weight above the floor\n",
+              noise_db);
+  std::printf("%6s %6s %8s %10s %10s %10s\n", "m", "s", "runs", "support", "median s", "largest s");
+  int all_runs = 0;
+  int all_found = 0;
+  for (const int64_t m : {5, 20, 50}) {
+    for (const int64_t s : {20, 50, 100}) {
+      int found = 0;
+      std::vector<double> seconds;
+      for (int seed = 0; seed < seeds; ++seed) {
+        const NoisyProblem problem = PlantNoisy(m, s, static_cast<uint64_t>(seed), noise_db);
+        if (problem.above_floor < problem.reduced.weights.nonzeros()) continue;
+        RecoveryOptions options;
+        options.hidden_width = m;
+        options.nonzeros = problem.above_floor;
+        options.seed = static_cast<uint64_t>(seed);
+        const RecoveryResult result = OrDie(Recover(problem.planted.samples, options));
+        const NetworkComparison comparison =
+            OrDie(CompareNetworks(std::get<SparseNetwork>(result.network), problem.planted.network,
+                                  problem.planted.samples.input_view()));
+        found += comparison.same_support ? 1 : 0;
+        seconds.push_back(result.elapsed_seconds);
+      }
+      const int runs = static_cast<int>(seconds.size());
+      if (runs == 0) continue;
+      std::printf("%6d %6d %8d %10d %10.2f %10.2f\n", static_cast<int>(m), static_cast<int>(s),
+                  runs, found, Median(seconds), *std::max_element(seconds.begin(), seconds.end()));
+      std::fflush(stdout);
+      all_runs += runs;
+      all_found += found;
+    }
+  }
+  std::printf("%13s %8d %10d\n", "all", all_runs, all_found);
+}
+
 int64_t PeakResidentBytes() {
   rusage usage;
   getrusage(RUSAGE_SELF, &usage);
@@ -261,6 +376,16 @@ int main(int argc, char** argv) {
                                            : thresher::OutputSigns::kPositive);
   } else if (what == "fixed_gates" && argc == 3 && std::atoi(argv[2]) > 0) {
     thresher::FixedGates(std::atoi(argv[2]));
+  } else if (what == "path" && argc == 5 && std::atoi(argv[2]) > 0) {
+    const std::string_view criterion = argv[3];
+    thresher::Path(
+        std::atoi(argv[2]),
+        criterion == "held_out" ? thresher::SelectionCriterion::kHeldOut
+        : criterion == "k_fold" ? thresher::SelectionCriterion::kKFold
+                                : thresher::SelectionCriterion::kInformation,
+        std::string_view(argv[4]) == "exact" ? std::nullopt : std::optional(std::atof(argv[4])));
+  } else if (what == "noise" && argc == 4 && std::atoi(argv[2]) > 0) {
+    thresher::Noise(std::atoi(argv[2]), std::atof(argv[3]));
   } else if (what == "quality") {
     thresher::Quality();
   } else if (what == "steps") {
@@ -270,7 +395,8 @@ int main(int argc, char** argv) {
   } else {
     std::fprintf(stderr,
                  "usage: recovery_benchmark quality | steps | memory | "
-                 "grid SEEDS positive|mixed | fixed_gates SEEDS\n");
+                 "grid SEEDS positive|mixed | fixed_gates SEEDS | "
+                 "path SEEDS information|held_out|k_fold NOISE_DB|exact | noise SEEDS NOISE_DB\n");
     return 2;
   }
   return 0;

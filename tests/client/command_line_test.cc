@@ -153,10 +153,46 @@ TEST(Recover, EachFlagReachesItsField) {
   EXPECT_TRUE(ParseAs<RecoverCommand>(std::string(kRecover) + "--watch").watch);
 }
 
+TEST(Recover, TakesARangeOfBudgets) {
+  const std::string path =
+      "recover --dataset toy --hidden_width 3 --min_nonzeros 2 --max_nonzeros 9 ";
+  const std::vector<FlagCase> flags = {
+      {"", ""},
+      {"--criterion information", "criterion: SELECTION_CRITERION_INFORMATION"},
+      {"--criterion held_out", "criterion: SELECTION_CRITERION_HELD_OUT"},
+      {"--criterion k_fold", "criterion: SELECTION_CRITERION_K_FOLD"},
+      {"--search grid", "search: PATH_SEARCH_GRID"},
+      {"--search golden_section", "search: PATH_SEARCH_GOLDEN_SECTION"},
+      {"--validation_fraction 0.5", "validation_fraction: 0.5"},
+      {"--num_folds 4", "num_folds: 4"},
+      {"--max_points 7", "max_points: 7"},
+  };
+  for (const FlagCase& each : flags) {
+    ExpectMessage(ParseAs<RecoverCommand>(path + each.flag).request,
+                  "job { recovery { dataset: 'datasets/toy' options { hidden_width: 3 } "
+                  "path { min_nonzeros: 2 max_nonzeros: 9 " +
+                      each.field + " } } }");
+  }
+}
+
+TEST(Recover, TakesOneBudgetOrARange) {
+  const std::string recover = "recover --dataset toy --hidden_width 3 ";
+  EXPECT_THAT(UsageError(recover), HasSubstr("--nonzeros"));
+  EXPECT_THAT(UsageError(recover + "--min_nonzeros 2"), HasSubstr("--max_nonzeros"));
+  EXPECT_THAT(UsageError(recover + "--max_nonzeros 2"), HasSubstr("--min_nonzeros"));
+  EXPECT_THAT(UsageError(recover + "--nonzeros 4 --min_nonzeros 2 --max_nonzeros 9"),
+              HasSubstr("one or the other"));
+  for (const char* flag : {"--criterion k_fold", "--search grid", "--num_folds 3",
+                           "--validation_fraction 0.1", "--max_points 5"}) {
+    EXPECT_THAT(UsageError(recover + "--nonzeros 4 " + flag), HasSubstr("is for a path"));
+  }
+}
+
 TEST(Recover, CoversEveryOptionOfTheContract) {
   // A field that is added to the options must get a flag, or be left out here with a reason.
   EXPECT_EQ(v1::RecoveryOptions::descriptor()->field_count(), 13);
-  EXPECT_EQ(v1::RecoverySpec::descriptor()->field_count(), 5);
+  EXPECT_EQ(v1::RecoverySpec::descriptor()->field_count(), 6);
+  EXPECT_EQ(v1::PathOptions::descriptor()->field_count(), 7);
   EXPECT_EQ(v1::PlantedSource::descriptor()->field_count(), 10);
   EXPECT_EQ(v1::UploadSource::descriptor()->field_count(), 8);
 }

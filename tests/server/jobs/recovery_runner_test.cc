@@ -147,6 +147,58 @@ TEST_F(RecoveryRunnerTest, ReportsFitAndComparison) {
   }
 }
 
+TEST_F(RecoveryRunnerTest, APathChoosesTheBudgetAndIsReported) {
+  RecoverySpec spec = Spec();
+  spec.options.nonzeros = 0;
+  spec.options.hidden_width = 3;
+  spec.options.termination.max_iterations = 100;
+  spec.path = PathOptions{.min_nonzeros = 2, .max_nonzeros = 18};
+  ASSERT_TRUE(runner_->Plan(spec).ok());
+  auto outcome = runner_->Run(RunOf(spec));
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(outcome->report.options_used.nonzeros, 6);
+  EXPECT_TRUE(outcome->report.planted->exact);
+  EXPECT_FALSE(outcome->report.path.empty());
+  for (const PathPoint& point : outcome->report.path) {
+    EXPECT_EQ(point.chosen, point.nonzeros == 6);
+  }
+  EXPECT_EQ(outcome->model->metadata.at("path"), "2 to 18 weights, by information");
+}
+
+TEST_F(RecoveryRunnerTest, RefusesPathsThatCannotBe) {
+  const auto field = [&](auto change) {
+    RecoverySpec spec = Spec();
+    spec.options.nonzeros = 0;
+    spec.path = PathOptions{.min_nonzeros = 2, .max_nonzeros = 18};
+    change(spec);
+    return FieldOfPlan(spec);
+  };
+  EXPECT_EQ(field([](RecoverySpec& spec) { spec.options.nonzeros = 4; }),
+            "recovery.options.nonzeros");
+  EXPECT_EQ(field([](RecoverySpec& spec) { spec.options.working_nonzeros = 40; }),
+            "recovery.options.working_nonzeros");
+  EXPECT_EQ(field([](RecoverySpec& spec) { spec.options.hidden_width = 0; }),
+            "recovery.options.hidden_width");
+  EXPECT_EQ(field([](RecoverySpec& spec) { spec.path->min_nonzeros = 0; }),
+            "recovery.path.min_nonzeros");
+  EXPECT_EQ(field([](RecoverySpec& spec) { spec.path->max_nonzeros = 8 * 12 + 1; }),
+            "recovery.path.max_nonzeros");
+  EXPECT_EQ(field([](RecoverySpec& spec) { spec.path->max_points = 0; }),
+            "recovery.path.max_points");
+  EXPECT_EQ(field([](RecoverySpec& spec) {
+              spec.path->criterion = SelectionCriterion::kKFold;
+              spec.path->num_folds = 1;
+            }),
+            "recovery.path.num_folds");
+  EXPECT_EQ(field([](RecoverySpec& spec) {
+              spec.path->criterion = SelectionCriterion::kHeldOut;
+              spec.path->validation_fraction = 1;
+            }),
+            "recovery.path.validation_fraction");
+  EXPECT_EQ(field([](RecoverySpec& spec) { spec.initial_model_id = "any"; }),
+            "recovery.initial_model");
+}
+
 TEST_F(RecoveryRunnerTest, RandomGatesGiveAGatedNetworkWithoutComparison) {
   RecoverySpec spec = Spec(GateMode::kRandom);
   spec.held_out_fraction = 0;

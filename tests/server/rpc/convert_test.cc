@@ -96,6 +96,80 @@ TEST(ConvertJobTest, EveryAlgorithmComesBack) {
   }
 }
 
+v1::CreateJobRequest PathRequest() {
+  v1::CreateJobRequest request = FullRequest();
+  v1::RecoverySpec& spec = *request.mutable_job()->mutable_recovery();
+  spec.clear_initial_model();
+  spec.mutable_options()->clear_nonzeros();
+  spec.mutable_options()->clear_working_nonzeros();
+  spec.mutable_path()->set_min_nonzeros(5);
+  spec.mutable_path()->set_max_nonzeros(80);
+  return request;
+}
+
+TEST(ConvertJobTest, APathComesBack) {
+  v1::CreateJobRequest request = PathRequest();
+  v1::PathOptions& path = *request.mutable_job()->mutable_recovery()->mutable_path();
+  path.set_search(v1::PATH_SEARCH_GOLDEN_SECTION);
+  path.set_max_points(9);
+  for (const auto criterion : {v1::SELECTION_CRITERION_INFORMATION,
+                               v1::SELECTION_CRITERION_HELD_OUT, v1::SELECTION_CRITERION_K_FOLD}) {
+    path.set_criterion(criterion);
+    path.clear_validation_fraction();
+    path.clear_num_folds();
+    if (criterion == v1::SELECTION_CRITERION_HELD_OUT) path.set_validation_fraction(0.3);
+    if (criterion == v1::SELECTION_CRITERION_K_FOLD) path.set_num_folds(4);
+    const auto converted = FromProto(request);
+    ASSERT_TRUE(converted.ok()) << converted.status();
+    const v1::Job back = ToProto(RecordOf(*converted));
+    EXPECT_TRUE(MessageDifferencer::Equals(back.recovery(), request.job().recovery()))
+        << back.recovery().DebugString();
+  }
+}
+
+TEST(ConvertJobTest, AnUnsetPathKeepsTheSolversDefaults) {
+  const auto converted = FromProto(PathRequest());
+  ASSERT_TRUE(converted.ok()) << converted.status();
+  const PathOptions defaults;
+  const PathOptions& path = *converted->spec.path;
+  EXPECT_EQ(path.max_nonzeros, 80);
+  EXPECT_EQ(path.criterion, SelectionCriterion::kInformation);
+  EXPECT_EQ(path.search, PathSearch::kGrid);
+  EXPECT_EQ(path.validation_fraction, defaults.validation_fraction);
+  EXPECT_EQ(path.num_folds, defaults.num_folds);
+  EXPECT_EQ(path.max_points, defaults.max_points);
+}
+
+TEST(ConvertJobTest, PointsOfAPathReachTheReport) {
+  store::JobRecord record;
+  record.spec.dataset_id = "a";
+  store::RecoveryReport report;
+  report.path = {{.nonzeros = 3, .relative_residual = 0.5, .criterion_value = -2},
+                 {.nonzeros = 4,
+                  .relative_residual = 0.25,
+                  .held_out_relative_residual = 0.3,
+                  .criterion_value = 0.3,
+                  .active_neurons = 2,
+                  .iterations = 9,
+                  .elapsed_seconds = 1.5,
+                  .chosen = true}};
+  record.report = report;
+  const v1::Job job = ToProto(record);
+  ASSERT_EQ(job.recovery_report().path_size(), 2);
+  const v1::PathPoint& first = job.recovery_report().path(0);
+  EXPECT_EQ(first.nonzeros(), 3);
+  EXPECT_EQ(first.criterion_value(), -2);
+  EXPECT_FALSE(first.has_held_out_relative_residual());
+  EXPECT_FALSE(first.chosen());
+  const v1::PathPoint& second = job.recovery_report().path(1);
+  EXPECT_EQ(second.relative_residual(), 0.25);
+  EXPECT_EQ(second.held_out_relative_residual(), 0.3);
+  EXPECT_EQ(second.active_neurons(), 2);
+  EXPECT_EQ(second.iterations(), 9);
+  EXPECT_EQ(second.elapsed().nanos(), 500000000);
+  EXPECT_TRUE(second.chosen());
+}
+
 TEST(ConvertJobTest, UnsetOptionsKeepTheSolversDefaults) {
   v1::CreateJobRequest request;
   v1::RecoverySpec& spec = *request.mutable_job()->mutable_recovery();
@@ -138,6 +212,10 @@ v1::RecoveryOptions& Options(v1::CreateJobRequest& request) {
   return *request.mutable_job()->mutable_recovery()->mutable_options();
 }
 
+v1::PathOptions& Path(v1::CreateJobRequest& request) {
+  return *request.mutable_job()->mutable_recovery()->mutable_path();
+}
+
 INSTANTIATE_TEST_SUITE_P(
     All, ConvertBadJobTest,
     ::testing::Values(
@@ -168,6 +246,13 @@ INSTANTIATE_TEST_SUITE_P(
         BadJob{"job.recovery.options.working_nonzeros",
                [](auto& r) { Options(r).set_working_nonzeros(0); }},
         BadJob{"job.recovery.options.batch_size", [](auto& r) { Options(r).set_batch_size(-5); }},
+        BadJob{"job.recovery.path.criterion",
+               [](auto& r) { Path(r).set_criterion(static_cast<v1::SelectionCriterion>(9)); }},
+        BadJob{"job.recovery.path.search",
+               [](auto& r) { Path(r).set_search(static_cast<v1::PathSearch>(9)); }},
+        BadJob{"job.recovery.path.validation_fraction",
+               [](auto& r) { Path(r).set_validation_fraction(0.2); }},
+        BadJob{"job.recovery.path.num_folds", [](auto& r) { Path(r).set_num_folds(5); }},
         BadJob{"job.priority", [](auto& r) { r.mutable_job()->set_priority(101); }},
         BadJob{"job.priority", [](auto& r) { r.mutable_job()->set_priority(-101); }},
         BadJob{"job.time_limit", [](auto& r) { *r.mutable_job()->mutable_time_limit() = {}; }},

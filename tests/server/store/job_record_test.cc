@@ -26,6 +26,13 @@ JobRecord FullRecord() {
   record.spec.held_out_fraction = 1.0 / 3;
   record.spec.split_seed = 9;
   record.spec.initial_model_id = "start";
+  record.spec.path = PathOptions{.min_nonzeros = 3,
+                                 .max_nonzeros = 2000,
+                                 .criterion = SelectionCriterion::kKFold,
+                                 .search = PathSearch::kGoldenSection,
+                                 .validation_fraction = 0.1,
+                                 .num_folds = 7,
+                                 .max_points = 8};
   record.priority = -5;
   record.labels = {{"team", "caf\xc3\xa9"}};
   record.time_limit_seconds = 12.5;
@@ -40,7 +47,9 @@ JobRecord FullRecord() {
                                     .relative_residual = 0.25,
                                     .psnr_db = std::numeric_limits<double>::infinity(),
                                     .step_size = 1e-17,
-                                    .support_size = 6};
+                                    .support_size = 6,
+                                    .path_nonzeros = 40,
+                                    .path_points = 5};
   record.model_id = "model";
   RecoveryReport report;
   report.termination_reason = TerminationReason::kTimeLimit;
@@ -65,6 +74,15 @@ JobRecord FullRecord() {
                                      .starts_tried = 9,
                                      .starts_agreeing = 10,
                                      .distinct_samples = 11};
+  report.path = {{.nonzeros = 3, .relative_residual = 0.5, .criterion_value = -7.25},
+                 {.nonzeros = 4,
+                  .relative_residual = 0.25,
+                  .held_out_relative_residual = 0.3,
+                  .criterion_value = 0.3,
+                  .active_neurons = 2,
+                  .iterations = 9,
+                  .elapsed_seconds = 1.5,
+                  .chosen = true}};
   record.report = report;
   record.latest_event_number = 44;
   record.checkpoint_sha256 = "ab";
@@ -100,6 +118,17 @@ TEST(JobRecordTest, JsonRoundTripsEveryField) {
   EXPECT_EQ(evidence.reciprocal_thresholding_nonzeros, 0.5);
   EXPECT_EQ(evidence.smallest_pattern_difference, 0.7);
   EXPECT_EQ(evidence.distinct_samples, 11);
+  EXPECT_EQ(read->spec.path->criterion, SelectionCriterion::kKFold);
+  EXPECT_EQ(read->spec.path->search, PathSearch::kGoldenSection);
+  EXPECT_EQ(read->spec.path->validation_fraction, 0.1);
+  EXPECT_EQ(read->spec.path->max_points, 8);
+  EXPECT_EQ(read->progress->path_nonzeros, 40);
+  EXPECT_EQ(read->progress->path_points, 5);
+  ASSERT_EQ(read->report->path.size(), 2u);
+  EXPECT_FALSE(read->report->path[0].held_out_relative_residual.has_value());
+  EXPECT_EQ(read->report->path[0].criterion_value, -7.25);
+  EXPECT_EQ(read->report->path[1].held_out_relative_residual, 0.3);
+  EXPECT_TRUE(read->report->path[1].chosen);
   EXPECT_EQ(read->error->code, absl::StatusCode::kDataLoss);
   EXPECT_EQ(read->labels, record.labels);
 }
