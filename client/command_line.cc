@@ -444,8 +444,8 @@ void AddRecover(CLI::App* root, Parameters* p) {
       "Which algorithm iterates (default auto: the server chooses)", "auto");
   AddEnum<v1::GateMode>(
       app, "--gates", [=](auto v) { options->set_gate_mode(v); },
-      "Gates that follow the weights, giving a ReLU network, or fixed random "
-      "gates, giving a gated one (default sequential)");
+      "Gates that follow the weights, giving a ReLU network, fixed random gates, giving a gated "
+      "one, or all gates of neurons with one or two weights (default sequential)");
   AddValue<int64_t>(
       app, "--max_iterations", [=](auto n) { options->set_max_iterations(n); }, "Most steps", "N");
   AddValue<uint64_t>(
@@ -453,7 +453,7 @@ void AddRecover(CLI::App* root, Parameters* p) {
       "Seed of start gates and mini-batches; equal seeds give equal bits", "K");
   AddValue<int64_t>(
       app, "--working_nonzeros", [=](auto n) { options->set_working_nonzeros(n); },
-      "Non-zeros while iterating, at least S (default S; reciprocal 2 S, winnow 5 S)", "N");
+      "Non-zeros while iterating, at least S (default S; reciprocal and enumerated gates 2 S, winnow 5 S)", "N");
   AddEnum<v1::OutputSigns>(
       app, "--output_signs", [=](auto v) { options->set_output_signs(v); },
       "Whether all neurons add, or some subtract (default positive)");

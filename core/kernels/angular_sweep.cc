@@ -219,12 +219,14 @@ inline Kink KinkOf(double ca, double cb, double gaa, double gab, double gbb, dou
       ha * ua + hb * ub - (linear.maa * ua * ua + 2 * linear.mab * ua * ub + linear.mbb * ub * ub)};
 }
 
+template <bool kAdded>
 inline double KinkDecrease(double ca, double cb, double gaa, double gab, double gbb, double floor_a,
                            double floor_b, double ha, double hb, const LinearFit& linear) {
   const Kink kink = KinkOf(ca, cb, gaa, gab, gbb, ha, hb, linear);
   constexpr double kFlat = kDependent / kRounding;
   const double floor = kFlat * (floor_a * ha * ha + floor_b * hb * hb);
-  const double quotient = kink.product * kink.product / kink.norm2;
+  const double product = kAdded && kink.product < 0 ? 0.0 : kink.product;
+  const double quotient = product * product / kink.norm2;
   return kink.norm2 > floor ? quotient : 0.0;
 }
 
@@ -256,9 +258,10 @@ void ScoreBlock(int64_t size, const Sums& total, Block& at) {
       at.left[k] =
           GatedDecrease(at.ca[k], at.cb[k], at.gaa[k], at.gab[k], at.gbb[k], floor_a, floor_b);
       at.right[k] = GatedDecrease(ca, cb, gaa, gab, gbb, floor_a, floor_b);
-    } else if constexpr (kFit == SweepFit::kKink) {
-      at.left[k] = KinkDecrease(at.ca[k], at.cb[k], at.gaa[k], at.gab[k], at.gbb[k], floor_a,
-                                floor_b, -at.b[k], at.a[k], linear);
+    } else if constexpr (kFit == SweepFit::kKink || kFit == SweepFit::kKinkAdded) {
+      at.left[k] = KinkDecrease<kFit == SweepFit::kKinkAdded>(at.ca[k], at.cb[k], at.gaa[k],
+                                                              at.gab[k], at.gbb[k], floor_a,
+                                                              floor_b, -at.b[k], at.a[k], linear);
       at.right[k] = 0;
     } else {
       constexpr bool kAdded = kFit == SweepFit::kReluAdded;
@@ -372,7 +375,7 @@ std::array<double, 2> GateOf(const std::vector<Point>& points, const Index* orde
 std::array<double, 2> WeightsOf(const Line& line, SweepFit fit, const std::array<double, 2>& gate) {
   const auto& [ca, cb, gaa, gab, gbb] = line.sums;
   const auto& [ha, hb] = gate;
-  if (fit == SweepFit::kKink) {
+  if (fit == SweepFit::kKink || fit == SweepFit::kKinkAdded) {
     const Kink kink = KinkOf(ca, cb, gaa, gab, gbb, ha, hb, FitOf(line.total));
     const double change = kink.product / kink.norm2;
     return {change * ha, change * hb};
@@ -411,6 +414,9 @@ HalfPlane BestOfPair(const Design& design, int64_t pair, const std::vector<Point
       break;
     case SweepFit::kKink:
       line = BestLine<SweepFit::kKink>(points, order);
+      break;
+    case SweepFit::kKinkAdded:
+      line = BestLine<SweepFit::kKinkAdded>(points, order);
       break;
   }
   found.decrease = line.decrease;

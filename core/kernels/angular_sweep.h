@@ -57,6 +57,7 @@ enum class SweepFit {
   // function alone, and c the change of slope across the line, the same from either side. What
   // other neurons add is nearly linear on a pair, and hides neurons from the other fits.
   kKink,
+  kKinkAdded,  // the same with c > 0
 };
 
 // The largest decrease over the half-planes of each pair; of these the `count` largest, best

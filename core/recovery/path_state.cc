@@ -123,7 +123,8 @@ bool TakeTask(StateReader& reader, const PathOptions& path, int64_t num_folds, P
 bool Fits(const Network& network, const Samples& samples, const RecoveryOptions& options) {
   const auto* sparse = std::get_if<SparseNetwork>(&network);
   return NumInputs(network) == samples.num_inputs &&
-         (sparse != nullptr) == (options.gate_mode == GateMode::kSequential) &&
+         (options.gate_mode == GateMode::kEnumerated ||
+          (sparse != nullptr) == (options.gate_mode == GateMode::kSequential)) &&
          (sparse == nullptr || sparse->has_bias == options.bias);
 }
 

@@ -15,6 +15,7 @@
 #include "core/kernels/gradient_screen.h"
 #include "core/kernels/kernel_table.h"
 #include "core/recovery/checkpoint.h"
+#include "core/recovery/enumerated.h"
 #include "core/recovery/gated_problem.h"
 #include "core/recovery/least_squares.h"
 #include "core/recovery/recovery.h"
@@ -474,6 +475,7 @@ std::string_view AlgorithmName(Algorithm algorithm) {
 Algorithm ChooseAlgorithm(const RecoveryOptions& options, int64_t num_samples, bool gates_given) {
   if (options.algorithm != Algorithm::kAuto) return options.algorithm;
   const bool mini_batch = options.batch_size > 0 && options.batch_size < num_samples;
+  if (options.gate_mode == GateMode::kEnumerated) return Algorithm::kCosamp;
   if (options.gate_mode == GateMode::kRandom) {
     return mini_batch ? Algorithm::kNiht : Algorithm::kSplicing;
   }
@@ -488,6 +490,8 @@ RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_sampl
     resolved.working_nonzeros = options.nonzeros;
     if (resolved.algorithm == Algorithm::kWinnow) {
       resolved.working_nonzeros = DefaultWinnowSupport(options.nonzeros);
+    } else if (options.gate_mode == GateMode::kEnumerated) {
+      resolved.working_nonzeros = DefaultEnumeratedSupport(options.nonzeros);
     } else if (resolved.algorithm == Algorithm::kReciprocal) {
       resolved.working_nonzeros = kReciprocalSupport * options.nonzeros;
     }
@@ -534,6 +538,11 @@ absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& opti
   if (start.gates && options.algorithm == Algorithm::kWinnow) {
     return absl::InvalidArgumentError(
         "gates: algorithm winnow chooses its own start gates; give a start network instead");
+  }
+  if (start.gates && options.gate_mode == GateMode::kEnumerated) {
+    return absl::InvalidArgumentError(
+        "gates: enumerated gates are all there are; choose sequential or random gates to give "
+        "some");
   }
   if (start.gates) {
     const auto expected = static_cast<size_t>(options.hidden_width * num_columns);
@@ -609,6 +618,10 @@ absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOpt
   absl::StatusOr<RecoveryResult> result;
   if (resolved.algorithm == Algorithm::kWinnow) {
     result = Winnow(samples, resolved, start, observer, std::move(stop), checkpoint, fingerprint);
+    if (!result.ok()) return result.status();
+  } else if (resolved.gate_mode == GateMode::kEnumerated) {
+    result =
+        RecoverEnumerated(samples, resolved, observer, std::move(stop), checkpoint, fingerprint);
     if (!result.ok()) return result.status();
   } else {
     SolverState state;

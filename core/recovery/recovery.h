@@ -28,13 +28,15 @@ namespace thresher {
 
 enum class Algorithm {
   kAuto,        // winnow with sequential gates and all samples, aiht with mini-batches or given
-                // start gates; with fixed gates splicing, niht with mini-batches
+                // start gates; with random gates splicing, niht with mini-batches; with
+                // enumerated gates cosamp
   kWinnow,      // expand, refine, prune back: finds planted networks exactly
   kIht,         // fixed step size, 1 / beta
   kNiht,        // normalised step with the support-change safeguard
   kAiht,        // the published algorithm: normalised step, then refinement with Armijo halving
   kHtp,         // hard-thresholding pursuit: least squares on each new support
-  kCosamp,      // least squares on the support and 2 s~ candidates more, the s~ largest stay
+  kCosamp,      // least squares on the support and 2 s~ candidates more, the s~ largest stay;
+                // with enumerated gates see enumerated.h
   kSplicing,    // exchanges weights while the loss falls; fixed gates only
   kReciprocal,  // reciprocal instead of hard thresholding, fixed step size
   kSvrg,        // stochastic variance-reduced hard thresholding: mini-batches between passes
@@ -46,16 +48,18 @@ std::string_view AlgorithmName(Algorithm algorithm);
 enum class GateMode {
   kSequential,  // random start gates, then h_j := w_j
   kRandom,      // random gates kept for ever: the convex problem
+  kEnumerated,  // all gates of one- and two-sparse neurons, by angular sweeps: see enumerated.h
 };
 
 struct RecoveryOptions {
-  // The architecture and the budget. With fixed gates hidden_width is the number of
-  // gates. 1 <= nonzeros <= num_columns * hidden_width.
+  // The architecture and the budget. With random gates hidden_width is the number of
+  // gates, with enumerated ones that of gates in use at the end.
+  // 1 <= nonzeros <= num_columns * hidden_width.
   int64_t hidden_width = 0;
   int64_t nonzeros = 0;
   // Working support s~ kept while iterating, nonzeros <= s~; 0 means nonzeros, for reciprocal
-  // 2 nonzeros, for winnow 5 nonzeros; its starts use up to that much. The result is reduced to
-  // nonzeros at the end.
+  // and enumerated gates 2 nonzeros, for winnow 5 nonzeros; its starts use up to that much. The
+  // result is reduced to nonzeros at the end.
   int64_t working_nonzeros = 0;
 
   Algorithm algorithm = Algorithm::kAuto;
@@ -81,7 +85,8 @@ struct RecoveryOptions {
   // Threads of this solve, 1 to 256. The result has the same bits for any number.
   int num_threads = 1;
   // Bytes for gate masks kept in memory. Above it random gates are regenerated tile by
-  // tile in every step, at the cost of one more dense product.
+  // tile in every step, at the cost of one more dense product. With enumerated gates bytes for
+  // sample orders: pairs of columns beyond it are sorted again in every sweep.
   int64_t mask_memory_limit_bytes = int64_t{64} << 20;
 };
 

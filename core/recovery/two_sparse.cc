@@ -31,13 +31,18 @@ std::vector<HalfPlane> BestDisjointHalfPlanes(Engine& engine, const Design& desi
   return kept;
 }
 
+GateMasks AlwaysOpen(const Design& design) {
+  GateMasks open{design.num_words, 1, std::vector<uint64_t>(design.num_words, ~uint64_t{0})};
+  const int64_t last_bits = design.num_samples % kSamplesPerWord;
+  if (last_bits != 0) open.words.back() = (uint64_t{1} << last_bits) - 1;
+  return open;
+}
+
 std::vector<double> AffineResidual(Engine& engine, const Design& design,
                                    std::span<const double> target) {
   constexpr double kTolerance = 1e-6;
   constexpr int kMaxProducts = 200;
-  GateMasks open{design.num_words, 1, std::vector<uint64_t>(design.num_words, ~uint64_t{0})};
-  const int64_t last_bits = design.num_samples % kSamplesPerWord;
-  if (last_bits != 0) open.words.back() = (uint64_t{1} << last_bits) - 1;
+  const GateMasks open = AlwaysOpen(design);
   SparseRows row;
   row.column.resize(design.num_columns);
   std::iota(row.column.begin(), row.column.end(), 0);
@@ -80,23 +85,25 @@ std::vector<double> AffineResidual(Engine& engine, const Design& design,
 
 SparseNetwork BestTwoSparseNeurons(const ReluProblem& problem, const AngleOrders& orders,
                                    std::span<const double> residual, OutputSigns signs,
-                                   int64_t count) {
+                                   int64_t count, NeuronMeasure measure) {
   const Design& design = problem.design;
   SparseNetwork network;
   network.num_inputs = problem.num_inputs;
   network.has_bias = problem.has_bias;
   std::vector<double> target(residual.begin(), residual.end());
   for (double& value : target) value = -value;
-  // Kinks of the wrong sign are passed over after the search: ask for enough.
-  const std::vector<HalfPlane> planes = BestDisjointHalfPlanes(
-      problem.engine, design, orders, AffineResidual(problem.engine, design, target),
-      SweepFit::kKink, design.num_columns);
+  const bool only_adding = signs == OutputSigns::kPositive;
+  const std::vector<HalfPlane> planes =
+      measure == NeuronMeasure::kBesideAffine
+          ? BestDisjointHalfPlanes(problem.engine, design, orders,
+                                   AffineResidual(problem.engine, design, target),
+                                   only_adding ? SweepFit::kKinkAdded : SweepFit::kKink, count)
+          : BestDisjointHalfPlanes(problem.engine, design, orders, target,
+                                   only_adding ? SweepFit::kReluAdded : SweepFit::kRelu, count);
   for (const HalfPlane& plane : planes) {
-    if (network.hidden_width() == count) break;
-    // The slope change along the gate: that of a ReLU lies there.
+    // The neuron is change (x . h)_+.
     const auto [ha, hb] = plane.gate;
     const double change = plane.weights[0] * ha + plane.weights[1] * hb;
-    if (change == 0 || (change < 0 && signs == OutputSigns::kPositive)) continue;
     // || t - c (x . h)_+ ||^2 on either side of the line, without what they share.
     const float* xa = design.columns.get() + plane.column[0] * design.padded_samples();
     const float* xb = design.columns.get() + plane.column[1] * design.padded_samples();
@@ -108,7 +115,8 @@ SparseNetwork BestTwoSparseNeurons(const ReluProblem& problem, const AngleOrders
       const double added = open ? output : -output;
       (open ? open_loss : closed_loss) += added * (added - 2 * target[i]);
     }
-    const double side = open_loss <= closed_loss ? 1 : -1;
+    const bool mirrored = measure == NeuronMeasure::kBesideAffine && closed_loss < open_loss;
+    const double side = mirrored ? -1 : 1;
     for (const int end : {0, 1}) {
       const double weight = side * std::abs(change) * plane.gate[end];
       if (weight == 0) continue;

@@ -18,22 +18,34 @@ std::vector<HalfPlane> BestDisjointHalfPlanes(Engine& engine, const Design& desi
                                               std::span<const double> target, SweepFit fit,
                                               int64_t count);
 
+// The pattern that every sample is in, one gate.
+GateMasks AlwaysOpen(const Design& design);
+
 // target less its least-squares fit by a constant and the columns of the design, by conjugate
 // gradients to a relative 1e-6 of the normal residual. Zero behind the last sample.
 std::vector<double> AffineResidual(Engine& engine, const Design& design,
                                    std::span<const double> target);
 
+// What a new neuron is measured by.
+enum class NeuronMeasure {
+  // The decrease of the loss beyond that of the best affine function of all columns. Sums of ReLUs
+  // are half linear, and without this the strongest columns are paired with each other.
+  kBesideAffine,
+  // The decrease of the loss as the network stands.
+  kAlone,
+};
+
 // Two-sparse ReLU neurons for a network of this residual (f - y, as Linearise gives it): for
-// each pair of columns the largest change of slope in what the best affine function of all columns
-// leaves; of these the best, no two with a common column. Sums of ReLUs are half
-// linear, and without that the strongest columns are paired with each other. The sign is that
-// of the change of slope, and of the two neurons with that change the one that lowers the loss
-// more is returned. With positive signs neurons that subtract are left out.
+// each pair of columns the best one by the measure; of these the best, no two with a common
+// column. Beside an affine function a neuron and its mirror image, c (x . h)_+ and
+// c (-x . h)_+, are worth the same: the one that lowers the loss more is returned. With
+// positive signs neurons that subtract are left out.
 // At most `count`; none where the stop token fires. Cost: as BestHalfPlanes; `orders` are those
 // of the problem's design, or empty.
 SparseNetwork BestTwoSparseNeurons(const ReluProblem& problem, const AngleOrders& orders,
                                    std::span<const double> residual, OutputSigns signs,
-                                   int64_t count);
+                                   int64_t count,
+                                   NeuronMeasure measure = NeuronMeasure::kBesideAffine);
 
 }  // namespace thresher
 

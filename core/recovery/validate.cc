@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/kernels/design.h"
 #include "core/kernels/top_gradient.h"
+#include "core/recovery/enumerated.h"
 #include "core/recovery/normal_equations.h"
 #include "core/recovery/recovery.h"
 #include "core/recovery/solver.h"
@@ -77,6 +78,23 @@ absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples
     return Invalid("batch_size", absl::StrCat("must be at least 0 (0 takes all samples), is ",
                                               options.batch_size));
   }
+  if (options.gate_mode == GateMode::kEnumerated) {
+    if (options.algorithm != Algorithm::kAuto && options.algorithm != Algorithm::kCosamp) {
+      return Invalid("algorithm",
+                     absl::StrCat("enumerated gates are searched by cosamp alone; choose auto or "
+                                  "cosamp, or other gates for ",
+                                  std::string(AlgorithmName(options.algorithm))));
+    }
+    if (options.batch_size > 0 && options.batch_size < num_samples) {
+      return Invalid("batch_size",
+                     "enumerated gates are searched over all samples; leave batch_size unset");
+    }
+    if (num_columns < 2) {
+      return Invalid("gate_mode",
+                     "enumerated gates lie on two inputs and the samples have one; set bias, or "
+                     "choose sequential gates");
+    }
+  }
   if (options.batch_size > 0 && options.batch_size < num_samples &&
       SolvesOverAllSamples(options.algorithm)) {
     return Invalid("batch_size",
@@ -138,6 +156,8 @@ RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int6
   if (options.algorithm == Algorithm::kWinnow) {
     bytes += static_cast<double>(WinnowSweepBytes(num_samples, num_columns, options.num_threads));
   }
+  const bool enumerated = options.gate_mode == GateMode::kEnumerated;
+  if (enumerated) bytes += EnumeratedBytes(options, num_samples, num_columns);
   constexpr double kFixedBytes = 16.0 * 1024 * 1024;  // code, stacks, allocator slack
   bytes = 1.1 * bytes + kFixedBytes;
   RecoveryCost cost;
@@ -145,7 +165,9 @@ RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int6
       static_cast<int64_t>(std::min(bytes, static_cast<double>(int64_t{1} << 62)));
   const double dense_pass = 2 * n * static_cast<double>(num_columns) * all_gates;
   const double support_pass = 2 * n * static_cast<double>(working);
-  cost.flops_per_iteration = (masks_kept ? 1 : 2) * dense_pass + 24 * support_pass;
+  const double gate_pass =
+      enumerated ? SweepFlops(num_samples, num_columns) : (masks_kept ? 1 : 2) * dense_pass;
+  cost.flops_per_iteration = gate_pass + 24 * support_pass;
   return cost;
 }
 

@@ -140,6 +140,8 @@ absl::StatusOr<GateMode> FromProto(v1::GateMode value) {
       return GateMode::kSequential;
     case v1::GATE_MODE_RANDOM:
       return GateMode::kRandom;
+    case v1::GATE_MODE_ENUMERATED:
+      return GateMode::kEnumerated;
     default:
       return UnknownEnumValue("job.recovery.options.gate_mode", value);
   }
@@ -151,6 +153,8 @@ v1::GateMode ToProto(GateMode value) {
       return v1::GATE_MODE_SEQUENTIAL;
     case GateMode::kRandom:
       return v1::GATE_MODE_RANDOM;
+    case GateMode::kEnumerated:
+      return v1::GATE_MODE_ENUMERATED;
   }
   return v1::GATE_MODE_UNSPECIFIED;
 }

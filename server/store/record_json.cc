@@ -34,7 +34,8 @@ constexpr Name<SolvePhase> kSolvePhases[] = {{SolvePhase::kIterate, "iterate"},
                                              {SolvePhase::kPrune, "prune"},
                                              {SolvePhase::kSwap, "swap"}};
 constexpr Name<GateMode> kGateModes[] = {{GateMode::kSequential, "sequential"},
-                                         {GateMode::kRandom, "random"}};
+                                         {GateMode::kRandom, "random"},
+                                         {GateMode::kEnumerated, "enumerated"}};
 constexpr Name<OutputSigns> kOutputSigns[] = {{OutputSigns::kPositive, "positive"},
                                               {OutputSigns::kMixed, "mixed"}};
 constexpr Name<TerminationReason> kTerminationReasons[] = {

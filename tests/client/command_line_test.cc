@@ -99,6 +99,7 @@ TEST(Recover, EachFlagReachesItsField) {
       {"--algorithm svrg", "algorithm: ALGORITHM_SVRG"},
       {"--algorithm auto", ""},
       {"--gates random", "gate_mode: GATE_MODE_RANDOM"},
+      {"--gates enumerated", "gate_mode: GATE_MODE_ENUMERATED"},
       {"--gates sequential", "gate_mode: GATE_MODE_SEQUENTIAL"},
       {"--max_iterations 7", "max_iterations: 7"},
       {"--seed 9", "seed: 9"},

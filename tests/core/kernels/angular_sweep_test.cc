@@ -80,7 +80,7 @@ double ReluDecrease(const Plain& s, double ha, double hb, bool added) {
 
 // By Gram-Schmidt on the samples: columns a and b, then the gated one.
 double KinkDecrease(const Design& design, const std::vector<double>& target, int64_t a, int64_t b,
-                    double ha, double hb) {
+                    double ha, double hb, bool added) {
   std::vector<std::vector<double>> columns(3, std::vector<double>(design.num_samples));
   for (int64_t i = 0; i < design.num_samples; ++i) {
     columns[0][i] = InputOf(design, i, a);
@@ -108,7 +108,7 @@ double KinkDecrease(const Design& design, const std::vector<double>& target, int
       columns[k].assign(columns[k].size(), 0.0);
     } else if (k == 2) {
       const double product = dot({target.begin(), target.begin() + design.num_samples}, columns[k]);
-      decrease = product * product / norm2;
+      decrease = added && product < 0 ? 0 : product * product / norm2;
     }
   }
   return decrease;
@@ -150,8 +150,9 @@ double BestByEnumeration(const Design& design, const std::vector<double>& target
       const Plain sums = SumsUnder(design, target, a, b, ha, hb);
       if (fit == SweepFit::kGated) {
         best = std::max(best, GatedDecrease(sums));
-      } else if (fit == SweepFit::kKink) {
-        best = std::max(best, KinkDecrease(design, target, a, b, ha, hb));
+      } else if (fit == SweepFit::kKink || fit == SweepFit::kKinkAdded) {
+        best =
+            std::max(best, KinkDecrease(design, target, a, b, ha, hb, fit == SweepFit::kKinkAdded));
       } else {
         best = std::max(best, ReluDecrease(sums, ha, hb, fit == SweepFit::kReluAdded));
       }
@@ -182,6 +183,8 @@ std::string FitName(SweepFit fit) {
       return "relu_added";
     case SweepFit::kKink:
       return "kink";
+    case SweepFit::kKinkAdded:
+      return "kink_added";
   }
   return "";
 }
@@ -203,7 +206,7 @@ TEST_P(SweepTest, AgreesWithEnumeration) {
       SCOPED_TRACE(testing::Message()
                    << FitName(fit) << " seed " << seed << " pair " << a << ' ' << b);
       EXPECT_NEAR(found.decrease, BestByEnumeration(design, target, a, b, fit), 1e-5 * norm2);
-      if (fit != SweepFit::kKink) {
+      if (fit != SweepFit::kKink && fit != SweepFit::kKinkAdded) {
         EXPECT_NEAR(found.decrease, DecreaseOf(design, target, found), 1e-5 * norm2);
       }
       if (found.decrease > 0) {
@@ -213,12 +216,12 @@ TEST_P(SweepTest, AgreesWithEnumeration) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, SweepTest,
-                         testing::Combine(testing::Values(Inputs::kNormal, Inputs::kIntegers,
-                                                          Inputs::kDegenerate),
-                                          testing::Values(1, 2, 3, 17, 64, 130, 300),
-                                          testing::Values(SweepFit::kGated, SweepFit::kRelu,
-                                                          SweepFit::kReluAdded, SweepFit::kKink)));
+INSTANTIATE_TEST_SUITE_P(
+    All, SweepTest,
+    testing::Combine(testing::Values(Inputs::kNormal, Inputs::kIntegers, Inputs::kDegenerate),
+                     testing::Values(1, 2, 3, 17, 64, 130, 300),
+                     testing::Values(SweepFit::kGated, SweepFit::kRelu, SweepFit::kReluAdded,
+                                     SweepFit::kKink, SweepFit::kKinkAdded)));
 
 TEST(ColumnPairTest, NumbersAllPairsInOrder) {
   for (const int64_t d : {2, 3, 7, 100}) {

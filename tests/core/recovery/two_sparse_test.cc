@@ -91,6 +91,23 @@ TEST(TwoSparseTest, PositiveSignsOnlyAdd) {
   EXPECT_THAT(found.weights.column, ElementsAre(6, 7));
 }
 
+// (x_2)_+ - (-x_2)_+ = x_2: nothing beside a linear function, all of it alone.
+TEST(TwoSparseTest, ALinearTargetIsFoundAlone) {
+  Planted planted = Plant({}, 7);
+  for (int64_t i = 0; i < planted.design.num_samples; ++i) {
+    planted.targets[i] = InputOf(planted.design, i, 2);
+  }
+  Engine engine(1);
+  const ReluProblem problem{engine, planted.design, planted.targets, 20, false};
+  std::vector<double> residual = planted.targets;
+  for (double& value : residual) value = -value;
+  const SparseNetwork found =
+      BestTwoSparseNeurons(problem, {}, residual, OutputSigns::kMixed, 1, NeuronMeasure::kAlone);
+  ASSERT_EQ(found.hidden_width(), 1);
+  EXPECT_THAT(found.weights.column, testing::Contains(2));
+  EXPECT_LT(LossWith(problem, found), 0.51 * LossWith(problem, {.num_inputs = 20}));
+}
+
 TEST(TwoSparseTest, DisjointHalfPlanesShareNoColumn) {
   const Design design = RandomDesign(200, 9, 4);
   const std::vector<double> target = RandomResidual(design, 5);

@@ -170,6 +170,17 @@ TEST(ConvertJobTest, PointsOfAPathReachTheReport) {
   EXPECT_TRUE(second.chosen());
 }
 
+TEST(ConvertJobTest, EveryGateModeComesBack) {
+  for (const v1::GateMode gate_mode :
+       {v1::GATE_MODE_SEQUENTIAL, v1::GATE_MODE_RANDOM, v1::GATE_MODE_ENUMERATED}) {
+    v1::CreateJobRequest request = FullRequest();
+    request.mutable_job()->mutable_recovery()->mutable_options()->set_gate_mode(gate_mode);
+    const auto converted = FromProto(request);
+    ASSERT_TRUE(converted.ok()) << converted.status();
+    EXPECT_EQ(ToProto(RecordOf(*converted)).recovery().options().gate_mode(), gate_mode);
+  }
+}
+
 TEST(ConvertJobTest, UnsetOptionsKeepTheSolversDefaults) {
   v1::CreateJobRequest request;
   v1::RecoverySpec& spec = *request.mutable_job()->mutable_recovery();
