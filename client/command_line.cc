@@ -453,7 +453,9 @@ void AddRecover(CLI::App* root, Parameters* p) {
       "Seed of start gates and mini-batches; equal seeds give equal bits", "K");
   AddValue<int64_t>(
       app, "--working_nonzeros", [=](auto n) { options->set_working_nonzeros(n); },
-      "Non-zeros while iterating, at least S (default S; reciprocal and enumerated gates 2 S, winnow 5 S)", "N");
+      "Non-zeros while iterating, at least S (default S; reciprocal and enumerated gates 2 S, "
+      "winnow 5 S)",
+      "N");
   AddEnum<v1::OutputSigns>(
       app, "--output_signs", [=](auto v) { options->set_output_signs(v); },
       "Whether all neurons add, or some subtract (default positive)");

@@ -103,7 +103,7 @@ thresher() {
   else
     "$thresher" --server "$address" "$@" | thin_progress || code=${PIPESTATUS[0]}
   fi
-  [ $code = 0 ] || {
+  [ "$code" = 0 ] || {
     echo "The server's last lines:" >&2
     tail -n 10 "$scratch/thresherd.log" >&2
     fail "'thresher $*' ended with exit code $code; its message stands above."
@@ -141,7 +141,7 @@ kill -TERM "$server"
 code=0
 wait "$server" || code=$?
 server=''
-[ $code = 0 ] || {
+[ "$code" = 0 ] || {
   tail -n 20 "$scratch/thresherd.log"
   fail "thresherd ended with $code instead of 0 when it was asked to stop; its log stands above."
 }

@@ -70,8 +70,10 @@ bool StreamRegistry::stopping() {
 }
 
 void StreamRegistry::WatchIdle() {
-  const absl::Status idle = store::WithReason(
-      absl::DeadlineExceededError("nothing came from the client for too long; start the call again"), kReasonStreamIdle);
+  const absl::Status idle =
+      store::WithReason(absl::DeadlineExceededError(
+                            "nothing came from the client for too long; start the call again"),
+                        kReasonStreamIdle);
   while (true) {
     std::vector<std::shared_ptr<RegisteredStream>> streams;
     {
