@@ -5,6 +5,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "client/formatting.h"
 
 namespace thresher::client {
@@ -46,7 +47,7 @@ std::string PathPage(const v1::RecoveryReport& report) {
   for (const v1::PathPoint& point : report.path()) {
     rows.push_back({absl::StrCat(point.nonzeros()), FormatNumber(point.relative_residual()),
                     held_out ? FormatNumber(point.held_out_relative_residual())
-                             : absl::StrCat(static_cast<int64_t>(point.criterion_value())),
+                             : absl::StrFormat("%.1f", point.criterion_value()),
                     absl::StrCat(point.active_neurons()), absl::StrCat(point.iterations()),
                     FormatDuration(point.elapsed()), point.chosen() ? "<- chosen" : ""});
   }

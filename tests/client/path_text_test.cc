@@ -29,9 +29,9 @@ TEST(PathPage, IsATableWithTheChosenRowMarked) {
   EXPECT_EQ(PathPage(Report()),
             "\nBudgets on the path:\n"
             "WEIGHTS  RESIDUAL  CRITERION  NEURONS  ITERATIONS   TIME\n"
-            "     10       0.1     -10000        1           7  2.0 s\n"
-            "     20      0.05     -20000        2           7  2.0 s  <- chosen\n"
-            "     40     0.025     -40000        4           7  2.0 s\n");
+            "     10       0.1   -10000.0        1           7  2.0 s\n"
+            "     20      0.05   -20000.0        2           7  2.0 s  <- chosen\n"
+            "     40     0.025   -40000.0        4           7  2.0 s\n");
 }
 
 TEST(PathPage, ShowsTheHeldOutResidualWhereItIsTheCriterion) {
