@@ -15,7 +15,9 @@ constexpr int64_t kBlock = 256;
 // The sort: pseudo-angles of 22 bits in two passes, then insertion with exact comparisons.
 constexpr int kDigitBits = 11;
 constexpr int64_t kDigits = int64_t{1} << kDigitBits;
-constexpr uint32_t kMaxKey = (1u << (2 * kDigitBits)) - 1;
+constexpr int32_t kMaxKey = (1 << (2 * kDigitBits)) - 1;
+constexpr double kAngleScale = (kMaxKey + 1.0) / 2;
+constexpr double kLargestAngle = kMaxKey / kAngleScale;
 // With more moves than this a sample the pseudo-angles were no help.
 constexpr int64_t kMaxMoves = 8;
 constexpr int64_t kMaxNarrowSamples = int64_t{1} << 16;
@@ -76,6 +78,7 @@ bool Before(const Point& p, const Point& q) {
 
 struct Scratch {
   std::vector<Point> points;
+  std::vector<int32_t> keys;
   std::vector<uint64_t> items;
   std::vector<uint64_t> sorted_items;
   std::vector<uint32_t> order;
@@ -88,20 +91,20 @@ void MakePoints(const Design& design, const std::array<int32_t, 2>& columns, con
   const float* xa = design.columns.get() + columns[0] * design.padded_samples();
   const float* xb = design.columns.get() + columns[1] * design.padded_samples();
   for (int64_t i = 0; i < n; ++i) {
-    const bool lower = xb[i] < 0 || (xb[i] == 0 && xa[i] < 0);
-    const float turn = lower ? -1.0f : 1.0f;
+    // On the axis the sign of a decides. Without branches, which would be guesses.
+    const float side = xb[i] == 0 ? xa[i] : xb[i];
+    const float turn = std::copysign(1.0f, side == 0 ? 0.0f : side);
     points[i] = {turn * xa[i], turn * xb[i], target[i], turn};
   }
 }
 
-// Ascends with the angle, up to rounding: the part of |a| + |b| that b is, continued.
-uint32_t PseudoAngle(const Point& p) {
-  const double a = std::abs(static_cast<double>(p.a));
-  const double b = p.b;
-  const double ratio = a + b > 0 ? b / (a + b) : 2.0;
-  const double angle = p.a < 0 ? 2 - ratio : ratio;
-  constexpr double kScale = (kMaxKey + 1.0) / 2;
-  return std::min(kMaxKey, static_cast<uint32_t>(angle * kScale));
+// Ascends with the angle, up to rounding: 1 - a / (|a| + b), which is in [0, 2), as an integer.
+// The origin's is the largest. Without branches, which would be guesses.
+int32_t PseudoAngle(const Point& p) {
+  const double a = p.a;
+  const double angle = 1 - a / (std::abs(a) + p.b);
+  const double bounded = angle < kLargestAngle ? angle : kLargestAngle;  // the origin's is NaN
+  return static_cast<int32_t>(bounded * kAngleScale);
 }
 
 // The order of points by Before, ties by index.
@@ -113,8 +116,10 @@ void SortPoints(Scratch& scratch, Index* order) {
   scratch.sorted_items.resize(n);
   std::array<uint32_t, kDigits> low = {};
   std::array<uint32_t, kDigits> high = {};
+  scratch.keys.resize(n);
+  for (int64_t i = 0; i < n; ++i) scratch.keys[i] = PseudoAngle(points[i]);
   for (int64_t i = 0; i < n; ++i) {
-    const uint32_t key = PseudoAngle(points[i]);
+    const auto key = static_cast<uint32_t>(scratch.keys[i]);
     scratch.items[i] = static_cast<uint64_t>(key) << 32 | static_cast<uint64_t>(i);
     ++low[key % kDigits];
     ++high[key / kDigits];
@@ -530,7 +535,7 @@ int64_t AngleOrderBytes(int64_t num_samples, int64_t num_columns, int64_t limit_
 
 int64_t AngularSweepBytes(int64_t num_samples, int num_threads) {
   constexpr auto kBytesPerSample =
-      static_cast<int64_t>(sizeof(Point) + 2 * sizeof(uint64_t) + sizeof(uint32_t));
+      static_cast<int64_t>(sizeof(Point) + 2 * sizeof(uint64_t) + 2 * sizeof(uint32_t));
   return num_samples *
          (num_threads * kBytesPerSample + static_cast<int64_t>(sizeof(double) + sizeof(float)));
 }

@@ -19,6 +19,7 @@
 #include "core/kernels/support_products.h"
 #include "core/network/merge.h"
 #include "core/recovery/gated_problem.h"
+#include "core/recovery/grow.h"
 #include "core/recovery/normal_equations.h"
 #include "core/recovery/prune_back.h"
 #include "core/recovery/refine.h"
@@ -200,8 +201,9 @@ class Enumerator {
   void Expand(EnumeratedState& state);
   void Prune(EnumeratedState& state);
   void Swap(EnumeratedState& state);
-  // Adds neurons and prunes back; true where that is better.
-  bool TrySwap(NeuronMeasure measure, EnumeratedState& state);
+  SparseNetwork WithNewNeurons(NeuronMeasure measure, const EnumeratedState& state);
+  // Fits a network of more weights to the budget; true when it is better.
+  bool TryCandidate(SparseNetwork candidate, EnumeratedState& state);
   void KeepGatesApart(EnumeratedState& state);
 
   const RecoveryOptions& options_;
@@ -467,20 +469,26 @@ void Enumerator::Prune(EnumeratedState& state) {
 }
 
 void Enumerator::Swap(EnumeratedState& state) {
+  // Weights that existing neurons lack cost no sweep.
   const bool better =
-      TrySwap(NeuronMeasure::kBesideAffine, state) || TrySwap(NeuronMeasure::kAlone, state);
+      TryCandidate(GrowAndThreshold(problem(), state.network, options_.nonzeros + state.swap_size,
+                                    options_.output_signs, /*new_neurons=*/false),
+                   state) ||
+      TryCandidate(WithNewNeurons(NeuronMeasure::kBesideAffine, state), state) ||
+      TryCandidate(WithNewNeurons(NeuronMeasure::kAlone, state), state);
   if (!better) state.swap_size /= 2;
   state.loss = state.network_loss;
   state.finished = state.loss <= target_loss_;
   if (!state.finished && state.swap_size == 0) state.phase = SolvePhase::kIterate;
 }
 
-bool Enumerator::TrySwap(NeuronMeasure measure, EnumeratedState& state) {
+SparseNetwork Enumerator::WithNewNeurons(NeuronMeasure measure, const EnumeratedState& state) {
+  if (stop_requested()) return state.network;
   const Linearisation at = Linearise(problem(), state.network);
   const SparseNetwork entering = BestTwoSparseNeurons(
       problem(), orders_, at.residual, options_.output_signs, state.swap_size, measure);
-  SparseNetwork candidate = state.network;
-  SparseRows& rows = candidate.weights;
+  SparseNetwork network = state.network;
+  SparseRows& rows = network.weights;
   rows.column.insert(rows.column.end(), entering.weights.column.begin(),
                      entering.weights.column.end());
   rows.value.insert(rows.value.end(), entering.weights.value.begin(), entering.weights.value.end());
@@ -488,8 +496,12 @@ bool Enumerator::TrySwap(NeuronMeasure measure, EnumeratedState& state) {
   for (int64_t j = 1; j <= entering.hidden_width(); ++j) {
     rows.row_begin.push_back(first + entering.weights.row_begin[j]);
   }
-  candidate.output_signs.insert(candidate.output_signs.end(), entering.output_signs.begin(),
-                                entering.output_signs.end());
+  network.output_signs.insert(network.output_signs.end(), entering.output_signs.begin(),
+                              entering.output_signs.end());
+  return network;
+}
+
+bool Enumerator::TryCandidate(SparseNetwork candidate, EnumeratedState& state) {
   const double loss = FitToBudget(candidate);
   if (stop_requested() || !(loss < (1 - kSwapDecrease) * state.network_loss)) return false;
   state.network = std::move(candidate);
@@ -632,7 +644,8 @@ int64_t DefaultEnumeratedSupport(int64_t nonzeros) {
 
 double EnumeratedBytes(const RecoveryOptions& options, int64_t num_samples, int64_t num_columns) {
   const auto n = static_cast<double>(num_samples);
-  const auto gates = static_cast<double>(options.working_nonzeros / 2 + options.hidden_width);
+  const int64_t expanded = options.working_nonzeros / 2;
+  const auto gates = static_cast<double>(expanded + options.hidden_width);
   double bytes = static_cast<double>(
       AngleOrderBytes(num_samples, num_columns, options.mask_memory_limit_bytes) +
       AngularSweepBytes(num_samples, options.num_threads));

@@ -9,7 +9,8 @@ grep -m1 'model name' /proc/cpuinfo
 build/tests/benchmark/adjoint_benchmark --benchmark_repetitions=7 \
   --benchmark_enable_random_interleaving=true --benchmark_report_aggregates_only=true
 echo
-build/tests/benchmark/sweep_benchmark
+build/tests/benchmark/sweep_benchmark sweep
+build/tests/benchmark/sweep_benchmark planted 5
 for table in quality steps memory; do
   echo
   build/tests/benchmark/recovery_benchmark "$table"
