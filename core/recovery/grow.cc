@@ -124,8 +124,8 @@ SparseNetwork OneSparseStart(const ReluProblem& problem, OutputSigns output_sign
   for (int64_t h = 0; h < halves.num_rows(); ++h) {
     features.push_back({h * num_columns + halves.column[h], 0.0});
   }
-  features = LeastSquaresOnSupport({problem.engine, problem.design, problem.targets, gates},
-                                   std::move(features));
+  features =
+      LeastSquaresOnSupport({problem.engine, problem.design, problem.targets, gates}, features);
   std::vector<int8_t> signs(halves.num_rows());
   for (int64_t h = 0; h < halves.num_rows(); ++h) {
     // The coefficient of +-x_q under the gate +-x_q > 0: what the neuron adds.
