@@ -178,6 +178,7 @@ SparseNetwork DropDeadNeurons(const SparseNetwork& network) {
   SparseNetwork kept;
   kept.num_inputs = network.num_inputs;
   kept.has_bias = network.has_bias;
+  kept.linear = network.linear;
   const SparseRows& rows = network.weights;
   for (size_t j = 0; j + 1 < rows.row_begin.size(); ++j) {
     for (auto e = static_cast<size_t>(rows.row_begin[j]);
@@ -245,6 +246,7 @@ SparseNetwork MergeParallelNeurons(const SparseNetwork& network, double min_cosi
   SparseNetwork merged;
   merged.num_inputs = network.num_inputs;
   merged.has_bias = network.has_bias;
+  merged.linear = network.linear;
   for (const Group& group : groups) {
     AppendRow(group.sum, merged.weights);
     merged.output_signs.push_back(group.output_sign);
@@ -332,6 +334,7 @@ SparseNetwork UnfoldNeurons(const SparseNetwork& network, double min_cosine, Out
   SparseNetwork result;
   result.num_inputs = network.num_inputs;
   result.has_bias = network.has_bias;
+  result.linear = network.linear;
   for (const auto& [half, coefficient] : present.halves) {
     AppendRow({{half.first}, {half.second * std::abs(coefficient)}}, result.weights);
     result.output_signs.push_back(coefficient > 0 ? 1 : -1);

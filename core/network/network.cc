@@ -154,6 +154,16 @@ absl::Status ValidateNetwork(const SparseNetwork& network) {
           absl::StrCat("output_signs: entry ", j, " is ", sign, "; it must be 1 or -1"));
     }
   }
+  if (!network.linear.empty() &&
+      static_cast<int64_t>(network.linear.size()) != network.num_columns()) {
+    return absl::InvalidArgumentError(absl::StrCat("linear has ", network.linear.size(),
+                                                   " entries for ", network.num_columns(),
+                                                   " columns; give one a column, or none"));
+  }
+  if (!std::all_of(network.linear.begin(), network.linear.end(),
+                   [](double value) { return std::isfinite(value); })) {
+    return absl::InvalidArgumentError("linear: an entry is not finite");
+  }
   return absl::OkStatus();
 }
 
@@ -202,6 +212,10 @@ absl::Status Evaluate(const SparseNetwork& network, InputView inputs, std::span<
       if (!(preactivation <= 0)) {
         sum += network.output_signs[static_cast<size_t>(j)] * preactivation;
       }
+    }
+    const std::span<const float> row = inputs.row(i);
+    for (size_t q = 0; q < network.linear.size(); ++q) {
+      sum += network.linear[q] * (q < row.size() ? row[q] : 1.0);
     }
     outputs[static_cast<size_t>(i)] = sum;
   }

@@ -46,13 +46,15 @@ struct InputView {
 // Which output signs a network may have: every neuron adds, or some subtract.
 enum class OutputSigns { kPositive, kMixed };
 
-// f(x) = sum_j sign_j (x . w_j)_+ ; the output weight's magnitude is fused into
+// f(x) = sum_j sign_j (x . w_j)_+ + x . linear; the output weight's magnitude is fused into
 // w_j = u_j |v_j|, its sign kept apart.
 struct SparseNetwork {
   int64_t num_inputs = 0;
   bool has_bias = false;
   SparseRows weights;                // m rows of num_columns() columns
   std::vector<int8_t> output_signs;  // m entries, +1 or -1
+  // A dense term beside the neurons, num_columns() entries, or none. Not counted as weights.
+  std::vector<double> linear;
 
   int64_t hidden_width() const { return weights.num_rows(); }
   int64_t num_columns() const { return num_inputs + (has_bias ? 1 : 0); }

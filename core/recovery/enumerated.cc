@@ -219,13 +219,11 @@ class Enumerator {
 };
 
 std::vector<double> Enumerator::LeastSquares(const GateMasks& masks, SparseRows& rows) {
-  // As the linearisation of a network with these rows and signs of one.
-  SparseNetwork network = EmptyNetwork();
-  network.weights = rows;
-  network.output_signs.assign(rows.num_rows(), 1);
   std::optional<NormalEquations> normal;
   if (rows.nonzeros() <= kMaxDenseWeights) {
-    normal.emplace(problem(), network, Linearisation{.masks = masks, .signed_rows = rows});
+    normal.emplace(problem(), Linearisation{.masks = masks,
+                                            .signed_rows = rows,
+                                            .signs = std::vector<double>(rows.nonzeros(), 1.0)});
     normal->Factor(kRidge * std::max(normal->MeanDiagonal(), 1.0));
   }
   std::vector<double> left(targets_.size());

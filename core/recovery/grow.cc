@@ -116,7 +116,7 @@ SparseNetwork RandomStart(const ReluProblem& problem, int64_t num_gates, OutputS
   return StartUnder(problem, gates, num_gates, signs, count);
 }
 
-SparseNetwork OneSparseStart(const ReluProblem& problem, OutputSigns output_signs, int64_t count) {
+SparseNetwork KinkStart(const ReluProblem& problem, OutputSigns output_signs, int64_t count) {
   const int64_t num_columns = problem.design.num_columns;
   const SparseRows halves = HalfSpaces(num_columns);
   const GateField gates(SparseGateSet{FirstIntegers(halves.num_rows()), halves}, problem.design);
@@ -126,16 +126,21 @@ SparseNetwork OneSparseStart(const ReluProblem& problem, OutputSigns output_sign
   }
   features =
       LeastSquaresOnSupport({problem.engine, problem.design, problem.targets, gates}, features);
-  std::vector<int8_t> signs(halves.num_rows());
-  for (int64_t h = 0; h < halves.num_rows(); ++h) {
-    // The coefficient of +-x_q under the gate +-x_q > 0: what the neuron adds.
-    double& value = features[h].value;
-    signs[h] = value * halves.value[h] < 0 ? -1 : 1;
-    if (signs[h] < 0 && output_signs == OutputSigns::kPositive) value = 0;
-    value *= signs[h];
+  // p x under x > 0 and q x under x < 0 are (p - q) (x)_+ + q x.
+  SparseVector kinks;
+  std::vector<int8_t> signs(num_columns, 1);
+  std::vector<double> linear(num_columns);
+  for (int64_t q = 0; q < num_columns; ++q) {
+    linear[q] = features[2 * q + 1].value;
+    const double kink = features[2 * q].value - linear[q];
+    if (kink < 0 && output_signs == OutputSigns::kPositive) continue;
+    signs[q] = kink < 0 ? -1 : 1;
+    kinks.push_back({q * num_columns + q, std::abs(kink)});
   }
-  return NetworkOf(HardThreshold(count, std::move(features)), problem.num_inputs, problem.has_bias,
-                   signs);
+  SparseNetwork network = NetworkOf(HardThreshold(count, std::move(kinks)), problem.num_inputs,
+                                    problem.has_bias, signs);
+  network.linear = std::move(linear);
+  return network;
 }
 
 SparseNetwork GrowAndThreshold(const ReluProblem& problem, const SparseNetwork& network,
@@ -145,7 +150,7 @@ SparseNetwork GrowAndThreshold(const ReluProblem& problem, const SparseNetwork& 
                   problem.design);
   gates.KeepMasks(problem.engine, problem.design, kMaskBytes);
   SparseVector moved = EntriesOf(network);
-  const std::vector<double> own = JacobianTranspose(problem, network, at, at.residual);
+  const std::vector<double> own = JacobianTranspose(problem, at, at.residual);
   const SparseVector entering =
       TopGradient(problem.engine, problem.design, gates, at.residual, count, KeysOf(moved));
   const double eta = std::min(1.0 / static_cast<double>(problem.design.num_samples),
@@ -161,8 +166,7 @@ SparseNetwork GrowAndThreshold(const ReluProblem& problem, const SparseNetwork& 
         OneSparseCandidates(problem, at, eta, output_signs, network.hidden_width(), signs);
     moved.insert(moved.end(), candidates.begin(), candidates.end());
   }
-  return NetworkOf(HardThreshold(count, std::move(moved)), network.num_inputs, network.has_bias,
-                   signs);
+  return WithEntries(network, HardThreshold(count, std::move(moved)), signs);
 }
 
 SparseNetwork SplitDominatedNeurons(const SparseNetwork& network) {
@@ -186,7 +190,7 @@ SparseNetwork SplitDominatedNeurons(const SparseNetwork& network) {
         {static_cast<int64_t>(signs.size()) * network.num_columns() + rows.column[largest], part});
     signs.push_back(network.output_signs[j]);
   }
-  return NetworkOf(entries, network.num_inputs, network.has_bias, signs);
+  return WithEntries(network, entries, signs);
 }
 
 }  // namespace thresher

@@ -15,9 +15,9 @@ namespace thresher {
 SparseNetwork RandomStart(const ReluProblem& problem, int64_t num_gates, OutputSigns signs,
                           int64_t count, uint64_t seed);
 
-// The `count` largest weights of the least-squares fit by all one-sparse neurons, (+-x_q)_+
+// The least-squares fit by a linear term and the neurons (x_q)_+, the `count` largest of these
 // (with positive signs: of those that add).
-SparseNetwork OneSparseStart(const ReluProblem& problem, OutputSigns signs, int64_t count);
+SparseNetwork KinkStart(const ReluProblem& problem, OutputSigns signs, int64_t count);
 
 // H_count( w - eta g ) over all inputs of the network's neurons; eta is 1 / n, or less where
 // the entering inputs correlate (||g||^2 / ||J g||^2 over these). With new_neurons

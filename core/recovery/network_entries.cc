@@ -27,4 +27,11 @@ SparseNetwork NetworkOf(const SparseVector& entries, int64_t num_inputs, bool ha
   return network;
 }
 
+SparseNetwork WithEntries(const SparseNetwork& network, const SparseVector& entries,
+                          const std::vector<int8_t>& signs) {
+  SparseNetwork changed = NetworkOf(entries, network.num_inputs, network.has_bias, signs);
+  changed.linear = network.linear;
+  return changed;
+}
+
 }  // namespace thresher

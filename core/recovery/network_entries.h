@@ -16,6 +16,10 @@ SparseVector EntriesOf(const SparseNetwork& network);
 SparseNetwork NetworkOf(const SparseVector& entries, int64_t num_inputs, bool has_bias,
                         const std::vector<int8_t>& signs);
 
+// The network with other entries, its inputs and linear term unchanged.
+SparseNetwork WithEntries(const SparseNetwork& network, const SparseVector& entries,
+                          const std::vector<int8_t>& signs);
+
 }  // namespace thresher
 
 #endif  // THRESHER_CORE_RECOVERY_NETWORK_ENTRIES_H_

@@ -12,17 +12,12 @@ constexpr int kMaxFactorTrials = 12;
 
 }  // namespace
 
-NormalEquations::NormalEquations(const ReluProblem& problem, const SparseNetwork& network,
-                                 const Linearisation& at) {
-  const int64_t size = network.weights.nonzeros();
+NormalEquations::NormalEquations(const ReluProblem& problem, const Linearisation& at)
+    : signs_(at.signs) {
+  const int64_t size = at.signed_rows.nonzeros();
   const std::vector<double> gram =
       SupportGram(problem.engine, problem.design, at.masks, at.signed_rows);
   normal_ = Eigen::Map<const Matrix>(gram.data(), size, size);
-  signs_.reserve(size);
-  for (int64_t j = 0; j < network.hidden_width(); ++j) {
-    signs_.insert(signs_.end(), network.weights.row_begin[j + 1] - network.weights.row_begin[j],
-                  network.output_signs[j]);
-  }
 }
 
 double NormalEquations::MeanDiagonal() const {

@@ -19,8 +19,7 @@ class NormalEquations {
  public:
   // Forms J^T J, exact to about 1e-6 of its diagonal.
   // Cost: n k^2 / 2 multiply-adds for k weights. A stop request leaves it incomplete.
-  NormalEquations(const ReluProblem& problem, const SparseNetwork& network,
-                  const Linearisation& at);
+  NormalEquations(const ReluProblem& problem, const Linearisation& at);
 
   // Factors J^T J + ridge I; where that is not positive definite to rounding, with the least
   // of 10 ridge, 100 ridge, ... that is. Cost: k^3 / 6 multiply-adds a trial.

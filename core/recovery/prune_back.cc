@@ -27,6 +27,8 @@ constexpr double kSameLoss = 1.5;
 constexpr double kParallel = 1 - 1e-7;
 constexpr double kOpposite = 1 - 1e-5;
 constexpr int64_t kMaxAttempts = 50;
+// Two steps that leave more than this of the loss say that a part is needed.
+constexpr double kHope = 0.03;
 
 // Whether the weights are the same but for what refinement moves.
 bool Agree(const std::vector<double>& a, const std::vector<double>& b) {
@@ -84,14 +86,14 @@ std::vector<double> Saliencies(const ReluProblem& problem, const SparseNetwork& 
   const std::vector<double>& weights = network.weights.value;
   std::vector<double> saliencies(size);
   if (size == 0) return saliencies;
-  if (size > kMaxDenseWeights) {
+  if (NumParameters(network) > kMaxDenseWeights) {
     // Columns have mean square about 1 and gates are open on about half the samples.
     const double column_norm2 = 0.5 * static_cast<double>(problem.design.num_samples);
     for (int64_t e = 0; e < size; ++e) saliencies[e] = weights[e] * weights[e] * column_norm2;
     return saliencies;
   }
   const Linearisation at = Linearise(problem, network);
-  NormalEquations normal(problem, network, at);
+  NormalEquations normal(problem, at);
   const double mean = normal.MeanDiagonal();
   normal.Factor(mean > 0 ? kRidge * mean : 1.0);
   const std::vector<double> inverse = normal.InverseDiagonal(problem.engine);
@@ -106,8 +108,22 @@ SparseNetwork PruneTo(const ReluProblem& problem, const SparseNetwork& network, 
   const SparseVector entries = EntriesOf(network);
   SparseVector scores = entries;
   for (size_t e = 0; e < scores.size(); ++e) scores[e].value = saliencies[e];
-  return NetworkOf(Restrict(entries, HardThreshold(count, std::move(scores))), network.num_inputs,
-                   network.has_bias, network.output_signs);
+  return WithEntries(network, Restrict(entries, HardThreshold(count, std::move(scores))),
+                     network.output_signs);
+}
+
+SparseNetwork DropInsignificant(const ReluProblem& problem, const SparseNetwork& network,
+                                double loss, double variances) {
+  if (NumParameters(network) > kMaxDenseWeights) return network;
+  const std::vector<double> saliencies = Saliencies(problem, network);
+  if (problem.engine.stop_requested()) return network;
+  const double least = variances * loss / static_cast<double>(problem.design.num_samples);
+  SparseVector entries = EntriesOf(network);
+  for (size_t e = 0; e < entries.size(); ++e) {
+    if (saliencies[e] < least) entries[e].value = 0;
+  }
+  std::erase_if(entries, [](const KeyedValue& entry) { return entry.value == 0; });
+  return WithEntries(network, entries, network.output_signs);
 }
 
 SparseNetwork PruneNeuronsTo(const ReluProblem& problem, const SparseNetwork& network,
@@ -129,7 +145,7 @@ SparseNetwork PruneNeuronsTo(const ReluProblem& problem, const SparseNetwork& ne
       kept.push_back(entry);
     }
   }
-  return NetworkOf(kept, network.num_inputs, network.has_bias, network.output_signs);
+  return WithEntries(network, kept, network.output_signs);
 }
 
 SparseNetwork RemoveRedundant(const ReluProblem& problem, const SparseNetwork& network,
@@ -138,7 +154,13 @@ SparseNetwork RemoveRedundant(const ReluProblem& problem, const SparseNetwork& n
   // True where the loss stays as it is; a better candidate has taken the place then.
   const auto refined = [&](SparseNetwork candidate, double loss) {
     candidate = DropDeadNeurons(candidate);
-    const double refined_loss = Refine(problem, {.max_steps = 8, .max_products = 60}, candidate);
+    const double hope = kHope * Linearise(problem, candidate).loss;
+    RefineOptions options = {.max_steps = 2, .max_products = 60};
+    double refined_loss = Refine(problem, options, candidate);
+    if (refined_loss <= std::max(hope, kSameLoss * loss)) {
+      options.max_steps = 8;
+      refined_loss = Refine(problem, options, candidate);
+    }
     if (problem.engine.stop_requested() || refined_loss > kSameLoss * loss) return false;
     present = std::move(candidate);
     return true;
@@ -153,13 +175,12 @@ SparseNetwork RemoveRedundant(const ReluProblem& problem, const SparseNetwork& n
   // What has been tried in vain, by the values of its weights.
   std::vector<std::vector<double>> kept;
   bool changed = true;
-  while (changed && present.weights.nonzeros() > 0 &&
-         present.weights.nonzeros() <= kMaxDenseWeights) {
+  while (changed && present.weights.nonzeros() > 0 && NumParameters(present) <= kMaxDenseWeights) {
     const Linearisation at = Linearise(problem, present);
-    changed = unfold(at.loss);
+    changed = present.linear.empty() && unfold(at.loss);
     if (problem.engine.stop_requested()) return network;
     if (changed) continue;
-    NormalEquations normal(problem, present, at);
+    NormalEquations normal(problem, at);
     normal.Factor(kRidge * normal.MeanDiagonal());
     const std::vector<double> inverse = normal.InverseDiagonal(problem.engine);
     if (problem.engine.stop_requested()) return network;
@@ -174,8 +195,7 @@ SparseNetwork RemoveRedundant(const ReluProblem& problem, const SparseNetwork& n
         return Agree(tried, values);
       };
       if (std::any_of(kept.begin(), kept.end(), same)) continue;
-      changed = refined(
-          NetworkOf(entries, present.num_inputs, present.has_bias, present.output_signs), at.loss);
+      changed = refined(WithEntries(present, entries, present.output_signs), at.loss);
       if (problem.engine.stop_requested()) return network;
       if (changed) break;
       kept.push_back(std::move(values));

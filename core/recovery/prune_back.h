@@ -19,6 +19,12 @@ std::vector<double> Saliencies(const ReluProblem& problem, const SparseNetwork& 
 // Removes the weights of least saliency until `count` are left, and rows without weights.
 SparseNetwork PruneTo(const ReluProblem& problem, const SparseNetwork& network, int64_t count);
 
+// Removes the weights whose saliency is below `variances` times the residual's variance, loss / n:
+// a weight that explains nothing has one below 9 in 997 of 1000 cases. Returns the network as it is
+// beyond kMaxDenseWeights, where saliencies are crude.
+SparseNetwork DropInsignificant(const ReluProblem& problem, const SparseNetwork& network,
+                                double loss, double variances);
+
 // Removes the neurons of least summed saliency until hidden_width are left.
 SparseNetwork PruneNeuronsTo(const ReluProblem& problem, const SparseNetwork& network,
                              int64_t hidden_width);

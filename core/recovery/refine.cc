@@ -35,15 +35,15 @@ struct DampedStep {
 
 // argmin || J delta + r ||^2 + damping || delta ||^2 by CGLS, preconditioned by the factored
 // normal equations where given.
-DampedStep SolveDamped(const ReluProblem& problem, const SparseNetwork& network,
-                       const Linearisation& at, const NormalEquations* preconditioner,
-                       double damping, double forcing, int max_products) {
-  const size_t size = network.weights.value.size();
+DampedStep SolveDamped(const ReluProblem& problem, const Linearisation& at,
+                       const NormalEquations* preconditioner, double damping, double forcing,
+                       int max_products) {
+  const size_t size = at.signs.size();
   DampedStep solve{.step = std::vector<double>(size, 0.0), .products = 0};
   std::vector<double>& step = solve.step;
   std::vector<double> residual = at.residual;
   for (double& value : residual) value = -value;
-  std::vector<double> normal = JacobianTranspose(problem, network, at, residual);
+  std::vector<double> normal = JacobianTranspose(problem, at, residual);
   const auto precondition = [&](std::vector<double> vector) {
     if (preconditioner != nullptr) preconditioner->Solve(vector);
     return vector;
@@ -55,18 +55,14 @@ DampedStep SolveDamped(const ReluProblem& problem, const SparseNetwork& network,
   std::vector<double> image(residual.size());
   for (; solve.products < max_products && product > target; ++solve.products) {
     if (problem.engine.stop_requested()) return solve;
-    for (int64_t j = 0; j < network.hidden_width(); ++j) {
-      for (int64_t e = rows.row_begin[j]; e < rows.row_begin[j + 1]; ++e) {
-        rows.value[e] = network.output_signs[j] * direction[e];
-      }
-    }
+    for (size_t e = 0; e < size; ++e) rows.value[e] = at.signs[e] * direction[e];
     SupportForward(problem.engine, problem.design, at.masks, rows, image);
     const double curvature = SquaredNorm(image) + damping * SquaredNorm(direction);
     if (!(curvature > 0)) break;
     const double alpha = product / curvature;
     for (size_t e = 0; e < size; ++e) step[e] += alpha * direction[e];
     for (size_t i = 0; i < residual.size(); ++i) residual[i] -= alpha * image[i];
-    normal = JacobianTranspose(problem, network, at, residual);
+    normal = JacobianTranspose(problem, at, residual);
     for (size_t e = 0; e < size; ++e) normal[e] -= damping * step[e];
     const std::vector<double> scaled = precondition(normal);
     const double next = DotProduct(normal, scaled);
@@ -84,7 +80,7 @@ double Refine(const ReluProblem& problem, const RefineOptions& options, SparseNe
   double damping = kFirstDamping;
   double forcing = kForcing;
   const auto n = static_cast<double>(problem.design.num_samples);
-  const bool dense = network.weights.nonzeros() <= kMaxDenseWeights;
+  const bool dense = NumParameters(network) <= kMaxDenseWeights;
   std::optional<NormalEquations> normal;
   int products = 0;
   for (int k = 0; k < options.max_steps && at.loss > options.target_loss; ++k) {
@@ -92,16 +88,16 @@ double Refine(const ReluProblem& problem, const RefineOptions& options, SparseNe
     double decrease = 0;
     // The normal equations of an earlier iterate precondition well until the gates have moved.
     const bool renew = dense && (!normal || products > kMaxStaleProducts);
-    if (renew) normal.emplace(problem, network, at);
+    if (renew) normal.emplace(problem, at);
     for (int trial = 0; trial < kMaxTrials && !accepted; ++trial) {
       if (normal && (renew || trial > 0)) normal->Factor(std::max(damping, kMinRidge) * n);
-      const DampedStep solve = SolveDamped(problem, network, at, normal ? &*normal : nullptr,
-                                           damping * n, forcing, options.max_products);
+      const DampedStep solve = SolveDamped(problem, at, normal ? &*normal : nullptr, damping * n,
+                                           forcing, options.max_products);
       products = solve.products;
       SparseNetwork moved = network;
-      for (size_t e = 0; e < solve.step.size(); ++e) {
-        moved.weights.value[e] += solve.step[e];
-      }
+      const size_t entries = moved.weights.value.size();
+      for (size_t e = 0; e < entries; ++e) moved.weights.value[e] += solve.step[e];
+      for (size_t q = 0; q < moved.linear.size(); ++q) moved.linear[q] += solve.step[entries + q];
       Linearisation there = Linearise(problem, moved);
       if (problem.engine.stop_requested()) return at.loss;
       if (there.loss < at.loss) {

@@ -1,5 +1,6 @@
 #include "core/recovery/relu_problem.h"
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
@@ -8,6 +9,26 @@
 #include "core/recovery/gated_problem.h"
 
 namespace thresher {
+namespace {
+
+// Behind the last sample too: the inputs are 0 there.
+GateMasks WithOpenGate(const GateMasks& masks, const Design& design) {
+  GateMasks wider{design.num_words, masks.num_gates + 1, {}};
+  wider.words.reserve(wider.num_words * wider.num_gates);
+  for (int64_t w = 0; w < masks.num_words; ++w) {
+    wider.words.insert(wider.words.end(), masks.row(w), masks.row(w) + masks.num_gates);
+    const int64_t present =
+        std::min<int64_t>(kSamplesPerWord, design.num_samples - w * kSamplesPerWord);
+    wider.words.push_back(present < kSamplesPerWord ? (uint64_t{1} << present) - 1 : ~uint64_t{0});
+  }
+  return wider;
+}
+
+}  // namespace
+
+int64_t NumParameters(const SparseNetwork& network) {
+  return network.weights.nonzeros() + static_cast<int64_t>(network.linear.size());
+}
 
 Linearisation Linearise(const ReluProblem& problem, const SparseNetwork& network) {
   Linearisation at;
@@ -16,10 +37,22 @@ Linearisation Linearise(const ReluProblem& problem, const SparseNetwork& network
   const GateField gates(SparseGateSet{all, network.weights}, problem.design);
   at.masks = gates.MasksOf(problem.engine, problem.design, all);
   at.signed_rows = network.weights;
+  at.signs.reserve(NumParameters(network));
   for (int64_t k = 0; k < network.hidden_width(); ++k) {
     for (int64_t e = at.signed_rows.row_begin[k]; e < at.signed_rows.row_begin[k + 1]; ++e) {
       at.signed_rows.value[e] *= network.output_signs[k];
+      at.signs.push_back(network.output_signs[k]);
     }
+  }
+  if (!network.linear.empty()) {
+    at.masks = WithOpenGate(at.masks, problem.design);
+    SparseRows& rows = at.signed_rows;
+    for (size_t q = 0; q < network.linear.size(); ++q) {
+      rows.column.push_back(static_cast<int32_t>(q));
+    }
+    rows.value.insert(rows.value.end(), network.linear.begin(), network.linear.end());
+    rows.row_begin.push_back(rows.nonzeros());
+    at.signs.resize(rows.nonzeros(), 1.0);
   }
   at.residual.resize(problem.design.padded_samples());
   SupportForward(problem.engine, problem.design, at.masks, at.signed_rows, at.residual);
@@ -28,15 +61,11 @@ Linearisation Linearise(const ReluProblem& problem, const SparseNetwork& network
   return at;
 }
 
-std::vector<double> JacobianTranspose(const ReluProblem& problem, const SparseNetwork& network,
-                                      const Linearisation& at, std::span<const double> vector) {
-  std::vector<double> products(network.weights.nonzeros());
-  SupportAdjoint(problem.engine, problem.design, at.masks, network.weights, vector, products);
-  for (int64_t k = 0; k < network.hidden_width(); ++k) {
-    for (int64_t e = network.weights.row_begin[k]; e < network.weights.row_begin[k + 1]; ++e) {
-      products[e] *= network.output_signs[k];
-    }
-  }
+std::vector<double> JacobianTranspose(const ReluProblem& problem, const Linearisation& at,
+                                      std::span<const double> vector) {
+  std::vector<double> products(at.signs.size());
+  SupportAdjoint(problem.engine, problem.design, at.masks, at.signed_rows, vector, products);
+  for (size_t e = 0; e < products.size(); ++e) products[e] *= at.signs[e];
   return products;
 }
 

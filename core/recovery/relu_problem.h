@@ -27,18 +27,22 @@ struct ReluProblem {
 };
 
 // The network at an iterate: f(X) - y and its Jacobian, J = [sign_j D_j X_q] over the
-// entries. The ReLU's derivative at 0 is taken as 0.
+// parameters: the entries, then the linear term. The ReLU's derivative at 0 is taken as 0.
 struct Linearisation {
-  GateMasks masks;               // of the rows
-  SparseRows signed_rows;        // sign_j w_j
+  GateMasks masks;               // of the rows; the linear term's is open on every sample
+  SparseRows signed_rows;        // sign_j w_j; the linear term, where there is one, is the last
+  std::vector<double> signs;     // of the parameters
   std::vector<double> residual;  // f - y, padded
   double loss = 0;               // || f - y ||^2
 };
 Linearisation Linearise(const ReluProblem& problem, const SparseNetwork& network);
 
-// J^T v for the entries of the iterate.
-std::vector<double> JacobianTranspose(const ReluProblem& problem, const SparseNetwork& network,
-                                      const Linearisation& at, std::span<const double> vector);
+// Entries and linear term.
+int64_t NumParameters(const SparseNetwork& network);
+
+// J^T v for the parameters of the iterate.
+std::vector<double> JacobianTranspose(const ReluProblem& problem, const Linearisation& at,
+                                      std::span<const double> vector);
 
 }  // namespace thresher
 

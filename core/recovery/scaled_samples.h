@@ -4,6 +4,7 @@
 #define THRESHER_CORE_RECOVERY_SCALED_SAMPLES_H_
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/kernels/design.h"
@@ -18,6 +19,7 @@ struct ScaledSamples {
   std::vector<double> column_scales;  // one a column, powers of two: scaling is exact
   double target_scale = 1;            // a power of two
   double target_norm2 = 0;            // of the scaled targets
+  double max_target = 0;              // the largest magnitude of the scaled targets
   int64_t num_inputs = 0;
   bool has_bias = false;
 
@@ -29,6 +31,10 @@ struct ScaledSamples {
 // Expects valid samples of one output. Columns and targets of zeros stay as they are.
 // Cost: O(n d).
 ScaledSamples ScaleToUnit(const Samples& samples, bool bias);
+
+// Some of the samples that `scaled` holds, on its scales. Cost: O(n d) for n rows.
+ScaledSamples ScaledRows(const Samples& samples, const ScaledSamples& scaled,
+                         std::span<const int64_t> rows);
 
 // A network of the samples' units in those of the scaled ones, and back.
 SparseNetwork ToScaled(const ScaledSamples& scaled, SparseNetwork network);

@@ -154,7 +154,7 @@ RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int6
       options.algorithm == Algorithm::kWinnow ? working : options.nonzeros, kMaxDenseWeights));
   bytes += dense * dense * (3 * sizeof(double) + options.num_threads * sizeof(float));
   if (options.algorithm == Algorithm::kWinnow) {
-    bytes += static_cast<double>(WinnowSweepBytes(num_samples, num_columns, options.num_threads));
+    bytes += WinnowBytes(options, num_samples, num_columns);
   }
   const bool enumerated = options.gate_mode == GateMode::kEnumerated;
   if (enumerated) bytes += EnumeratedBytes(options, num_samples, num_columns);

@@ -3,18 +3,22 @@
 // at 20 to 38 dB; tests/benchmark/README.md keeps the figures.
 //
 // From each start:
-//   expand  iterative hard thresholding with s~ > s weights, each step followed by
-//           Levenberg-Marquardt on the support; parallel neurons are merged
+//   expand  random gates: iterative hard thresholding with s~ > s weights, each step followed by
+//           Levenberg-Marquardt on the support; parallel neurons are merged.
+//           Kinks: beside a linear term, which makes the side of a neuron's hyperplane on which it
+//           is open irrelevant, the best two-sparse neurons and a few more weights come in, and
+//           what explains nothing goes, until the loss stops falling; then the linear term is
+//           absorbed, which decides the sides (AbsorbLinear)
 //   prune   rounds that remove a tenth of the weights by saliency, refine, and let weights
 //           come back by one thresholding step; at the end at most m neurons and s weights
 //   swap    neurons that one input dominates are split, or q more weights (also of new
 //           one-sparse neurons, or the best two-sparse ones) come in; refine, prune back to s;
 //           kept where the loss falls, else q is halved
-// Starts of one-sparse neurons take in the best two-sparse neurons as they expand. A network that
-// fits exactly loses its redundant parts first (RemoveRedundant): what is left is pruned.
-// Starts alternate between random gates and the gates of one-sparse neurons. The solve ends
-// at the first start that meets the tolerance, or when three starts agree on the least loss, or
-// when two starts leave a large problem unexplained.
+// A network that fits exactly loses its redundant parts first (RemoveRedundant): what is left is
+// pruned. Starts alternate between random gates and kinks. Where there are many samples the first
+// starts work on some of them, and refine on all at their end. The solve ends at the first start
+// that meets the tolerance, or when three starts agree on the least loss, not all of them from
+// kinks, or when two starts leave a large problem unexplained.
 #ifndef THRESHER_CORE_RECOVERY_WINNOW_H_
 #define THRESHER_CORE_RECOVERY_WINNOW_H_
 
@@ -35,7 +39,10 @@ struct WinnowState {
   SolvePhase phase = SolvePhase::kStart;
   int64_t phase_steps = 0;  // steps in this phase
   int64_t swap_size = 0;
-  SparseNetwork network;  // of the start at work
+  int64_t stalled_steps = 0;  // of expanding, without a decrease
+  double least_loss = 0;      // while expanding
+  SparseNetwork network;      // of the start at work
+  bool irredundant = false;   // nothing has changed since RemoveRedundant
   double loss = 0;
   // Best network within the budget, over all starts; best_start -1: none yet.
   SparseNetwork best_network;
@@ -47,8 +54,9 @@ struct WinnowState {
 // The largest support that the starts use where working_nonzeros does not cap it.
 int64_t DefaultWinnowSupport(int64_t nonzeros);
 
-// Bytes of the search over two-sparse neurons, an upper bound.
-int64_t WinnowSweepBytes(int64_t num_samples, int64_t num_columns, int num_threads);
+// Bytes of the samples that the first starts work on and of the search over two-sparse neurons,
+// an upper bound.
+double WinnowBytes(const RecoveryOptions& options, int64_t num_samples, int64_t num_columns);
 
 // As Recover, for Algorithm::kWinnow; problem and options are valid and resolved.
 absl::StatusOr<RecoveryResult> Winnow(const Samples& samples, const RecoveryOptions& options,

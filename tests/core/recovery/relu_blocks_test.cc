@@ -61,7 +61,7 @@ TEST_P(ReluBlocksTest, LinearisationIsTheNetworkAndItsDerivative) {
   }
   EXPECT_NEAR(at.loss, loss, 1e-9 * loss);
   // Central differences of half the loss, away from the kinks for so small a step.
-  const std::vector<double> gradient = JacobianTranspose(problem.view(), network, at, at.residual);
+  const std::vector<double> gradient = JacobianTranspose(problem.view(), at, at.residual);
   constexpr double kStep = 1e-6;
   for (size_t e = 0; e < gradient.size(); ++e) {
     SparseNetwork up = network;
@@ -157,7 +157,7 @@ TEST_P(ReluBlocksTest, GrowingKeepsTheCountAndNewNeuronsLowerTheLoss) {
   for (const OutputSigns signs : {OutputSigns::kPositive, OutputSigns::kMixed}) {
     const SparseNetwork start = RandomStart(problem.view(), 6, signs, 15, GetParam());
     EXPECT_LE(start.weights.nonzeros(), 15);
-    EXPECT_LE(OneSparseStart(problem.view(), signs, 15).weights.nonzeros(), 15);
+    EXPECT_LE(KinkStart(problem.view(), signs, 15).weights.nonzeros(), 15);
     if (signs == OutputSigns::kPositive) {
       for (const int8_t sign : start.output_signs) EXPECT_EQ(sign, 1);
     }
@@ -182,7 +182,7 @@ TEST_P(ReluBlocksTest, NormalEquationsSolveWithTheJacobian) {
   const SparseNetwork network = Perturbed(problem.planted.network, 0.3, GetParam());
   const Linearisation at = Linearise(problem.view(), network);
   const int64_t size = network.weights.nonzeros();
-  NormalEquations normal(problem.view(), network, at);
+  NormalEquations normal(problem.view(), at);
   constexpr double kRidge = 0.7;
   normal.Factor(kRidge);
   // J column by column, from products with the unit residuals of every sample.
@@ -190,7 +190,7 @@ TEST_P(ReluBlocksTest, NormalEquationsSolveWithTheJacobian) {
   std::vector<double> unit(problem.design.padded_samples(), 0.0);
   for (int64_t i = 0; i < 700; ++i) {
     unit[i] = 1;
-    const std::vector<double> row = JacobianTranspose(problem.view(), network, at, unit);
+    const std::vector<double> row = JacobianTranspose(problem.view(), at, unit);
     unit[i] = 0;
     for (int64_t e = 0; e < size; ++e) jacobian(i, e) = row[e];
   }
@@ -215,7 +215,7 @@ TEST_P(ReluBlocksTest, DependentColumnsAreFactoredWithALargerRidge) {
   network.weights.column = {1, 2, 1, 2};
   network.weights.value = {1, -1, 1, -1};
   network.output_signs = {1, 1};
-  NormalEquations normal(problem.view(), network, Linearise(problem.view(), network));
+  NormalEquations normal(problem.view(), Linearise(problem.view(), network));
   normal.Factor(0);
   for (const double entry : normal.InverseDiagonal(problem.engine)) {
     EXPECT_TRUE(std::isfinite(entry));
