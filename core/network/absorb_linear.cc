@@ -17,7 +17,7 @@ constexpr size_t kMaxUndecided = 16;
 // A match is believed where one as close would come by chance less often than this.
 constexpr double kMaxChance = 1e-3;
 // A one-sparse weight below this part of the input's weights is nothing.
-constexpr double kNothing = 1e-3;
+constexpr double kNothing = 1e-5;
 constexpr int kMaxSweeps = 50;
 
 enum class Side : int8_t { kUndecided, kKept, kFlipped };

@@ -36,8 +36,6 @@ struct StartShape {
 constexpr StartShape kStarts[] = {{3, 1}, {3, 1.5}, {4, 1.5}, {4, 2},
                                   {5, 2}, {5, 3},   {4, 1.5}, {5, 2}};
 constexpr auto kNumStarts = static_cast<int64_t>(std::size(kStarts));
-// With this many weights a neuron or fewer, kinks are the better start.
-constexpr double kSparseNeuron = 2.5;
 constexpr double kMixedGateFactor = 1.5;
 
 // Many samples: the first starts work on some of them, at least so many, and so many a weight.
@@ -55,14 +53,15 @@ constexpr int64_t kMaxKinkSteps = 60;
 constexpr double kGrowth = 0.05;
 constexpr double kInsignificant = 9;
 constexpr double kClearlyInsignificant = 25;
-constexpr int64_t kKinkPatience = 3;
+constexpr int64_t kKinkPatience = 4;
+constexpr double kMaxRise = 2;  // of the loss, in one step
 constexpr double kPruneShare = 0.1;
 constexpr double kSwapDecrease = 1e-3;
 // Neurons merge where that raises the loss by less than about so many variances of the residual,
 // within bounds on 1 - cosine.
 constexpr double kMergeVariances = 2;
 constexpr double kLoosestMerge = 5e-3;
-constexpr double kTightestMerge = 1e-7;
+constexpr double kTightestMerge = 1e-10;
 // Losses that agree to this are the same minimum.
 constexpr double kSameLoss = 1e-3;
 constexpr int64_t kHopelessStarts = 2;
@@ -161,11 +160,7 @@ class Winnower {
   RefineOptions Thorough(const WinnowState& state) const { return Refinement(state, 8, 60); }
 
   int64_t NumColumns() const { return all_.design.num_columns; }
-  bool FromKinks(int64_t start) const {
-    const double weights_per_neuron =
-        static_cast<double>(options_.nonzeros) / static_cast<double>(options_.hidden_width);
-    return weights_per_neuron <= kSparseNeuron ? start % 2 == 0 : start % 3 == 2;
-  }
+  static bool FromKinks(int64_t start) { return start % 2 == 0; }
   int64_t WorkingNonzeros(int64_t start) const;
   // Large data that two starts leave this badly explained are not a sparse network's: more
   // starts would cost much and change little.
@@ -357,8 +352,13 @@ void Winnower::Expand(WinnowState& state) {
 // Lets a few weights in and drops what explains nothing, beside a linear term: with it the side
 // on which a neuron is open does not matter, which a fit would else have to get right at once.
 void Winnower::ExpandFromKinks(WinnowState& state) {
-  state.network = WithTwoSparse(state, std::max<int64_t>(1, options_.hidden_width / 4));
-  RefineAndMerge(Quick(state), state);
+  const SparseNetwork before = state.network;
+  const double loss_before = state.loss;
+  if (state.stalled_steps % 2 == 1) state.network = SplitDominatedNeurons(state.network);
+  if (state.network.hidden_width() < options_.hidden_width || state.stalled_steps > 0) {
+    state.network = WithTwoSparse(state, std::max<int64_t>(1, options_.hidden_width / 4));
+    RefineAndMerge(Quick(state), state);
+  }
   const auto growth =
       std::max<int64_t>(1, static_cast<int64_t>(kGrowth * static_cast<double>(options_.nonzeros)));
   const int64_t room =
@@ -368,6 +368,10 @@ void Winnower::ExpandFromKinks(WinnowState& state) {
   RefineAndMerge(Quick(state), state);
   state.network = DropInsignificant(ProblemOf(state), state.network, state.loss, kInsignificant);
   RefineAndMerge(Thorough(state), state);
+  if (state.loss > kMaxRise * loss_before) {
+    state.network = before;
+    state.loss = loss_before;
+  }
   ++state.phase_steps;
   state.stalled_steps =
       state.loss > (1 - kExpandDecrease) * state.least_loss ? state.stalled_steps + 1 : 0;
