@@ -54,7 +54,7 @@ constexpr double kGrowth = 0.05;
 constexpr double kInsignificant = 9;
 constexpr double kClearlyInsignificant = 25;
 constexpr int64_t kKinkPatience = 4;
-constexpr double kMaxRise = 2;  // of the loss, in one step
+constexpr double kMaxRise = 100;  // of the loss, in one step
 constexpr double kPruneShare = 0.1;
 constexpr double kSwapDecrease = 1e-3;
 // Neurons merge where that raises the loss by less than about so many variances of the residual,
@@ -354,7 +354,7 @@ void Winnower::Expand(WinnowState& state) {
 void Winnower::ExpandFromKinks(WinnowState& state) {
   const SparseNetwork before = state.network;
   const double loss_before = state.loss;
-  if (state.stalled_steps % 2 == 1) state.network = SplitDominatedNeurons(state.network);
+  if (state.stalled_steps == kKinkPatience - 1) state.network = SplitDominatedNeurons(state.network);
   if (state.network.hidden_width() < options_.hidden_width || state.stalled_steps > 0) {
     state.network = WithTwoSparse(state, std::max<int64_t>(1, options_.hidden_width / 4));
     RefineAndMerge(Quick(state), state);
