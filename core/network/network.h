@@ -54,7 +54,7 @@ struct SparseNetwork {
   SparseRows weights;                // m rows of num_columns() columns
   std::vector<int8_t> output_signs;  // m entries, +1 or -1
   // A dense term beside the neurons, num_columns() entries, or none. Not counted as weights.
-  std::vector<double> linear;
+  std::vector<double> linear = {};
 
   int64_t hidden_width() const { return weights.num_rows(); }
   int64_t num_columns() const { return num_inputs + (has_bias ? 1 : 0); }

@@ -445,6 +445,17 @@ TEST(ReadModelJsonTest, ErrorsAreTextWhateverTheInput) {
   for (const char c : message) EXPECT_TRUE(c >= ' ' && c <= '~') << message;
 }
 
+TEST(ValidateModelTest, RefusesALinearTermInsteadOfDroppingIt) {
+  Model model;
+  SparseNetwork network;
+  network.num_inputs = 2;
+  model.network = network;
+  EXPECT_TRUE(ValidateModel(model).ok());
+  network.linear = {1, 2};
+  model.network = network;
+  ExpectInvalid(ValidateModel(model), "linear");
+}
+
 TEST(ValidateModelTest, ChecksTexts) {
   Model model = SmallModel();
   for (const std::string& text :

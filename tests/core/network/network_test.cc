@@ -59,7 +59,12 @@ TEST_P(EvaluateTest, SparseNetworkAgreesWithThePlainSum) {
   CounterRandom random(1, GetParam() ? 1 : 0);
   for (const int64_t width : {0, 1, 2, 17}) {
     for (const int64_t num_inputs : {1, 2, 9}) {
-      const SparseNetwork network = RandomSparseNetwork(random, width, num_inputs, GetParam(), 0.4);
+      SparseNetwork network = RandomSparseNetwork(random, width, num_inputs, GetParam(), 0.4);
+      if (width % 2 == 1) {
+        for (int64_t q = 0; q < network.num_columns(); ++q) {
+          network.linear.push_back(random.NextNormal());
+        }
+      }
       const std::vector<float> data = RandomInputs(random, 20, num_inputs);
       const InputView inputs{data.data(), 20, num_inputs};
       std::vector<double> outputs(20, -1);
@@ -67,7 +72,7 @@ TEST_P(EvaluateTest, SparseNetworkAgreesWithThePlainSum) {
       const auto dense = Dense(network.weights, network.num_columns());
       for (int64_t i = 0; i < 20; ++i) {
         const std::vector<double> x = WithConstant(inputs.row(i), GetParam());
-        double expected = 0;
+        double expected = network.linear.empty() ? 0 : Dot(x, network.linear);
         for (size_t j = 0; j < dense.size(); ++j) {
           expected += network.output_signs[j] * std::max(0.0, Dot(x, dense[j]));
         }
@@ -228,6 +233,11 @@ TEST(ValidateNetworkTest, RefusesEachFaultOfASparseNetwork) {
   network = SmallNetwork();
   network.output_signs.pop_back();
   ExpectInvalid(ValidateNetwork(network), "output_signs has 1 entries for 2 neurons");
+  network = SmallNetwork();
+  network.linear.assign(network.num_columns() + 1, 1.0);
+  ExpectInvalid(ValidateNetwork(network), "linear has 4 entries for 3 columns");
+  network.linear.assign(network.num_columns(), std::numeric_limits<double>::infinity());
+  ExpectInvalid(ValidateNetwork(network), "linear");
   for (const int8_t sign : {0, 2, -2}) {
     network = SmallNetwork();
     network.output_signs[1] = sign;

@@ -5,6 +5,7 @@
 #include "core/gates/random_gates.h"
 #include "core/kernels/support_gram.h"
 #include "core/network/merge.h"
+#include "core/recovery/gated_problem.h"
 #include "core/recovery/grow.h"
 #include "core/recovery/normal_equations.h"
 #include "core/recovery/prune_back.h"
@@ -50,7 +51,8 @@ class ReluBlocksTest : public testing::TestWithParam<uint64_t> {};
 
 TEST_P(ReluBlocksTest, LinearisationIsTheNetworkAndItsDerivative) {
   Problem problem(GetParam(), OutputSigns::kMixed);
-  const SparseNetwork network = Perturbed(problem.planted.network, 0.3, GetParam());
+  SparseNetwork network = Perturbed(problem.planted.network, 0.3, GetParam());
+  if (GetParam() % 2 == 1) network.linear.assign(8, 0.5);
   const Linearisation at = Linearise(problem.view(), network);
   std::vector<double> outputs(700);
   ASSERT_TRUE(Evaluate(network, problem.planted.samples.input_view(), outputs).ok());
@@ -66,8 +68,9 @@ TEST_P(ReluBlocksTest, LinearisationIsTheNetworkAndItsDerivative) {
   for (size_t e = 0; e < gradient.size(); ++e) {
     SparseNetwork up = network;
     SparseNetwork down = network;
-    up.weights.value[e] += kStep;
-    down.weights.value[e] -= kStep;
+    const size_t entries = network.weights.value.size();
+    (e < entries ? up.weights.value[e] : up.linear[e - entries]) += kStep;
+    (e < entries ? down.weights.value[e] : down.linear[e - entries]) -= kStep;
     const double slope = (problem.Loss(up) - problem.Loss(down)) / (4 * kStep);
     EXPECT_NEAR(gradient[e], slope, 1e-4 * (1 + std::abs(slope)));
   }
@@ -157,7 +160,10 @@ TEST_P(ReluBlocksTest, GrowingKeepsTheCountAndNewNeuronsLowerTheLoss) {
   for (const OutputSigns signs : {OutputSigns::kPositive, OutputSigns::kMixed}) {
     const SparseNetwork start = RandomStart(problem.view(), 6, signs, 15, GetParam());
     EXPECT_LE(start.weights.nonzeros(), 15);
-    EXPECT_LE(KinkStart(problem.view(), signs, 15).weights.nonzeros(), 15);
+    const SparseNetwork kinks = KinkStart(problem.view(), signs, 5);
+    EXPECT_LE(kinks.weights.nonzeros(), 5);
+    EXPECT_EQ(kinks.linear.size(), 8u);
+    EXPECT_TRUE(ValidateNetwork(kinks).ok());
     if (signs == OutputSigns::kPositive) {
       for (const int8_t sign : start.output_signs) EXPECT_EQ(sign, 1);
     }
@@ -240,6 +246,39 @@ TEST_P(ReluBlocksTest, RedundantPartsAreRemovedFromAnExactFit) {
   EXPECT_LE(reduced.weights.nonzeros(), planted.weights.nonzeros());
   EXPECT_LE(reduced.hidden_width(), planted.hidden_width());
   EXPECT_LE(problem.Loss(reduced), 2 * problem.Loss(split) + 1e-20);
+}
+
+TEST_P(ReluBlocksTest, WeightsThatExplainNothingAreDroppedAndNoOthers) {
+  Problem problem(GetParam(), OutputSigns::kMixed);
+  SparseNetwork network = ReduceNetwork(problem.planted.network);
+  CounterRandom random(GetParam(), 11);
+  for (int64_t i = 0; i < 700; ++i) problem.targets[i] += 1e-3 * random.NextNormal();
+  SparseNetwork wider = network;
+  for (int q = 0; q < 8; ++q) {  // one more neuron, of noise
+    wider.weights.column.push_back(q);
+    wider.weights.value.push_back(1e-6 * (q % 2 == 0 ? 1 : -1));
+  }
+  wider.weights.row_begin.push_back(wider.weights.nonzeros());
+  wider.output_signs.push_back(1);
+  const double loss = problem.Loss(wider);
+  const SparseNetwork kept = DropInsignificant(problem.view(), wider, loss, 9);
+  EXPECT_LE(kept.weights.nonzeros(), network.weights.nonzeros());
+  EXPECT_LE(problem.Loss(kept), loss * (1 + 9.0 * 20 / 700));
+  EXPECT_EQ(DropInsignificant(problem.view(), wider, loss, 0), wider);
+}
+
+TEST_P(ReluBlocksTest, RefiningMovesTheLinearTermToo) {
+  Problem problem(GetParam(), OutputSigns::kMixed);
+  for (int64_t i = 0; i < 700; ++i) {
+    for (int q = 0; q < 8; ++q) {
+      problem.targets[i] += (q - 3) * problem.planted.samples.input_view().row(i)[q];
+    }
+  }
+  SparseNetwork network = ReduceNetwork(problem.planted.network);
+  network.linear.assign(8, 0.0);
+  EXPECT_LT(Refine(problem.view(), {.max_steps = 20, .max_products = 100}, network),
+            1e-10 * SquaredNorm(problem.targets));
+  for (int q = 0; q < 8; ++q) EXPECT_NEAR(network.linear[q], q - 3, 1e-4);
 }
 
 TEST_P(ReluBlocksTest, NothingNeededIsRemoved) {
