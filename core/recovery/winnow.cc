@@ -354,7 +354,8 @@ void Winnower::Expand(WinnowState& state) {
 void Winnower::ExpandFromKinks(WinnowState& state) {
   const SparseNetwork before = state.network;
   const double loss_before = state.loss;
-  if (state.stalled_steps == kKinkPatience - 1) state.network = SplitDominatedNeurons(state.network);
+  if (state.stalled_steps == kKinkPatience - 1)
+    state.network = SplitDominatedNeurons(state.network);
   if (state.network.hidden_width() < options_.hidden_width || state.stalled_steps > 0) {
     state.network = WithTwoSparse(state, std::max<int64_t>(1, options_.hidden_width / 4));
     RefineAndMerge(Quick(state), state);
