@@ -1,6 +1,7 @@
 // Whole solves: quality, time per step and memory, as tables.
 //
-//   recovery_benchmark quality | steps | memory | grid SEEDS positive|mixed | fixed_gates SEEDS
+//   recovery_benchmark quality | steps | memory | fixed_gates SEEDS
+//                      | grid|full_size|phase_transition SEEDS positive|mixed
 //                      | path SEEDS information|held_out|k_fold NOISE_DB|exact | noise SEEDS
 //                      NOISE_DB
 #include <sys/resource.h>
@@ -185,47 +186,130 @@ void Steps() {
   }
 }
 
-// The default algorithm over widths and budgets: exact recoveries and times.
+constexpr double kExactDecibel = 120;
+constexpr double kExactWeights = 1e-4;
+
+struct Shape {
+  int64_t num_samples;
+  int64_t hidden_width;
+  int64_t nonzeros;
+};
+
+struct Trial {
+  bool same_function;  // over 120 dB on fresh samples
+  bool same_network;   // and weights within 1e-4
+  double seconds;
+};
+
+Trial RecoverPlanted(const Shape& shape, OutputSigns signs, uint64_t seed, Algorithm algorithm,
+                     int num_threads, double time_limit_seconds) {
+  const PlantedProblem problem = OrDie(GeneratePlanted({.num_samples = shape.num_samples,
+                                                        .num_inputs = 100,
+                                                        .hidden_width = shape.hidden_width,
+                                                        .nonzeros = shape.nonzeros,
+                                                        .seed = seed,
+                                                        .output_signs = signs}));
+  RecoveryOptions options;
+  options.hidden_width = shape.hidden_width;
+  options.nonzeros = shape.nonzeros;
+  options.output_signs = signs;
+  options.seed = seed;
+  options.algorithm = algorithm;
+  options.num_threads = num_threads;
+  options.termination.time_limit_seconds = time_limit_seconds;
+  const RecoveryResult result = OrDie(Recover(problem.samples, options));
+  // Inputs that the solver has not seen.
+  const PlantedProblem fresh = Plant(2000, 100, 1, 1, 1000 + seed);
+  const NetworkComparison comparison = OrDie(CompareNetworks(
+      std::get<SparseNetwork>(result.network), problem.network, fresh.samples.input_view()));
+  const bool same_function = comparison.psnr_db > kExactDecibel;
+  return {same_function, same_function && comparison.relative_weight_error < kExactWeights,
+          result.elapsed_seconds};
+}
+
+// The default algorithm on these shapes: exact recoveries and times.
+void Recoveries(const std::vector<Shape>& shapes, OutputSigns signs, int seeds, int num_threads,
+                double time_limit_seconds) {
+  std::printf("planted, d = 100, default algorithm, threads: %d, %d seeds a cell\n", num_threads,
+              seeds);
+  std::printf("%7s %6s %6s %10s %10s %12s %12s\n", "n", "m", "s", "function", "network", "median s",
+              "largest s");
+  std::vector<Trial> all;
+  const auto print = [](const std::vector<Trial>& trials) {
+    std::vector<double> seconds;
+    int functions = 0;
+    int networks = 0;
+    for (const Trial& trial : trials) {
+      functions += trial.same_function ? 1 : 0;
+      networks += trial.same_network ? 1 : 0;
+      seconds.push_back(trial.seconds);
+    }
+    const auto count = static_cast<int>(trials.size());
+    std::printf(" %6d/%-3d %6d/%-3d %12.2f %12.2f\n", functions, count, networks, count,
+                Median(seconds), *std::max_element(seconds.begin(), seconds.end()));
+    std::fflush(stdout);
+  };
+  for (const Shape& shape : shapes) {
+    std::vector<Trial> trials;
+    for (int seed = 0; seed < seeds; ++seed) {
+      trials.push_back(RecoverPlanted(shape, signs, static_cast<uint64_t>(seed), Algorithm::kAuto,
+                                      num_threads, time_limit_seconds));
+    }
+    all.insert(all.end(), trials.begin(), trials.end());
+    std::printf("%7d %6d %6d", static_cast<int>(shape.num_samples),
+                static_cast<int>(shape.hidden_width), static_cast<int>(shape.nonzeros));
+    print(trials);
+  }
+  std::printf("%21s", "all");
+  print(all);
+}
+
 void Grid(int seeds, OutputSigns signs) {
-  constexpr double kExactDecibel = 120;
-  std::printf("planted, n = 5000, d = 100, default algorithm, 1 thread, %d seeds a cell\n", seeds);
-  std::printf("%6s %6s %10s %12s %12s\n", "m", "s", "exact", "median s", "largest s");
-  std::vector<double> all_seconds;
-  int all_exact = 0;
+  std::vector<Shape> shapes;
   for (const int64_t m : {5, 20, 50, 100}) {
-    for (const int64_t s : {5, 20, 50, 100, 200}) {
-      std::vector<double> seconds;
-      int exact = 0;
-      for (int seed = 0; seed < seeds; ++seed) {
-        const PlantedProblem problem = OrDie(GeneratePlanted({.num_samples = 5000,
-                                                              .num_inputs = 100,
-                                                              .hidden_width = m,
-                                                              .nonzeros = s,
-                                                              .seed = static_cast<uint64_t>(seed),
-                                                              .output_signs = signs}));
-        RecoveryOptions options;
-        options.hidden_width = m;
-        options.nonzeros = s;
-        options.output_signs = signs;
-        options.seed = static_cast<uint64_t>(seed);
-        const RecoveryResult result = OrDie(Recover(problem.samples, options));
-        // Inputs that the solver has not seen.
-        const PlantedProblem fresh = Plant(2000, 100, 1, 1, 1000 + static_cast<uint64_t>(seed));
-        const NetworkComparison comparison = OrDie(CompareNetworks(
-            std::get<SparseNetwork>(result.network), problem.network, fresh.samples.input_view()));
-        exact += comparison.psnr_db > kExactDecibel ? 1 : 0;
-        seconds.push_back(result.elapsed_seconds);
+    for (const int64_t s : {5, 20, 50, 100, 200}) shapes.push_back({5000, m, s});
+  }
+  Recoveries(shapes, signs, seeds, /*num_threads=*/1, /*time_limit_seconds=*/0);
+}
+
+// The paper's full size.
+void FullSize(int seeds, OutputSigns signs) {
+  Recoveries({{50000, 100, 100},
+              {50000, 1000, 200},
+              {50000, 50, 1000},
+              {50000, 200, 1000},
+              {50000, 500, 500},
+              {50000, 1000, 1000}},
+             signs, seeds, /*num_threads=*/2, /*time_limit_seconds=*/120);
+}
+
+// Success rates over the number of samples, in multiples of s ln(d m / s).
+void PhaseTransition(int seeds, OutputSigns signs) {
+  const std::vector<int> multiples = {1, 2, 3, 4, 6, 8, 12};
+  std::printf("planted, d = 100, %d seeds a cell: exact functions at n = c s ln(d m / s)\n", seeds);
+  std::printf("%6s %6s %10s", "m", "s", "algorithm");
+  for (const int c : multiples) std::printf("   c = %-2d", c);
+  std::printf("\n");
+  for (const auto& [m, s] : {std::pair{50, 50}, {25, 50}, {10, 50}, {100, 100}, {20, 100}}) {
+    for (const Algorithm algorithm :
+         {Algorithm::kAiht, Algorithm::kNiht, Algorithm::kHtp, Algorithm::kWinnow}) {
+      std::printf("%6d %6d %10s", m, s, std::string(AlgorithmName(algorithm)).c_str());
+      for (const int c : multiples) {
+        const auto n = static_cast<int64_t>(std::ceil(c * s * std::log(100.0 * m / s)));
+        int exact = 0;
+        for (int seed = 0; seed < seeds; ++seed) {
+          exact += RecoverPlanted({n, m, s}, signs, static_cast<uint64_t>(seed), algorithm,
+                                  /*num_threads=*/1, /*time_limit_seconds=*/60)
+                           .same_function
+                       ? 1
+                       : 0;
+        }
+        std::printf(" %4d/%-3d", exact, seeds);
+        std::fflush(stdout);
       }
-      all_exact += exact;
-      all_seconds.insert(all_seconds.end(), seconds.begin(), seconds.end());
-      std::printf("%6d %6d %6d/%-3d %12.2f %12.2f\n", static_cast<int>(m), static_cast<int>(s),
-                  exact, seeds, Median(seconds), *std::max_element(seconds.begin(), seconds.end()));
-      std::fflush(stdout);
+      std::printf("\n");
     }
   }
-  std::printf("%13s %6d/%-3d %12.2f %12.2f\n", "all", all_exact,
-              static_cast<int>(all_seconds.size()), Median(all_seconds),
-              *std::max_element(all_seconds.begin(), all_seconds.end()));
 }
 
 // A planted problem with noise, and what of it can be told from the noise.
@@ -370,10 +454,15 @@ void Memory() {
 
 int main(int argc, char** argv) {
   const std::string_view what = argc >= 2 ? argv[1] : "";
+  const auto signs = argc == 4 && std::string_view(argv[3]) == "mixed"
+                         ? thresher::OutputSigns::kMixed
+                         : thresher::OutputSigns::kPositive;
   if (what == "grid" && argc == 4 && std::atoi(argv[2]) > 0) {
-    thresher::Grid(std::atoi(argv[2]), std::string_view(argv[3]) == "mixed"
-                                           ? thresher::OutputSigns::kMixed
-                                           : thresher::OutputSigns::kPositive);
+    thresher::Grid(std::atoi(argv[2]), signs);
+  } else if (what == "full_size" && argc == 4 && std::atoi(argv[2]) > 0) {
+    thresher::FullSize(std::atoi(argv[2]), signs);
+  } else if (what == "phase_transition" && argc == 4 && std::atoi(argv[2]) > 0) {
+    thresher::PhaseTransition(std::atoi(argv[2]), signs);
   } else if (what == "fixed_gates" && argc == 3 && std::atoi(argv[2]) > 0) {
     thresher::FixedGates(std::atoi(argv[2]));
   } else if (what == "path" && argc == 5 && std::atoi(argv[2]) > 0) {
@@ -395,7 +484,7 @@ int main(int argc, char** argv) {
   } else {
     std::fprintf(stderr,
                  "usage: recovery_benchmark quality | steps | memory | "
-                 "grid SEEDS positive|mixed | fixed_gates SEEDS | "
+                 "grid|full_size|phase_transition SEEDS positive|mixed | fixed_gates SEEDS | "
                  "path SEEDS information|held_out|k_fold NOISE_DB|exact | noise SEEDS NOISE_DB\n");
     return 2;
   }

@@ -20,6 +20,10 @@ build/tests/benchmark/recovery_benchmark fixed_gates 20
 for signs in positive mixed; do
   echo
   build/tests/benchmark/recovery_benchmark grid 2 "$signs"
+  echo
+  build/tests/benchmark/recovery_benchmark full_size 1 "$signs"
+  echo
+  build/tests/benchmark/recovery_benchmark phase_transition 4 "$signs"
 done
 echo
 build/tests/benchmark/service_benchmark
