@@ -585,7 +585,11 @@ void AddModelCommands(CLI::App* root, Parameters* p) {
       "NumPy archive (scipy.sparse.load_npz reads its weights) or JSON "
       "(default npz)");
   download->add_option("--output", p->download.path, "Where to (default ID.npz or ID.json)")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check([](const std::string& path) {
+        return path == "-" ? std::string("standard output is not offered; name a file")
+                           : std::string();
+      });
   download->callback([p] {
     if (p->download.path.empty()) {
       p->download.path =

@@ -304,6 +304,7 @@ TEST(Download, NamesTheFileAfterTheModel) {
   EXPECT_EQ(json.path, "m.json");
   EXPECT_EQ(json.format, v1::MODEL_FORMAT_JSON);
   EXPECT_EQ(ParseAs<DownloadModelCommand>("models download m --output x/y").path, "x/y");
+  EXPECT_THAT(UsageError("models download m --output -"), HasSubstr("name a file"));
 }
 
 TEST(Predict, TakesAFileOrRows) {
