@@ -30,6 +30,7 @@ struct Simd {
   static Floats Add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
   static Doubles Add(Doubles a, Doubles b) { return _mm256_add_pd(a, b); }
   static Floats Multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+  static Doubles Multiply(Doubles a, Doubles b) { return _mm256_mul_pd(a, b); }
   static Floats MultiplyAdd(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
   static Doubles MultiplyAdd(Doubles a, Doubles b, Doubles c) { return _mm256_fmadd_pd(a, b, c); }
   static uint32_t PositiveBits(Floats v) {
@@ -49,11 +50,16 @@ struct Simd {
     const __m256i lanes = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
     return _mm256_i32gather_ps(p, _mm256_mullo_epi32(lanes, _mm256_set1_epi32(stride)), 4);
   }
-  static Doubles AddSelected(Doubles a, uint32_t bits, Doubles b) {
+  static Doubles LanesOf(uint32_t bits) {
     const __m256i lanes = _mm256_set_epi64x(8, 4, 2, 1);
     const __m256i chosen = _mm256_and_si256(_mm256_set1_epi64x(bits), lanes);
-    return _mm256_add_pd(a,
-                         _mm256_and_pd(b, _mm256_castsi256_pd(_mm256_cmpeq_epi64(chosen, lanes))));
+    return _mm256_castsi256_pd(_mm256_cmpeq_epi64(chosen, lanes));
+  }
+  static Doubles AddSelected(Doubles c, uint32_t bits, Doubles a) {
+    return _mm256_add_pd(c, _mm256_and_pd(LanesOf(bits), a));
+  }
+  static Doubles MultiplyAddSelected(Doubles a, Doubles b, Doubles c, uint32_t bits) {
+    return _mm256_fmadd_pd(_mm256_and_pd(LanesOf(bits), a), b, c);
   }
 };
 

@@ -32,6 +32,7 @@ struct Simd {
   static Floats Add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
   static Doubles Add(Doubles a, Doubles b) { return _mm512_add_pd(a, b); }
   static Floats Multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+  static Doubles Multiply(Doubles a, Doubles b) { return _mm512_mul_pd(a, b); }
   static Floats MultiplyAdd(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
   static Doubles MultiplyAdd(Doubles a, Doubles b, Doubles c) { return _mm512_fmadd_pd(a, b, c); }
   static uint32_t PositiveBits(Floats v) {
@@ -48,8 +49,11 @@ struct Simd {
     return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff,
                                     _mm512_mullo_epi32(lanes, _mm512_set1_epi32(stride)), p, 4);
   }
-  static Doubles AddSelected(Doubles a, uint32_t bits, Doubles b) {
-    return _mm512_mask_add_pd(a, static_cast<__mmask8>(bits), a, b);
+  static Doubles AddSelected(Doubles c, uint32_t bits, Doubles a) {
+    return _mm512_mask_add_pd(c, static_cast<__mmask8>(bits), c, a);
+  }
+  static Doubles MultiplyAddSelected(Doubles a, Doubles b, Doubles c, uint32_t bits) {
+    return _mm512_mask3_fmadd_pd(a, b, c, static_cast<__mmask8>(bits));
   }
 };
 

@@ -32,6 +32,7 @@ struct Simd {
   static Floats Add(Floats a, Floats b) { return _mm_add_ps(a, b); }
   static Doubles Add(Doubles a, Doubles b) { return _mm_add_pd(a, b); }
   static Floats Multiply(Floats a, Floats b) { return _mm_mul_ps(a, b); }
+  static Doubles Multiply(Doubles a, Doubles b) { return _mm_mul_pd(a, b); }
   static Floats MultiplyAdd(Floats a, Floats b, Floats c) {
     return _mm_add_ps(_mm_mul_ps(a, b), c);
   }
@@ -52,10 +53,16 @@ struct Simd {
   static Floats LoadStrided(const float* p, int stride) {
     return _mm_set_ps(p[3 * stride], p[2 * stride], p[stride], p[0]);
   }
-  static Doubles AddSelected(Doubles a, uint32_t bits, Doubles b) {
+  static Doubles LanesOf(uint32_t bits) {
     const auto low = -static_cast<int64_t>(bits & 1);
     const auto high = -static_cast<int64_t>(bits >> 1);
-    return _mm_add_pd(a, _mm_and_pd(b, _mm_castsi128_pd(_mm_set_epi64x(high, low))));
+    return _mm_castsi128_pd(_mm_set_epi64x(high, low));
+  }
+  static Doubles AddSelected(Doubles c, uint32_t bits, Doubles a) {
+    return _mm_add_pd(c, _mm_and_pd(LanesOf(bits), a));
+  }
+  static Doubles MultiplyAddSelected(Doubles a, Doubles b, Doubles c, uint32_t bits) {
+    return _mm_add_pd(c, _mm_mul_pd(_mm_and_pd(LanesOf(bits), a), b));
   }
 };
 

@@ -21,6 +21,17 @@ inline constexpr int kGramPadding = 48;
 // Lanes of a double sum.
 inline constexpr int kSumLanes = 8;
 
+// The entries of a sparse matrix column by column: a column's samples are read once for all of
+// its entries. Entry begin[c] <= e < begin[c + 1] stands in column[c] and in row[e]; words[row] are
+// the row's gate bits.
+struct SupportColumns {
+  const int32_t* column;
+  const int64_t* begin;
+  int64_t num_columns;
+  const int32_t* row;
+  const double* value;
+};
+
 struct KernelTable {
   // Gate bits of dense float gates. words[j] bit i = [ sum_q gates[j * num_columns + q]
   // x_iq > 0 ], summed in float over ascending q.
@@ -31,19 +42,15 @@ struct KernelTable {
   uint64_t (*sparse_gate_word)(const float* columns, int64_t stride, const int32_t* column,
                                const double* value, int64_t num_entries);
 
-  // The rows of a sparse matrix over 64 samples, row k gated by words[k]; the entries of row
-  // k are row_begin[k] <= e < row_begin[k + 1] of column and value.
-  //
-  // outputs[i] = sum_k bit i of words[k] * sum_e value[e] x_i,column[e], in double.
-  void (*gated_forward)(const float* columns, int64_t stride, const int64_t* row_begin,
-                        const int32_t* column, const double* value, int64_t num_rows,
+  // outputs[i] = sum over the entries e of `support` whose row's word has bit i of value[e] times
+  // the sample's input in the column of e, in double, over e in order.
+  void (*gated_forward)(const float* columns, int64_t stride, const SupportColumns& support,
                         const uint64_t* words, double* outputs);
 
-  // sums[e * kSumLanes + l] += sum over samples i = l modulo kSumLanes with bit i of words[k]
-  // of residual[i] x_i,column[e], k the row of e, in double.
-  void (*gated_adjoint)(const float* columns, int64_t stride, const int64_t* row_begin,
-                        const int32_t* column, int64_t num_rows, const uint64_t* words,
-                        const double* residual, double* sums);
+  // sums[e * kSumLanes + l] += sum over the samples i = l modulo kSumLanes whose bit the word of
+  // e's row has of residual[i] times the sample's input in the column of e, in double.
+  void (*gated_adjoint)(const float* columns, int64_t stride, const SupportColumns& support,
+                        const uint64_t* words, const double* residual, double* sums);
 
   // panel[i * panel_stride + e] = bit i of words[row[e]] * x_i,column[e] for the 64 samples;
   // zeros follow up to the next multiple of a vector.

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 deploy/install_packages.sh build benchmark run test
-cmake --preset release -DTHRESHER_BUILD_BENCHMARKS=ON >/dev/null
+cmake --preset release -DTHRESHER_BUILD_TESTS=ON -DTHRESHER_BUILD_BENCHMARKS=ON >/dev/null
 cmake --build build --target adjoint_benchmark recovery_benchmark sweep_benchmark service_benchmark
 grep -m1 'model name' /proc/cpuinfo
 build/tests/benchmark/adjoint_benchmark --benchmark_repetitions=7 \

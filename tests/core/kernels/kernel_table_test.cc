@@ -6,6 +6,8 @@
 #include <cstring>
 #include <tuple>
 
+#include "core/kernels/engine.h"
+#include "core/kernels/support_products.h"
 #include "gtest/gtest.h"
 #include "tests/core/kernels/random_problem.h"
 
@@ -117,20 +119,18 @@ INSTANTIATE_TEST_SUITE_P(InstructionSets, KernelsTest,
 TEST(KernelVariantsTest, FusedVariantsGiveTheSameBits) {
   const std::vector<InstructionSet> sets = AvailableInstructionSets();
   if (sets.size() < 3) GTEST_SKIP() << "this processor has no AVX-512";
-  const Design design = RandomDesign(64, 50, 8);
+  const Design design = RandomDesign(1000, 50, 8);
   const SparseRows rows = RandomRows(30, 50, 0.1, 9);
   const GateMasks masks = RandomMasks(design, 30, 0.5, 10);
   const std::vector<double> residual = RandomResidual(design, 11);
   std::vector<std::vector<double>> outputs;
   std::vector<std::vector<double>> sums;
   for (const InstructionSet set : {InstructionSet::kAvx2, InstructionSet::kAvx512}) {
-    const KernelTable& kernels = Kernels(set);
-    outputs.emplace_back(64);
-    kernels.gated_forward(design.columns.get(), 64, rows.row_begin.data(), rows.column.data(),
-                          rows.value.data(), 30, masks.row(0), outputs.back().data());
-    sums.emplace_back(rows.nonzeros() * kSumLanes);
-    kernels.gated_adjoint(design.columns.get(), 64, rows.row_begin.data(), rows.column.data(), 30,
-                          masks.row(0), residual.data(), sums.back().data());
+    Engine engine(1, {}, set);
+    outputs.emplace_back(design.padded_samples());
+    SupportForward(engine, design, masks, rows, outputs.back());
+    sums.emplace_back(rows.nonzeros());
+    SupportAdjoint(engine, design, masks, rows, residual, sums.back());
   }
   EXPECT_EQ(outputs[0], outputs[1]);
   EXPECT_EQ(sums[0], sums[1]);
