@@ -1,11 +1,13 @@
 #include "core/network/absorb_linear.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -14,11 +16,15 @@ namespace {
 
 // Undecided neurons of an input whose sides are tried all together.
 constexpr size_t kMaxUndecided = 16;
-// A match is believed where one as close would come by chance less often than this.
-constexpr double kMaxChance = 1e-3;
+// A match is believed where one as close would come by chance less often than this. Few chances
+// leave more sides to the search, many decide some of them wrongly: all are tried.
+constexpr std::array kMaxChances = {1e-6, 1e-5, 1e-4, 1e-3, 1e-2};
 // A one-sparse weight below this part of the input's weights is nothing.
 constexpr double kNothing = 1e-5;
-constexpr int kMaxSweeps = 50;
+// The search for the sides that no input decides.
+constexpr size_t kMaxTenure = 10;
+constexpr int64_t kFruitlessTurns = 2000;
+constexpr double kLeastGain = 1e-9;
 
 enum class Side : int8_t { kUndecided, kKept, kFlipped };
 
@@ -31,7 +37,7 @@ struct Share {
 struct Input {
   double kink = 0;    // of the one-sparse neurons, kink (x_q)_+
   double linear = 0;  // of the linear term and the flipped neurons
-  double scale = 0;   // root of the sum of squares of all weights
+  double scale = 0;   // root of the sum of squares of all weights and the linear term
   bool is_bias = false;
   std::vector<Share> shares;
 };
@@ -44,21 +50,26 @@ struct Halves {
 
 class Sides {
  public:
-  Sides(const SparseNetwork& network, OutputSigns signs);
+  Sides(const SparseNetwork& network, OutputSigns signs, double max_chance);
 
   void DecideByInput();
   void ChooseUndecided();
+  // Weights of the one-sparse neurons, and what they cannot hold.
+  double TotalCost() const;
   SparseNetwork Network() const;
 
  private:
   bool Decide(Input& input);
   void Set(size_t neuron, Side side);
   Halves HalvesOf(const Input& input, double linear) const;
-  // Weights of the one-sparse neurons of an input, and what they cannot hold.
   double Cost(const Input& input, double linear) const;
+  // What turning a neuron to its other side saves.
+  double Gain(size_t neuron) const;
+  void Turn(size_t neuron);
 
   const SparseNetwork& network_;
   const bool may_subtract_;
+  const double max_chance_;
   std::vector<Input> inputs_;
   std::vector<Side> sides_;
 };
@@ -67,9 +78,10 @@ size_t Begin(const SparseNetwork& network, size_t neuron) {
   return static_cast<size_t>(network.weights.row_begin[neuron]);
 }
 
-Sides::Sides(const SparseNetwork& network, OutputSigns signs)
+Sides::Sides(const SparseNetwork& network, OutputSigns signs, double max_chance)
     : network_(network),
       may_subtract_(signs == OutputSigns::kMixed),
+      max_chance_(max_chance),
       inputs_(static_cast<size_t>(network.num_columns())),
       sides_(static_cast<size_t>(network.hidden_width()), Side::kUndecided) {
   if (network.has_bias) inputs_.back().is_bias = true;
@@ -95,7 +107,7 @@ Sides::Sides(const SparseNetwork& network, OutputSigns signs)
       if (weight < 0) input.linear += sign * weight;
     }
   }
-  for (Input& input : inputs_) input.scale = std::sqrt(input.scale);
+  for (Input& input : inputs_) input.scale = std::sqrt(input.scale + input.linear * input.linear);
 }
 
 void Sides::Set(size_t neuron, Side side) {
@@ -139,7 +151,7 @@ bool Sides::Decide(Input& input) {
     sum += (flipped >> changed & 1u) != 0 ? undecided[changed].weight : -undecided[changed].weight;
   }
   const double chances = 2.0 * static_cast<double>(count) * static_cast<double>(wanted.size());
-  if (!(chances * closest < kMaxChance * (largest - smallest))) return false;
+  if (!(chances * closest < max_chance_ * (largest - smallest))) return false;
   for (size_t k = 0; k < undecided.size(); ++k) {
     Set(undecided[k].neuron, (best >> k & 1u) != 0 ? Side::kFlipped : Side::kKept);
   }
@@ -182,32 +194,70 @@ double Sides::Cost(const Input& input, double linear) const {
   return cost;
 }
 
+double Sides::TotalCost() const {
+  double cost = 0;
+  for (const Input& input : inputs_) cost += Cost(input, input.linear);
+  return cost;
+}
+
+double Sides::Gain(size_t neuron) const {
+  const double turn = sides_[neuron] == Side::kFlipped ? -1 : 1;
+  double gain = 0;
+  for (size_t e = Begin(network_, neuron); e < Begin(network_, neuron + 1); ++e) {
+    const Input& input = inputs_[static_cast<size_t>(network_.weights.column[e])];
+    const double change = turn * network_.output_signs[neuron] * network_.weights.value[e];
+    gain += Cost(input, input.linear) - Cost(input, input.linear + change);
+  }
+  return gain;
+}
+
+void Sides::Turn(size_t neuron) {
+  const double turn = sides_[neuron] == Side::kFlipped ? -1 : 1;
+  for (size_t e = Begin(network_, neuron); e < Begin(network_, neuron + 1); ++e) {
+    inputs_[static_cast<size_t>(network_.weights.column[e])].linear +=
+        turn * network_.output_signs[neuron] * network_.weights.value[e];
+  }
+  sides_[neuron] = turn > 0 ? Side::kFlipped : Side::kKept;
+}
+
 void Sides::ChooseUndecided() {
   std::vector<size_t> undecided;
   for (size_t j = 0; j < sides_.size(); ++j) {
-    if (sides_[j] == Side::kUndecided) undecided.push_back(j);
+    if (sides_[j] != Side::kUndecided) continue;
+    sides_[j] = Side::kKept;
+    undecided.push_back(j);
   }
-  for (const size_t j : undecided) sides_[j] = Side::kKept;
-  bool changed = true;
-  for (int sweep = 0; changed && sweep < kMaxSweeps; ++sweep) {
-    changed = false;
+  // Tabu search: the best turn is taken, a loss too, and not taken back for a while.
+  const auto tenure = static_cast<int64_t>(std::min<size_t>(kMaxTenure, undecided.size() / 2));
+  std::vector<int64_t> free_at(sides_.size(), 0);
+  std::vector<Side> best_sides = sides_;
+  std::vector<Input> best_inputs = inputs_;
+  double gained = 0;
+  double best_gained = 0;
+  for (int64_t turn = 0, best_turn = 0; turn - best_turn < kFruitlessTurns; ++turn) {
+    double largest = -std::numeric_limits<double>::infinity();
+    size_t chosen = 0;
     for (const size_t j : undecided) {
-      const double turn = sides_[j] == Side::kFlipped ? -1 : 1;
-      double gain = 0;
-      for (size_t e = Begin(network_, j); e < Begin(network_, j + 1); ++e) {
-        const Input& input = inputs_[static_cast<size_t>(network_.weights.column[e])];
-        const double change = turn * network_.output_signs[j] * network_.weights.value[e];
-        gain += Cost(input, input.linear) - Cost(input, input.linear + change);
+      const double gain = Gain(j);
+      if (free_at[j] > turn && !(gained + gain > best_gained + kLeastGain)) continue;
+      if (gain > largest) {
+        largest = gain;
+        chosen = j;
       }
-      if (!(gain > 1e-9)) continue;
-      changed = true;
-      for (size_t e = Begin(network_, j); e < Begin(network_, j + 1); ++e) {
-        inputs_[static_cast<size_t>(network_.weights.column[e])].linear +=
-            turn * network_.output_signs[j] * network_.weights.value[e];
-      }
-      sides_[j] = turn > 0 ? Side::kFlipped : Side::kKept;
+    }
+    if (largest == -std::numeric_limits<double>::infinity()) break;
+    Turn(chosen);
+    free_at[chosen] = turn + 1 + tenure;
+    gained += largest;
+    if (gained > best_gained + kLeastGain) {
+      best_gained = gained;
+      best_turn = turn;
+      best_sides = sides_;
+      best_inputs = inputs_;
     }
   }
+  sides_ = std::move(best_sides);
+  inputs_ = std::move(best_inputs);
 }
 
 SparseNetwork Sides::Network() const {
@@ -264,10 +314,18 @@ SparseNetwork OrientNeurons(const SparseNetwork& network) {
 }
 
 SparseNetwork AbsorbLinear(const SparseNetwork& network, OutputSigns signs) {
-  Sides sides(network, signs);
-  sides.DecideByInput();
-  sides.ChooseUndecided();
-  return sides.Network();
+  SparseNetwork best;
+  std::optional<double> least_cost;
+  for (const double max_chance : kMaxChances) {
+    Sides sides(network, signs, max_chance);
+    sides.DecideByInput();
+    sides.ChooseUndecided();
+    const double cost = sides.TotalCost();
+    if (least_cost && !(cost < *least_cost)) continue;
+    least_cost = cost;
+    best = sides.Network();
+  }
+  return best;
 }
 
 }  // namespace thresher

@@ -169,28 +169,4 @@ SparseNetwork GrowAndThreshold(const ReluProblem& problem, const SparseNetwork& 
   return WithEntries(network, HardThreshold(count, std::move(moved)), signs);
 }
 
-SparseNetwork SplitDominatedNeurons(const SparseNetwork& network) {
-  constexpr double kDominance = 0.95;
-  constexpr double kPart = 0.3;
-  SparseVector entries = EntriesOf(network);
-  std::vector<int8_t> signs = network.output_signs;
-  const SparseRows& rows = network.weights;
-  for (int64_t j = 0; j < network.hidden_width(); ++j) {
-    if (rows.row_begin[j + 1] - rows.row_begin[j] < 2) continue;
-    double norm2 = 0;
-    int64_t largest = rows.row_begin[j];
-    for (int64_t e = rows.row_begin[j]; e < rows.row_begin[j + 1]; ++e) {
-      norm2 += rows.value[e] * rows.value[e];
-      if (std::abs(rows.value[e]) > std::abs(rows.value[largest])) largest = e;
-    }
-    if (rows.value[largest] * rows.value[largest] < kDominance * norm2) continue;
-    const double part = kPart * rows.value[largest];
-    entries[largest].value -= part;
-    entries.push_back(
-        {static_cast<int64_t>(signs.size()) * network.num_columns() + rows.column[largest], part});
-    signs.push_back(network.output_signs[j]);
-  }
-  return WithEntries(network, entries, signs);
-}
-
 }  // namespace thresher

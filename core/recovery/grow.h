@@ -26,12 +26,6 @@ SparseNetwork KinkStart(const ReluProblem& problem, OutputSigns signs, int64_t c
 SparseNetwork GrowAndThreshold(const ReluProblem& problem, const SparseNetwork& network,
                                int64_t count, OutputSigns signs, bool new_neurons);
 
-// Splits every neuron that one input dominates (over 95 % of its squared norm) in two: the
-// neuron with a part of that weight taken out, and a one-sparse neuron of that part. Two
-// neurons that were merged because they are nearly parallel come apart again when the result
-// is refined. Returns the network as it is where no neuron qualifies.
-SparseNetwork SplitDominatedNeurons(const SparseNetwork& network);
-
 }  // namespace thresher
 
 #endif  // THRESHER_CORE_RECOVERY_GROW_H_

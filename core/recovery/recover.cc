@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "core/gates/random_gates.h"
 #include "core/kernels/design.h"
@@ -89,11 +90,13 @@ class Solver {
   // h_j = w_j: the fused weight c_j = sign_j w_j times the sign.
   GateField WeightGates(const Design& design, const SparseVector& weights) const;
 
+  double EstimateStepSize(absl::FunctionRef<bool()> give_up);
   StepResult Step(const SolverState& state);
   // The mini-batches of one epoch of svrg, in their order.
   std::vector<RowChunk> EpochBatches(int64_t iteration) const;
   // Sum of squared residuals of the network that `weights` stand for, over all samples.
-  double NetworkLoss(const SparseVector& weights);
+  double NetworkLoss(const SparseVector& weights) { return NetworkLoss(engine_, weights); }
+  double NetworkLoss(Engine& engine, const SparseVector& weights);
   SparseVector ReduceToBudget(SparseVector weights);
   SparseVector Refit(const SparseVector& weights);
   Network MakeNetwork(const SparseVector& weights) const;
@@ -240,19 +243,19 @@ StepResult Solver::Step(const SolverState& state) {
   return NormalisedStep(problem, state.weights, residual, options_.working_nonzeros);
 }
 
-double Solver::NetworkLoss(const SparseVector& weights) {
+double Solver::NetworkLoss(Engine& engine, const SparseVector& weights) {
   evaluated_.reset();
   double loss = 0;
   for (size_t b = 0; b < batches_.size(); ++b) {
     const Batch& batch = batches_[b];
     if (!Sequential()) {
-      const GatedProblem problem{engine_, batch.design, batch.targets, start_gates_[b]};
+      const GatedProblem problem{engine, batch.design, batch.targets, start_gates_[b]};
       loss += SquaredNorm(problem.Residual(weights));
       continue;
     }
     GateField gates = WeightGates(batch.design, weights);
-    gates.KeepMasks(engine_, batch.design, options_.mask_memory_limit_bytes);
-    const GatedProblem problem{engine_, batch.design, batch.targets, gates};
+    gates.KeepMasks(engine, batch.design, options_.mask_memory_limit_bytes);
+    const GatedProblem problem{engine, batch.design, batch.targets, gates};
     std::vector<double> residual = problem.Residual(weights);
     loss += SquaredNorm(residual);
     if (batches_.size() == 1) evaluated_ = Evaluated{std::move(gates), std::move(residual)};
@@ -320,6 +323,16 @@ Network Solver::MakeNetwork(const SparseVector& weights) const {
   return network;
 }
 
+// 1 / beta under the start gates of the first batch.
+double Solver::EstimateStepSize(absl::FunctionRef<bool()> give_up) {
+  // The power method approaches beta from below; the margin keeps the step on the safe side.
+  constexpr double kMargin = 1.05;
+  const Batch& batch = batches_.front();
+  const GatedProblem problem{engine_, batch.design, batch.targets, start_gates_.front()};
+  const double beta = kMargin * LargestEigenvalue(problem, give_up);
+  return beta > 0 ? 1 / beta : 1;
+}
+
 RecoveryResult Solver::Run(SolverState state, uint64_t fingerprint) {
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
@@ -330,17 +343,13 @@ RecoveryResult Solver::Run(SolverState state, uint64_t fingerprint) {
   // Not part of the state: it follows from the weights.
   if (state.iteration > 0 && Sequential() && batches_.size() == 1) NetworkLoss(state.weights);
   if (TakesStepSize(options_.algorithm) && state.fixed_step_size == 0) {
-    // The power method approaches beta from below; the margin keeps the step on the safe side.
-    constexpr double kMargin = 1.05;
-    const Batch& batch = batches_.front();
-    const GatedProblem problem{engine_, batch.design, batch.targets, start_gates_.front()};
-    const double beta = kMargin * LargestEigenvalue(problem);
-    state.fixed_step_size = options_.step_size.value_or(beta > 0 ? 1 / beta : 1);
+    state.fixed_step_size = options_.step_size ? *options_.step_size : EstimateStepSize([&] {
+      const double limit = options_.termination.time_limit_seconds;
+      return limit > 0 && elapsed() >= limit;
+    });
   }
 
   std::optional<TerminationReason> reason;
-  // A stop within the estimate above leaves a step size that must not be kept.
-  if (engine_.stop_requested() && state.iteration == 0) state.fixed_step_size = 0;
   while (true) {
     state.elapsed_seconds = elapsed();
     reason =
@@ -353,6 +362,8 @@ RecoveryResult Solver::Run(SolverState state, uint64_t fingerprint) {
                           .elapsed_seconds = state.elapsed_seconds,
                           .cancelled = engine_.stop_requested()});
     if (!reason && state.fixed_point) reason = TerminationReason::kStagnated;
+    // The estimate above ended before its time: it must not be kept.
+    if (reason && state.iteration == 0) state.fixed_step_size = 0;
     if (reason) break;
 
     StepResult step = Step(state);
@@ -410,6 +421,11 @@ RecoveryResult Solver::Run(SolverState state, uint64_t fingerprint) {
   if (TakesStepSize(options_.algorithm) && state.fixed_step_size > 0) {
     result.options_used.step_size = state.fixed_step_size;
   }
+  // Where a stop ended the solve too: one pass over the samples with the gates at hand.
+  Engine unstopped(options_.num_threads);
+  const double loss = NetworkLoss(unstopped, weights);
+  result.relative_residual = RelativeResidual(loss);
+  result.psnr_db = Psnr(loss);
   result.elapsed_seconds = elapsed();
   return result;
 }
@@ -618,11 +634,9 @@ absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOpt
   absl::StatusOr<RecoveryResult> result;
   if (resolved.algorithm == Algorithm::kWinnow) {
     result = Winnow(samples, resolved, start, observer, std::move(stop), checkpoint, fingerprint);
-    if (!result.ok()) return result.status();
   } else if (resolved.gate_mode == GateMode::kEnumerated) {
     result =
         RecoverEnumerated(samples, resolved, observer, std::move(stop), checkpoint, fingerprint);
-    if (!result.ok()) return result.status();
   } else {
     SolverState state;
     state.weights = StartWeights(start, num_columns);
@@ -633,9 +647,9 @@ absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOpt
       state = *std::move(parsed);
     }
     Solver solver(samples, resolved, start, observer, std::move(stop));
-    result = solver.Run(std::move(state), fingerprint);
+    return solver.Run(std::move(state), fingerprint);
   }
-
+  if (!result.ok()) return result.status();
   if (absl::Status status = MeasureOnSamples(samples, *result); !status.ok()) return status;
   return result;
 }

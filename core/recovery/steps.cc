@@ -179,7 +179,7 @@ StepResult VarianceReducedStep(const GatedProblem& problem, const SparseVector& 
   return first;
 }
 
-double LargestEigenvalue(const GatedProblem& problem) {
+double LargestEigenvalue(const GatedProblem& problem, absl::FunctionRef<bool()> give_up) {
   const Design& design = problem.design;
   const int64_t num_live = problem.gates.num_live();
   const int64_t block_gates = std::max<int64_t>(1, kPowerBlockEntries / design.num_columns);
@@ -191,7 +191,7 @@ double LargestEigenvalue(const GatedProblem& problem) {
     for (double& value : vector) value /= norm;
     std::vector<double> image(design.padded_samples());
     for (int64_t first = 0; first < num_live; first += block_gates) {
-      if (problem.engine.stop_requested()) return eigenvalue;
+      if (problem.engine.stop_requested() || give_up()) return eigenvalue;
       SparseVector block;
       for (int64_t k = first; k < std::min(first + block_gates, num_live); ++k) {
         for (int64_t q = 0; q < design.num_columns; ++q) {

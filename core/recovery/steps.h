@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "core/recovery/gated_problem.h"
 
 namespace thresher {
@@ -88,8 +89,10 @@ StepResult VarianceReducedStep(const GatedProblem& problem, const SparseVector& 
                                double step_scale, std::span<const RowChunk> batches);
 
 // The largest eigenvalue of A^T A over all candidate weights, from below, by the power
-// method. Cost: 2 n d m multiply-adds in double for each of 12 iterations.
-double LargestEigenvalue(const GatedProblem& problem);
+// method. Where a stop is requested or `give_up` says so on the way the result is meaningless.
+// Cost: 2 n d m multiply-adds in double for each of 12 iterations.
+double LargestEigenvalue(
+    const GatedProblem& problem, absl::FunctionRef<bool()> give_up = [] { return false; });
 
 }  // namespace thresher
 

@@ -19,6 +19,7 @@
 #include "core/recovery/refine.h"
 #include "core/recovery/relu_problem.h"
 #include "core/recovery/scaled_samples.h"
+#include "core/recovery/split_neurons.h"
 #include "core/recovery/state_bytes.h"
 #include "core/recovery/two_sparse.h"
 
@@ -53,7 +54,8 @@ constexpr int64_t kMaxKinkSteps = 60;
 constexpr double kGrowth = 0.05;
 constexpr double kInsignificant = 9;
 constexpr double kClearlyInsignificant = 25;
-constexpr int64_t kKinkPatience = 4;
+constexpr int64_t kKinkPatience = 6;
+constexpr double kSplitResidual = 2e-3;
 constexpr double kMaxRise = 100;  // of the loss, in one step
 constexpr double kPruneShare = 0.1;
 constexpr double kSwapDecrease = 1e-3;
@@ -354,8 +356,10 @@ void Winnower::Expand(WinnowState& state) {
 void Winnower::ExpandFromKinks(WinnowState& state) {
   const SparseNetwork before = state.network;
   const double loss_before = state.loss;
-  if (state.stalled_steps == kKinkPatience - 1)
-    state.network = SplitDominatedNeurons(state.network);
+  // Far from the solution a residual next to a neuron's hyperplane tells nothing about it.
+  if (state.stalled_steps > 0 && Relative(AtWork(state), state.loss) < kSplitResidual) {
+    state.network = SplitNeurons(ProblemOf(state), state.network);
+  }
   if (state.network.hidden_width() < options_.hidden_width || state.stalled_steps > 0) {
     state.network = WithTwoSparse(state, std::max<int64_t>(1, options_.hidden_width / 4));
     RefineAndMerge(Quick(state), state);
@@ -444,7 +448,7 @@ void Winnower::Swap(WinnowState& state) {
     return;
   }
   const bool better =
-      TryCandidate(SplitDominatedNeurons(state.network), state) ||
+      TryCandidate(SplitNeurons(ProblemOf(state), state.network), state) ||
       TryCandidate(
           GrowAndThreshold(ProblemOf(state), state.network, options_.nonzeros + state.swap_size,
                            options_.output_signs, /*new_neurons=*/true),

@@ -107,6 +107,51 @@ TEST_P(AbsorbLinearTest, WithPositiveSignsNoNeuronSubtracts) {
   EXPECT_TRUE(absorbed.linear.empty());
 }
 
+// More neurons an input than sums can decide: sides that hold the function with positive signs are
+// searched for. Beside (x_q)_+ and (-x_q)_+ many sides do.
+TEST_P(AbsorbLinearTest, WithPositiveSignsFindsSidesThatHoldTheFunction) {
+  SparseNetwork network;
+  network.num_inputs = kInputs;
+  const auto add = [&](std::vector<int32_t> columns) {
+    for (const int32_t column : columns) {
+      network.weights.column.push_back(column);
+      network.weights.value.push_back(random_.NextNormal());
+    }
+    network.weights.row_begin.push_back(network.weights.nonzeros());
+    network.output_signs.push_back(1);
+  };
+  for (int j = 0; j < 120; ++j) {
+    const auto first = static_cast<int32_t>(random_.NextBelow(kInputs));
+    const auto second = static_cast<int32_t>(random_.NextBelow(kInputs - 1));
+    add({std::min(first, second + (second >= first ? 1 : 0)),
+         std::max(first, second + (second >= first ? 1 : 0))});
+  }
+  for (int32_t q = 0; q < kInputs; ++q) {
+    add({q});
+    add({q});
+    add({q});
+  }
+  const SparseNetwork absorbed =
+      AbsorbLinear(OrientNeurons(TurnEverySecond(network)), OutputSigns::kPositive);
+  for (const int8_t sign : absorbed.output_signs) EXPECT_EQ(sign, 1);
+  ExpectSameFunction(network, absorbed);
+  EXPECT_LE(absorbed.weights.nonzeros(), 2 * 120 + 2 * kInputs);
+}
+
+TEST(AbsorbLinearEdgesTest, AnInputWithoutNeuronsIsNoObstacle) {
+  SparseNetwork network;
+  network.num_inputs = 3;
+  network.weights = {{0, 2}, {0, 1}, {1.0, 0.5}};
+  network.output_signs = {1};
+  network.linear = {0, 0, 3};
+  for (const OutputSigns signs : {OutputSigns::kPositive, OutputSigns::kMixed}) {
+    const SparseNetwork absorbed = AbsorbLinear(network, signs);
+    EXPECT_EQ(absorbed.num_inputs, 3);
+    EXPECT_TRUE(ValidateNetwork(absorbed).ok());
+    EXPECT_GE(absorbed.hidden_width(), 2);
+  }
+}
+
 TEST(AbsorbLinearEdgesTest, ALinearFunctionIsTwoHalves) {
   SparseNetwork network;
   network.num_inputs = 3;

@@ -264,11 +264,39 @@ TEST_P(VariantsTest, AStopRequestKeepsTheBestIterateAndAStateToResumeFrom) {
     EXPECT_EQ(stopped->termination_reason, TerminationReason::kCancelled);
     EXPECT_EQ(stopped->iterations, stop_after);
     EXPECT_LE(stopped->nonzeros, options.nonzeros);
+    std::vector<double> outputs(problem.samples.num_samples);
+    ASSERT_TRUE(Evaluate(stopped->network, problem.samples.input_view(), outputs).ok());
+    double loss = 0;
+    double target_norm2 = 0;
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      const double target = problem.samples.targets[i];
+      loss += (outputs[i] - target) * (outputs[i] - target);
+      target_norm2 += target * target;
+    }
+    EXPECT_NEAR(stopped->relative_residual, std::sqrt(loss / target_norm2), 1e-9);
     const absl::StatusOr<RecoveryResult> resumed =
         Recover(problem.samples, options, {}, {}, {}, stopped->checkpoint);
     ASSERT_TRUE(resumed.ok()) << resumed.status();
     EXPECT_TRUE(resumed->network == whole->network);
   }
+}
+
+// Also within the estimate of a step size, which must not be taken for the whole of it then.
+TEST_P(VariantsTest, ATimeLimitBeforeTheFirstIterateLeavesAStateToResumeFrom) {
+  const PlantedProblem problem = Planted(4, GetParam().output_signs);
+  RecoveryOptions options = OptionsOf(GetParam());
+  const absl::StatusOr<RecoveryResult> whole = Recover(problem.samples, options);
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  options.termination.time_limit_seconds = 1e-9;
+  const absl::StatusOr<RecoveryResult> stopped = Recover(problem.samples, options);
+  ASSERT_TRUE(stopped.ok()) << stopped.status();
+  EXPECT_EQ(stopped->termination_reason, TerminationReason::kTimeLimit);
+  EXPECT_EQ(stopped->iterations, 0);
+  options.termination.time_limit_seconds = 0;
+  const absl::StatusOr<RecoveryResult> resumed =
+      Recover(problem.samples, options, {}, {}, {}, stopped->checkpoint);
+  ASSERT_TRUE(resumed.ok()) << resumed.status();
+  EXPECT_TRUE(resumed->network == whole->network);
 }
 
 constexpr auto kSequential = GateMode::kSequential;

@@ -11,6 +11,7 @@
 #include "core/recovery/prune_back.h"
 #include "core/recovery/refine.h"
 #include "core/recovery/relu_problem.h"
+#include "core/recovery/split_neurons.h"
 #include "core/samples/planted.h"
 #include "gtest/gtest.h"
 
@@ -170,18 +171,67 @@ TEST_P(ReluBlocksTest, GrowingKeepsTheCountAndNewNeuronsLowerTheLoss) {
   }
 }
 
-TEST(SplitDominatedNeuronsTest, SplitsOnlyWhatOneInputDominatesAndKeepsTheSum) {
-  SparseNetwork network;
-  network.num_inputs = 3;
-  network.weights = {{0, 2, 4, 5}, {0, 1, 0, 2, 1}, {3.0, 0.1, 1.0, 1.0, 2.0}};
-  network.output_signs = {-1, 1, 1};
-  const SparseNetwork split = SplitDominatedNeurons(network);
-  ASSERT_EQ(split.hidden_width(), 4);  // the first neuron only
-  EXPECT_EQ(split.output_signs.back(), -1);
-  EXPECT_EQ(split.weights.nonzeros(), 6);
-  EXPECT_NEAR(split.weights.value[0] + split.weights.value[5], 3.0, 1e-15);
-  EXPECT_EQ(split.weights.column[5], 0);
+struct NearlyParallel {
+  const char* name;
+  SparseNetwork planted;
+  SparseNetwork as_one;
+};
+
+class SplitNeuronsTest : public testing::TestWithParam<NearlyParallel> {
+ protected:
+  // The planted network's function as targets.
+  static void Plant(Problem& problem) {
+    std::vector<double> outputs(700);
+    ASSERT_TRUE(Evaluate(GetParam().planted, problem.planted.samples.input_view(), outputs).ok());
+    std::copy(outputs.begin(), outputs.end(), problem.targets.begin());
+  }
+};
+
+TEST_P(SplitNeuronsTest, TakesApartWhatRefinesToTheTwo) {
+  Problem problem(1);
+  Plant(problem);
+  const RefineOptions options = {.max_steps = 60, .max_products = 60};
+  SparseNetwork network = GetParam().as_one;
+  const double fitted_as_one = Refine(problem.view(), options, network);
+  SparseNetwork split = SplitNeurons(problem.view(), network);
+  ASSERT_EQ(split.hidden_width(), network.hidden_width() + 1);
+  EXPECT_TRUE(ValidateNetwork(split).ok());
+  EXPECT_EQ(split.output_signs.back(), network.output_signs.front());
+  // Next to the hyperplane alone the function changes.
+  EXPECT_LT(problem.Loss(split), 4 * fitted_as_one);
+  EXPECT_LT(Refine(problem.view(), options, split), 1e-6 * fitted_as_one);
 }
+
+TEST_P(SplitNeuronsTest, LeavesWhatFitsAsItIs) {
+  Problem problem(1);
+  Plant(problem);
+  const SparseNetwork split = SplitNeurons(problem.view(), GetParam().planted);
+  EXPECT_EQ(split.weights.value, GetParam().planted.weights.value);
+  EXPECT_EQ(split.output_signs, GetParam().planted.output_signs);
+}
+
+SparseNetwork NetworkOfRows(SparseRows rows, std::vector<int8_t> signs) {
+  SparseNetwork network;
+  network.num_inputs = 8;
+  network.weights = std::move(rows);
+  network.output_signs = std::move(signs);
+  return network;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Pairs, SplitNeuronsTest,
+    testing::Values(
+        NearlyParallel{
+            "OneSparseAndNear",
+            NetworkOfRows({{0, 1, 3, 5}, {0, 0, 3, 1, 2}, {2.0, 0.3, 0.1, 1.0, 0.7}}, {1, 1, -1}),
+            NetworkOfRows({{0, 2, 4}, {0, 3, 1, 2}, {2.3, 0.1, 1.0, 0.7}}, {1, -1})},
+        NearlyParallel{"OneSparseAndNearThreeSparse",
+                       NetworkOfRows({{0, 1, 4}, {0, 0, 3, 5}, {-2.0, -0.3, 0.1, 0.1}}, {-1, -1}),
+                       NetworkOfRows({{0, 3}, {0, 3, 5}, {-2.3, 0.1, 0.1}}, {-1})},
+        NearlyParallel{"TwoSparse",
+                       NetworkOfRows({{0, 2, 4}, {1, 2, 1, 2}, {1.0, 1.0, 1.3, 1.1}}, {1, 1}),
+                       NetworkOfRows({{0, 2}, {1, 2}, {2.3, 2.1}}, {1})}),
+    [](const auto& test) { return test.param.name; });
 
 TEST_P(ReluBlocksTest, NormalEquationsSolveWithTheJacobian) {
   Problem problem(GetParam(), OutputSigns::kMixed);
