@@ -1,6 +1,7 @@
 #include "core/network/network.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <limits>
@@ -80,6 +81,35 @@ double RowProduct(const SparseRows& weights, int64_t row, std::span<const float>
     sum += weights.value[e] * static_cast<double>(x[static_cast<size_t>(weights.column[e])]);
   }
   return sum;
+}
+
+constexpr int64_t kBlockSamples = 64;
+using SampleBlock = std::array<double, kBlockSamples>;
+
+// The neurons' sum on a block of samples, from the block's columns.
+SampleBlock BlockOutputs(const SparseNetwork& network, const std::vector<SampleBlock>& columns) {
+  SampleBlock sums{};
+  const SparseRows& weights = network.weights;
+  for (size_t j = 0; j < network.output_signs.size(); ++j) {
+    const auto begin = static_cast<size_t>(weights.row_begin[j]);
+    auto end = static_cast<size_t>(weights.row_begin[j + 1]);
+    SampleBlock preactivations{};
+    // The constant's column is the largest, so it stands last in its row.
+    if (end > begin && static_cast<size_t>(weights.column[end - 1]) == columns.size()) {
+      preactivations.fill(weights.value[--end]);
+    }
+    for (size_t e = begin; e < end; ++e) {
+      const SampleBlock& x = columns[static_cast<size_t>(weights.column[e])];
+      const double weight = weights.value[e];
+      for (size_t i = 0; i < kBlockSamples; ++i) preactivations[i] += weight * x[i];
+    }
+    const double sign = network.output_signs[j];
+    for (size_t i = 0; i < kBlockSamples; ++i) {
+      // Not std::max: a NaN among the inputs must show in the output.
+      sums[i] += preactivations[i] <= 0 ? 0.0 : sign * preactivations[i];
+    }
+  }
+  return sums;
 }
 
 const SparseRows& Weights(const Network& network) {
@@ -204,20 +234,28 @@ absl::Status Evaluate(const SparseNetwork& network, InputView inputs, std::span<
   if (absl::Status status = ValidateEvaluation(network.num_inputs, inputs, outputs); !status.ok()) {
     return status;
   }
-  for (int64_t i = 0; i < inputs.num_samples; ++i) {
-    double sum = 0;
-    for (int64_t j = 0; j < network.hidden_width(); ++j) {
-      const double preactivation = RowProduct(network.weights, j, inputs.row(i));
-      // Not std::max: a NaN among the inputs must show in the output.
-      if (!(preactivation <= 0)) {
-        sum += network.output_signs[static_cast<size_t>(j)] * preactivation;
+  // Blocks of samples, a column's next to each other, so that the compiler's vectors take several.
+  std::vector<int32_t> used = network.weights.column;
+  std::sort(used.begin(), used.end());
+  used.erase(std::unique(used.begin(), used.end()), used.end());
+  if (!used.empty() && used.back() == network.num_inputs) used.pop_back();  // the constant
+  std::vector<SampleBlock> columns(static_cast<size_t>(network.num_inputs));
+  for (int64_t first = 0; first < inputs.num_samples; first += kBlockSamples) {
+    const auto present =
+        static_cast<size_t>(std::min<int64_t>(kBlockSamples, inputs.num_samples - first));
+    for (size_t i = 0; i < present; ++i) {
+      const std::span<const float> row = inputs.row(first + static_cast<int64_t>(i));
+      for (const int32_t q : used) columns[static_cast<size_t>(q)][i] = row[static_cast<size_t>(q)];
+    }
+    const SampleBlock sums = BlockOutputs(network, columns);
+    for (size_t i = 0; i < present; ++i) {
+      const std::span<const float> row = inputs.row(first + static_cast<int64_t>(i));
+      double sum = sums[i];
+      for (size_t q = 0; q < network.linear.size(); ++q) {
+        sum += network.linear[q] * (q < row.size() ? row[q] : 1.0);
       }
+      outputs[static_cast<size_t>(first) + i] = sum;
     }
-    const std::span<const float> row = inputs.row(i);
-    for (size_t q = 0; q < network.linear.size(); ++q) {
-      sum += network.linear[q] * (q < row.size() ? row[q] : 1.0);
-    }
-    outputs[static_cast<size_t>(i)] = sum;
   }
   return absl::OkStatus();
 }

@@ -25,6 +25,7 @@
 #include "core/recovery/refine.h"
 #include "core/recovery/relu_problem.h"
 #include "core/recovery/scaled_samples.h"
+#include "core/recovery/solver.h"
 #include "core/recovery/state_bytes.h"
 #include "core/recovery/two_sparse.h"
 
@@ -32,7 +33,6 @@ namespace thresher {
 namespace {
 
 constexpr std::string_view kMagic = "THRSHE01";
-constexpr double kMaxPsnr = 400;
 // Refinement goes on to this share of the tolerance, near the rounding of the data.
 constexpr double kPolish = 0.25;
 
@@ -143,11 +143,7 @@ class Enumerator {
   void Step(EnumeratedState& state);
 
   double RelativeResidual(double loss) const { return std::sqrt(loss / scaled_.target_norm2); }
-  double Psnr(double loss) const {
-    const double mse = loss / static_cast<double>(design_.num_samples);
-    if (!(mse > 0)) return kMaxPsnr;
-    return std::min(kMaxPsnr, 20 * std::log10(max_target_) - 10 * std::log10(mse));
-  }
+  double Psnr(double loss) const { return PsnrDb(loss, design_.num_samples, max_target_); }
   bool stop_requested() const { return engine_.stop_requested(); }
 
   // In the user's units; without weights where no step has met the budget.
@@ -735,6 +731,7 @@ absl::StatusOr<RecoveryResult> RecoverEnumerated(const Samples& samples,
   result.elapsed_seconds = elapsed();
   result.options_used = options;
   result.checkpoint = Serialize(state, fingerprint);
+  if (absl::Status status = MeasureOnSamples(samples, result); !status.ok()) return status;
   return result;
 }
 

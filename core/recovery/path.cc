@@ -40,7 +40,6 @@ constexpr double kLoosestMerge = 5e-3;
 constexpr double kTightestMerge = 1e-7;
 // As winnow polishes.
 constexpr double kPolish = 0.25;
-constexpr double kMaxPsnr = 400;
 
 absl::StatusOr<std::vector<double>> SquaredErrors(const Network& network, const Samples& samples) {
   std::vector<double> errors(samples.num_samples);
@@ -97,10 +96,8 @@ class PathSolver {
 
   // Of the fold's training samples, taken to be as large on average as all.
   double Psnr(double relative_residual) const {
-    const double mse = relative_residual * relative_residual * target_norm2_ /
-                       static_cast<double>(samples_.num_samples);
-    if (!(mse > 0)) return kMaxPsnr;
-    return std::min(kMaxPsnr, 20 * std::log10(max_target_) - 10 * std::log10(mse));
+    return PsnrDb(relative_residual * relative_residual * target_norm2_, samples_.num_samples,
+                  max_target_);
   }
 
   absl::Status LoadFold(int64_t fold);

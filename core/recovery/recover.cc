@@ -101,7 +101,7 @@ class Solver {
   SparseVector Refit(const SparseVector& weights);
   Network MakeNetwork(const SparseVector& weights) const;
   double RelativeResidual(double loss) const { return std::sqrt(loss / target_norm2_); }
-  double Psnr(double loss) const;
+  double Psnr(double loss) const { return PsnrDb(loss, num_samples_, max_target_); }
 
   const RecoveryOptions& options_;
   const RecoveryStart& start_;
@@ -172,12 +172,6 @@ GateField Solver::WeightGates(const Design& design, const SparseVector& weights)
     }
   }
   return GateField({std::move(grouped.neurons), std::move(grouped.rows)}, design);
-}
-
-double Solver::Psnr(double loss) const {
-  const double mse = loss / static_cast<double>(num_samples_);
-  if (!(mse > 0)) return kMaxPsnr;
-  return std::min(kMaxPsnr, 20 * std::log10(max_target_) - 10 * std::log10(mse));
 }
 
 std::vector<RowChunk> Solver::EpochBatches(int64_t iteration) const {
@@ -600,6 +594,12 @@ absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& opti
   return absl::OkStatus();
 }
 
+double PsnrDb(double loss, int64_t num_samples, double max_target) {
+  const double mse = loss / static_cast<double>(num_samples);
+  if (!(mse > 0)) return kMaxPsnr;
+  return std::min(kMaxPsnr, 20 * std::log10(max_target) - 10 * std::log10(mse));
+}
+
 absl::Status MeasureOnSamples(const Samples& samples, RecoveryResult& result) {
   std::vector<double> outputs(samples.num_samples);
   if (absl::Status status = Evaluate(result.network, samples.input_view(), outputs); !status.ok()) {
@@ -615,11 +615,7 @@ absl::Status MeasureOnSamples(const Samples& samples, RecoveryResult& result) {
     max_target = std::max(max_target, std::abs(target));
   }
   result.relative_residual = std::sqrt(loss / target_norm2);
-  result.psnr_db =
-      loss > 0
-          ? std::min(kMaxPsnr, 20 * std::log10(max_target) -
-                                   10 * std::log10(loss / static_cast<double>(samples.num_samples)))
-          : kMaxPsnr;
+  result.psnr_db = PsnrDb(loss, samples.num_samples, max_target);
   return absl::OkStatus();
 }
 
@@ -631,27 +627,22 @@ absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOpt
       ResolveOptions(options, samples.num_samples, start.gates.has_value());
   const int64_t num_columns = samples.num_inputs + (options.bias ? 1 : 0);
   const uint64_t fingerprint = ProblemFingerprint(samples, resolved, start);
-  absl::StatusOr<RecoveryResult> result;
   if (resolved.algorithm == Algorithm::kWinnow) {
-    result = Winnow(samples, resolved, start, observer, std::move(stop), checkpoint, fingerprint);
-  } else if (resolved.gate_mode == GateMode::kEnumerated) {
-    result =
-        RecoverEnumerated(samples, resolved, observer, std::move(stop), checkpoint, fingerprint);
-  } else {
-    SolverState state;
-    state.weights = StartWeights(start, num_columns);
-    if (!checkpoint.empty()) {
-      absl::StatusOr<SolverState> parsed =
-          ParseState(checkpoint, fingerprint, num_columns * options.hidden_width);
-      if (!parsed.ok()) return parsed.status();
-      state = *std::move(parsed);
-    }
-    Solver solver(samples, resolved, start, observer, std::move(stop));
-    return solver.Run(std::move(state), fingerprint);
+    return Winnow(samples, resolved, start, observer, std::move(stop), checkpoint, fingerprint);
   }
-  if (!result.ok()) return result.status();
-  if (absl::Status status = MeasureOnSamples(samples, *result); !status.ok()) return status;
-  return result;
+  if (resolved.gate_mode == GateMode::kEnumerated) {
+    return RecoverEnumerated(samples, resolved, observer, std::move(stop), checkpoint, fingerprint);
+  }
+  SolverState state;
+  state.weights = StartWeights(start, num_columns);
+  if (!checkpoint.empty()) {
+    absl::StatusOr<SolverState> parsed =
+        ParseState(checkpoint, fingerprint, num_columns * options.hidden_width);
+    if (!parsed.ok()) return parsed.status();
+    state = *std::move(parsed);
+  }
+  Solver solver(samples, resolved, start, observer, std::move(stop));
+  return solver.Run(std::move(state), fingerprint);
 }
 
 }  // namespace thresher

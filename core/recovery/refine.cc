@@ -1,5 +1,6 @@
 #include "core/recovery/refine.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <optional>
@@ -22,7 +23,10 @@ constexpr double kFirstDamping = 1e-4;
 constexpr double kMinDamping = 1e-14;
 // The normal matrix is exact to about this.
 constexpr double kMinRidge = 1e-7;
-constexpr int kMaxStaleProducts = 4;
+// Products that a stale preconditioner may cost before new normal equations are worth theirs.
+int64_t MaxStaleProducts(int64_t num_parameters) {
+  return std::max<int64_t>(4, num_parameters / 30);
+}
 constexpr int kMaxTrials = 6;
 // Conjugate gradients end at this relative size of the normal residual.
 constexpr double kForcing = 1e-2;
@@ -87,8 +91,9 @@ double Refine(const ReluProblem& problem, const RefineOptions& options, SparseNe
     bool accepted = false;
     double decrease = 0;
     // The normal equations of an earlier iterate precondition well until the gates have moved.
-    const bool renew = dense && (!normal || products > kMaxStaleProducts);
+    const bool renew = dense && (!normal || products > MaxStaleProducts(NumParameters(network)));
     if (renew) normal.emplace(problem, at);
+    if (problem.engine.stop_requested()) return at.loss;
     for (int trial = 0; trial < kMaxTrials && !accepted; ++trial) {
       if (normal && (renew || trial > 0)) normal->Factor(std::max(damping, kMinRidge) * n);
       const DampedStep solve = SolveDamped(problem, at, normal ? &*normal : nullptr, damping * n,

@@ -19,6 +19,7 @@
 #include "core/recovery/refine.h"
 #include "core/recovery/relu_problem.h"
 #include "core/recovery/scaled_samples.h"
+#include "core/recovery/solver.h"
 #include "core/recovery/split_neurons.h"
 #include "core/recovery/state_bytes.h"
 #include "core/recovery/two_sparse.h"
@@ -77,7 +78,6 @@ constexpr double kPolish = 0.25;
 constexpr int64_t kSweepSamples = 5000;
 constexpr int64_t kSweepBytes = int64_t{32} << 20;
 constexpr int64_t kMaxSweepSteps = 40'000'000;  // pairs of inputs times samples
-constexpr double kMaxPsnr = 400;
 
 // Samples that the first starts work on.
 int64_t PartSamples(int64_t num_samples, int64_t nonzeros) {
@@ -124,15 +124,15 @@ class Winnower {
   }
   double Psnr(const WinnowState& state) const {
     const ScaledSamples& data = AtWork(state);
-    const double mse = state.loss / static_cast<double>(data.design.num_samples);
-    if (!(mse > 0)) return kMaxPsnr;
-    return std::min(kMaxPsnr, 20 * std::log10(data.max_target) - 10 * std::log10(mse));
+    return PsnrDb(state.loss, data.design.num_samples, data.max_target);
   }
   bool stop_requested() const { return engine_.stop_requested(); }
 
   // The network in the user's units, within the budget: the best one, or, where no start has
   // come so far, the largest weights of the one at work.
   SparseNetwork Result(const WinnowState& state) const;
+  // Sets relative_residual and psnr_db, after a stop too.
+  void Measure(const SparseNetwork& network, RecoveryResult& result) const;
 
  private:
   // The samples that a state's start works on; the loss is over these.
@@ -242,6 +242,13 @@ SparseNetwork Winnower::Result(const WinnowState& state) const {
     network = DropDeadNeurons(network);
   }
   return FromScaled(all_, std::move(network));
+}
+
+void Winnower::Measure(const SparseNetwork& network, RecoveryResult& result) const {
+  Engine unstopped(options_.num_threads);
+  const double loss = Linearise(all_.problem(unstopped), ToScaled(all_, network)).loss;
+  result.relative_residual = Relative(all_, loss);
+  result.psnr_db = PsnrDb(loss, all_.design.num_samples, all_.max_target);
 }
 
 int64_t Winnower::WorkingNonzeros(int64_t start) const {
@@ -643,6 +650,7 @@ absl::StatusOr<RecoveryResult> Winnow(const Samples& samples, const RecoveryOpti
   RecoveryResult result;
   result.termination_reason = *reason;
   SparseNetwork network = winnower.Result(state);
+  winnower.Measure(network, result);
   result.nonzeros = network.weights.nonzeros();
   result.active_neurons = network.hidden_width();
   result.network = std::move(network);
