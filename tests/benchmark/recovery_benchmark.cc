@@ -1,6 +1,6 @@
 // Whole solves: quality, time per step and memory, as tables.
 //
-//   recovery_benchmark quality | steps | memory | fixed_gates SEEDS
+//   recovery_benchmark quality | steps | memory | growth | fixed_gates SEEDS
 //                      | grid|full_size|phase_transition SEEDS positive|mixed
 //                      | path SEEDS information|held_out|k_fold NOISE_DB|exact | noise SEEDS
 //                      NOISE_DB
@@ -422,6 +422,90 @@ void Noise(int seeds, double noise_db) {
   std::printf("%13s %8d %10d\n", "all", all_runs, all_found);
 }
 
+struct GrowthShape {
+  int64_t num_samples = 10000;
+  int64_t num_inputs = 100;
+  int64_t hidden_width = 100;
+  int64_t nonzeros = 100;
+};
+
+PlantedProblem PlantShape(const GrowthShape& shape, uint64_t seed) {
+  return OrDie(GeneratePlanted({.num_samples = shape.num_samples,
+                                .num_inputs = shape.num_inputs,
+                                .hidden_width = shape.hidden_width,
+                                .nonzeros = shape.nonzeros,
+                                .seed = seed}));
+}
+
+// Median seconds of a step of `niht` under fixed random gates.
+double StepSeconds(const GrowthShape& shape) {
+  const PlantedProblem problem = PlantShape(shape, 1);
+  RecoveryOptions options;
+  options.hidden_width = shape.hidden_width;
+  options.nonzeros = shape.nonzeros;
+  options.algorithm = Algorithm::kNiht;
+  options.gate_mode = GateMode::kRandom;
+  options.termination = {
+      .max_iterations = 12, .relative_residual_tolerance = 0, .stagnation_iterations = 0};
+  std::vector<double> seconds;
+  double last = 0;
+  RecoveryObserver observer;
+  observer.on_iteration = [&](const IterationReport& report) {
+    if (report.iteration > 1) seconds.push_back(report.elapsed_seconds - last);
+    last = report.elapsed_seconds;
+  };
+  OrDie(Recover(problem.samples, options, {}, observer));
+  return Median(seconds);
+}
+
+// Median seconds of a solve with the default, of five seeds.
+double SolveSeconds(const GrowthShape& shape) {
+  std::vector<double> seconds;
+  for (uint64_t seed = 0; seed < 5; ++seed) {
+    const PlantedProblem problem = PlantShape(shape, seed);
+    RecoveryOptions options;
+    options.hidden_width = shape.hidden_width;
+    options.nonzeros = shape.nonzeros;
+    options.seed = seed;
+    seconds.push_back(OrDie(Recover(problem.samples, options)).elapsed_seconds);
+  }
+  return Median(seconds);
+}
+
+// Time against each size, the others as GrowthShape has them, and the exponent of the fitted
+// power law.
+void Growth() {
+  constexpr int kSizes = 5;
+  struct Size {
+    const char* name;
+    int64_t GrowthShape::*member;
+    int64_t first;
+  };
+  std::printf("one thread, n = 10000, d = m = s = 100 but for the size that doubles\n");
+  for (const auto& [what, measure] :
+       {std::pair{"step", &StepSeconds}, std::pair{"solve", &SolveSeconds}}) {
+    for (const Size& size :
+         {Size{"n", &GrowthShape::num_samples, 2500}, Size{"d", &GrowthShape::num_inputs, 25},
+          Size{"m", &GrowthShape::hidden_width, 25}, Size{"s", &GrowthShape::nonzeros, 25}}) {
+      std::printf("%6s %s:", what, size.name);
+      GrowthShape shape;
+      double slope = 0;
+      double squares = 0;
+      for (int k = 0; k < kSizes; ++k) {
+        shape.*size.member = size.first << k;
+        const double seconds = measure(shape);
+        std::printf("  %lld %.4f s", static_cast<long long>(size.first << k), seconds);
+        std::fflush(stdout);
+        // Least squares in log2: the sizes are -2, -1, 0, 1, 2 around their mean.
+        const double centred = k - (kSizes - 1) / 2.0;
+        slope += centred * std::log2(seconds);
+        squares += centred * centred;
+      }
+      std::printf("  exponent %.2f\n", slope / squares);
+    }
+  }
+}
+
 int64_t PeakResidentBytes() {
   rusage usage;
   getrusage(RUSAGE_SELF, &usage);
@@ -479,11 +563,13 @@ int main(int argc, char** argv) {
     thresher::Quality();
   } else if (what == "steps") {
     thresher::Steps();
+  } else if (what == "growth") {
+    thresher::Growth();
   } else if (what == "memory") {
     thresher::Memory();
   } else {
     std::fprintf(stderr,
-                 "usage: recovery_benchmark quality | steps | memory | "
+                 "usage: recovery_benchmark quality | steps | memory | growth | "
                  "grid|full_size|phase_transition SEEDS positive|mixed | fixed_gates SEEDS | "
                  "path SEEDS information|held_out|k_fold NOISE_DB|exact | noise SEEDS NOISE_DB\n");
     return 2;

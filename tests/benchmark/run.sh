@@ -11,7 +11,7 @@ build/tests/benchmark/adjoint_benchmark --benchmark_repetitions=7 \
 echo
 build/tests/benchmark/sweep_benchmark sweep
 build/tests/benchmark/sweep_benchmark planted 5
-for table in quality steps memory; do
+for table in quality steps memory growth; do
   echo
   build/tests/benchmark/recovery_benchmark "$table"
 done
