@@ -266,15 +266,7 @@ absl::Status CompareFunctions(const SparseNetwork& candidate, const SparseNetwor
     squared_reference += (wanted[i] / scale) * (wanted[i] / scale);
   }
   comparison.relative_function_error = RelativeError(squared_error, squared_reference);
-  if (squared_error == 0) {
-    comparison.psnr_db = kMaxPsnrDb;
-  } else if (largest == 0) {
-    comparison.psnr_db = -kMaxPsnrDb;
-  } else {
-    const double mean_squared_error = squared_error / static_cast<double>(wanted.size());
-    comparison.psnr_db = std::clamp(20 * std::log10(largest) - 10 * std::log10(mean_squared_error),
-                                    -kMaxPsnrDb, kMaxPsnrDb);
-  }
+  comparison.psnr_db = PsnrDb(squared_error, static_cast<int64_t>(wanted.size()), largest);
   return absl::OkStatus();
 }
 
@@ -312,6 +304,15 @@ absl::Status ValidateComparison(const SparseNetwork& candidate, const SparseNetw
 }
 
 }  // namespace
+
+double PsnrDb(double squared_error, int64_t num_samples, double largest) {
+  if (squared_error == 0) return kMaxPsnrDb;
+  // Nothing to compare with, or an error that is no number.
+  if (!(squared_error > 0) || largest == 0) return -kMaxPsnrDb;
+  const double mean_squared_error = squared_error / static_cast<double>(num_samples);
+  return std::clamp(20 * std::log10(largest) - 10 * std::log10(mean_squared_error), -kMaxPsnrDb,
+                    kMaxPsnrDb);
+}
 
 absl::StatusOr<NetworkComparison> CompareNetworks(const SparseNetwork& candidate,
                                                   const SparseNetwork& reference,

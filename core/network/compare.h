@@ -10,6 +10,10 @@
 
 namespace thresher {
 
+// Peak signal to noise ratio: 20 log10(largest) - 10 log10(squared_error / num_samples), within
+// +-400 dB; 400 for no error at all, -400 where all outputs are 0.
+double PsnrDb(double squared_error, int64_t num_samples, double largest);
+
 struct NetworkComparison {
   // Fractions of non-zero positions after matching neurons; 1 where there are none.
   double support_recall = 0;     // of the reference's positions, found

@@ -17,6 +17,7 @@
 #include "core/kernels/engine.h"
 #include "core/kernels/gate_field.h"
 #include "core/kernels/support_products.h"
+#include "core/network/compare.h"
 #include "core/network/merge.h"
 #include "core/recovery/gated_problem.h"
 #include "core/recovery/grow.h"

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "core/kernels/engine.h"
+#include "core/network/compare.h"
 #include "core/network/merge.h"
 #include "core/recovery/grow.h"
 #include "core/recovery/path_selection.h"

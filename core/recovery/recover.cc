@@ -15,6 +15,7 @@
 #include "core/kernels/gate_field.h"
 #include "core/kernels/gradient_screen.h"
 #include "core/kernels/kernel_table.h"
+#include "core/network/compare.h"
 #include "core/recovery/checkpoint.h"
 #include "core/recovery/enumerated.h"
 #include "core/recovery/gated_problem.h"
@@ -28,7 +29,6 @@
 namespace thresher {
 namespace {
 
-constexpr double kMaxPsnr = 400;
 // Larger magnitudes would overflow single-precision sums.
 constexpr float kMaxMagnitude = 1e30f;
 // Share of the weights that one round of the final reduction removes.
@@ -592,12 +592,6 @@ absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& opti
     }
   }
   return absl::OkStatus();
-}
-
-double PsnrDb(double loss, int64_t num_samples, double max_target) {
-  const double mse = loss / static_cast<double>(num_samples);
-  if (!(mse > 0)) return kMaxPsnr;
-  return std::min(kMaxPsnr, 20 * std::log10(max_target) - 10 * std::log10(mse));
 }
 
 absl::Status MeasureOnSamples(const Samples& samples, RecoveryResult& result) {

@@ -23,14 +23,15 @@ constexpr double kFirstDamping = 1e-4;
 constexpr double kMinDamping = 1e-14;
 // The normal matrix is exact to about this.
 constexpr double kMinRidge = 1e-7;
-// Products that a stale preconditioner may cost before new normal equations are worth theirs.
-int64_t MaxStaleProducts(int64_t num_parameters) {
-  return std::max<int64_t>(4, num_parameters / 30);
-}
 constexpr int kMaxTrials = 6;
 // Conjugate gradients end at this relative size of the normal residual.
 constexpr double kForcing = 1e-2;
 constexpr double kTightForcing = 1e-8;
+
+// Products that a stale preconditioner may cost before new normal equations are worth theirs.
+int64_t MaxStaleProducts(int64_t num_parameters) {
+  return std::max<int64_t>(4, num_parameters / 30);
+}
 
 struct DampedStep {
   std::vector<double> step;

@@ -26,7 +26,6 @@
 namespace thresher {
 namespace {
 
-constexpr double kMaxPsnr = 400;
 constexpr double kExactWeightError = 1e-4;
 
 constexpr double kRounding = 3e-6;
@@ -435,13 +434,6 @@ void SayWhatItMeans(const Facts& facts, RecoveryEvidence& evidence) {
   AppendCautions(facts, evidence);
 }
 
-double LimitedPsnr(double peak, double mean_squared_error) {
-  if (mean_squared_error == 0) return kMaxPsnr;
-  if (peak == 0) return -kMaxPsnr;
-  return std::clamp(20 * std::log10(peak) - 10 * std::log10(mean_squared_error), -kMaxPsnr,
-                    kMaxPsnr);
-}
-
 }  // namespace
 
 std::string_view VerdictName(Verdict verdict) {
@@ -485,7 +477,7 @@ absl::StatusOr<FitQuality> MeasureFit(const Network& network, const Samples& sam
   FitQuality fit;
   fit.num_samples = samples.num_samples;
   fit.relative_residual = squared_error == 0 ? 0 : std::sqrt(squared_error / squared_targets);
-  fit.psnr_db = LimitedPsnr(peak, squared_error / n);
+  fit.psnr_db = PsnrDb(squared_error, samples.num_samples, peak);
   if (!samples.class_names.empty()) fit.accuracy = static_cast<double>(right) / n;
   return fit;
 }

@@ -2,8 +2,6 @@
 #ifndef THRESHER_CORE_RECOVERY_SOLVER_H_
 #define THRESHER_CORE_RECOVERY_SOLVER_H_
 
-#include <cstdint>
-
 #include "absl/status/status.h"
 #include "core/recovery/recovery.h"
 #include "core/samples/samples.h"
@@ -20,9 +18,6 @@ RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_sampl
 // Errors: INVALID_ARGUMENT naming the field, as Recover says.
 absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& options,
                              const RecoveryStart& start);
-
-// 10 log10(max_target^2 / (loss / num_samples)), at most 400.
-double PsnrDb(double loss, int64_t num_samples, double max_target);
 
 // Sets relative_residual and psnr_db: the network as users will evaluate it.
 absl::Status MeasureOnSamples(const Samples& samples, RecoveryResult& result);

@@ -12,6 +12,7 @@
 #include "core/kernels/design.h"
 #include "core/kernels/engine.h"
 #include "core/network/absorb_linear.h"
+#include "core/network/compare.h"
 #include "core/network/merge.h"
 #include "core/recovery/grow.h"
 #include "core/recovery/network_entries.h"
@@ -19,7 +20,6 @@
 #include "core/recovery/refine.h"
 #include "core/recovery/relu_problem.h"
 #include "core/recovery/scaled_samples.h"
-#include "core/recovery/solver.h"
 #include "core/recovery/split_neurons.h"
 #include "core/recovery/state_bytes.h"
 #include "core/recovery/two_sparse.h"
@@ -56,6 +56,7 @@ constexpr double kGrowth = 0.05;
 constexpr double kInsignificant = 9;
 constexpr double kClearlyInsignificant = 25;
 constexpr int64_t kKinkPatience = 6;
+// Neurons are split only below this relative residual.
 constexpr double kSplitResidual = 2e-3;
 constexpr double kMaxRise = 100;  // of the loss, in one step
 constexpr double kPruneShare = 0.1;

@@ -156,6 +156,19 @@ void FixedGates(int seeds) {
   }
 }
 
+// Of every iteration but the first.
+std::vector<double> StepSeconds(const Samples& samples, const RecoveryOptions& options) {
+  std::vector<double> seconds;
+  double last = 0;
+  RecoveryObserver observer;
+  observer.on_iteration = [&](const IterationReport& report) {
+    if (report.iteration > 1) seconds.push_back(report.elapsed_seconds - last);
+    last = report.elapsed_seconds;
+  };
+  OrDie(Recover(problem.samples, options, {}, observer));
+  return seconds;
+}
+
 // One step of `aiht` at the paper's full size.
 void Steps() {
   constexpr double kPublishedSeconds = 28;
@@ -172,14 +185,7 @@ void Steps() {
     options.num_threads = num_threads;
     options.termination = {
         .max_iterations = 15, .relative_residual_tolerance = 0, .stagnation_iterations = 0};
-    std::vector<double> seconds;
-    double last = 0;
-    RecoveryObserver observer;
-    observer.on_iteration = [&](const IterationReport& report) {
-      if (report.iteration > 1) seconds.push_back(report.elapsed_seconds - last);
-      last = report.elapsed_seconds;
-    };
-    OrDie(Recover(problem.samples, options, {}, observer));
+    const std::vector<double> seconds = StepSeconds(problem.samples, options);
     std::printf("%8d %12.3f %12.3f %14.0f\n", num_threads, Median(seconds),
                 *std::min_element(seconds.begin(), seconds.end()),
                 kPublishedSeconds / Median(seconds));
@@ -438,7 +444,7 @@ PlantedProblem PlantShape(const GrowthShape& shape, uint64_t seed) {
 }
 
 // Median seconds of a step of `niht` under fixed random gates.
-double StepSeconds(const GrowthShape& shape) {
+double NihtStepSeconds(const GrowthShape& shape) {
   const PlantedProblem problem = PlantShape(shape, 1);
   RecoveryOptions options;
   options.hidden_width = shape.hidden_width;
@@ -447,15 +453,7 @@ double StepSeconds(const GrowthShape& shape) {
   options.gate_mode = GateMode::kRandom;
   options.termination = {
       .max_iterations = 12, .relative_residual_tolerance = 0, .stagnation_iterations = 0};
-  std::vector<double> seconds;
-  double last = 0;
-  RecoveryObserver observer;
-  observer.on_iteration = [&](const IterationReport& report) {
-    if (report.iteration > 1) seconds.push_back(report.elapsed_seconds - last);
-    last = report.elapsed_seconds;
-  };
-  OrDie(Recover(problem.samples, options, {}, observer));
-  return Median(seconds);
+  return Median(StepSeconds(problem.samples, options));
 }
 
 // Median seconds of a solve with the default, of five seeds.
@@ -483,7 +481,7 @@ void Growth() {
   };
   std::printf("one thread, n = 10000, d = m = s = 100 but for the size that doubles\n");
   for (const auto& [what, measure] :
-       {std::pair{"step", &StepSeconds}, std::pair{"solve", &SolveSeconds}}) {
+       {std::pair{"step", &NihtStepSeconds}, std::pair{"solve", &SolveSeconds}}) {
     for (const Size& size :
          {Size{"n", &GrowthShape::num_samples, 2500}, Size{"d", &GrowthShape::num_inputs, 25},
           Size{"m", &GrowthShape::hidden_width, 25}, Size{"s", &GrowthShape::nonzeros, 25}}) {

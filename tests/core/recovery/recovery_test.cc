@@ -151,6 +151,19 @@ RecoveryOptions OptionsOf(const Variant& variant) {
   return options;
 }
 
+// What result.relative_residual should be: the network, evaluated on the samples.
+double EvaluatedResidual(const RecoveryResult& result, const Samples& samples) {
+  std::vector<double> outputs(samples.num_samples);
+  EXPECT_TRUE(Evaluate(result.network, samples.input_view(), outputs).ok());
+  double loss = 0;
+  double norm = 0;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    loss += std::pow(outputs[i] - samples.targets[i], 2);
+    norm += std::pow(samples.targets[i], 2);
+  }
+  return std::sqrt(loss / norm);
+}
+
 class VariantsTest : public testing::TestWithParam<Variant> {};
 
 // Every line of the history keeps the invariants, and the result is what it says it is.
@@ -194,15 +207,7 @@ TEST_P(VariantsTest, KeepsItsInvariants) {
             options.gate_mode == GateMode::kSequential);
   EXPECT_NE(result->options_used.algorithm, Algorithm::kAuto);
   EXPECT_EQ(result->options_used.working_nonzeros, working);
-  std::vector<double> outputs(problem.samples.num_samples);
-  ASSERT_TRUE(Evaluate(result->network, problem.samples.input_view(), outputs).ok());
-  double loss = 0;
-  double norm = 0;
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    loss += std::pow(outputs[i] - problem.samples.targets[i], 2);
-    norm += std::pow(problem.samples.targets[i], 2);
-  }
-  EXPECT_NEAR(result->relative_residual, std::sqrt(loss / norm), 1e-12);
+  EXPECT_NEAR(result->relative_residual, EvaluatedResidual(*result, problem.samples), 1e-12);
   if (const auto* network = std::get_if<SparseNetwork>(&result->network)) {
     EXPECT_TRUE(ValidateNetwork(*network).ok());
     EXPECT_EQ(network->has_bias, options.bias);
@@ -264,16 +269,7 @@ TEST_P(VariantsTest, AStopRequestKeepsTheBestIterateAndAStateToResumeFrom) {
     EXPECT_EQ(stopped->termination_reason, TerminationReason::kCancelled);
     EXPECT_EQ(stopped->iterations, stop_after);
     EXPECT_LE(stopped->nonzeros, options.nonzeros);
-    std::vector<double> outputs(problem.samples.num_samples);
-    ASSERT_TRUE(Evaluate(stopped->network, problem.samples.input_view(), outputs).ok());
-    double loss = 0;
-    double target_norm2 = 0;
-    for (size_t i = 0; i < outputs.size(); ++i) {
-      const double target = problem.samples.targets[i];
-      loss += (outputs[i] - target) * (outputs[i] - target);
-      target_norm2 += target * target;
-    }
-    EXPECT_NEAR(stopped->relative_residual, std::sqrt(loss / target_norm2), 1e-9);
+    EXPECT_NEAR(stopped->relative_residual, EvaluatedResidual(*stopped, problem.samples), 1e-12);
     const absl::StatusOr<RecoveryResult> resumed =
         Recover(problem.samples, options, {}, {}, {}, stopped->checkpoint);
     ASSERT_TRUE(resumed.ok()) << resumed.status();
