@@ -165,7 +165,7 @@ std::vector<double> StepSeconds(const Samples& samples, const RecoveryOptions& o
     if (report.iteration > 1) seconds.push_back(report.elapsed_seconds - last);
     last = report.elapsed_seconds;
   };
-  OrDie(Recover(problem.samples, options, {}, observer));
+  OrDie(Recover(samples, options, {}, observer));
   return seconds;
 }
 
