@@ -47,11 +47,16 @@ double ProjectionEntry(int32_t q) {
   return static_cast<double>(word) * 0x1p-31 - 1.0;
 }
 
+double LargestMagnitude(const Row& row) {
+  double largest = 0;
+  for (const double value : row.value) largest = std::max(largest, std::abs(value));
+  return largest;
+}
+
 // Expects a row with a non-zero weight. Scaled by the largest weight first, so that no
 // square overflows or vanishes.
 Direction DirectionOf(Row row) {
-  double largest = 0;
-  for (const double value : row.value) largest = std::max(largest, std::abs(value));
+  const double largest = LargestMagnitude(row);
   double square = 0;
   for (double& value : row.value) {
     value /= largest;
@@ -98,6 +103,29 @@ Row Sum(const Row& a, const Row& b) {
     eb += from_b ? 1 : 0;
   }
   return sum;
+}
+
+// a - b, without what rounding leaves where they are equal.
+Row Difference(const Row& a, Row b) {
+  constexpr double kRounding = 1e-12;
+  const double largest = LargestMagnitude(a);
+  for (double& value : b.value) value = -value;
+  const Row all = Sum(a, b);
+  Row difference;
+  for (size_t e = 0; e < all.column.size(); ++e) {
+    if (std::abs(all.value[e]) <= kRounding * largest) continue;
+    difference.column.push_back(all.column[e]);
+    difference.value.push_back(all.value[e]);
+  }
+  return difference;
+}
+
+// Unit vectors u, v of at most so many entries and of cosine c are sqrt(2 (1 - c)) apart, and
+// their projections at most sqrt(entries) times that: directions of at least min_cosine lie
+// within this of each other.
+double ProjectionWindow(double min_cosine, size_t entries) {
+  const double distance = std::sqrt(std::max(0.0, 2 * (1 - min_cosine)) + 1e-15);
+  return distance * std::sqrt(2.0 * static_cast<double>(entries)) + 1e-12;
 }
 
 bool IsFinite(const Row& row) {
@@ -206,10 +234,7 @@ SparseNetwork MergeParallelNeurons(const SparseNetwork& network, double min_cosi
   for (size_t j = 0; j < num_neurons; ++j) {
     longest = std::max(longest, static_cast<size_t>(rows.row_begin[j + 1] - rows.row_begin[j]));
   }
-  // Unit vectors u, v of cosine c are sqrt(2 (1 - c)) apart, and their projections at
-  // most sqrt(entries) times that: only groups within the window need a closer look.
-  const double distance = std::sqrt(std::max(0.0, 2 * (1 - min_cosine)) + 1e-15);
-  const double window = distance * std::sqrt(2.0 * static_cast<double>(longest)) + 1e-12;
+  const double window = ProjectionWindow(min_cosine, longest);
 
   std::vector<Group> groups;
   std::multimap<double, size_t> groups_by_projection[2];  // of sign -1 and +1
@@ -254,47 +279,56 @@ SparseNetwork MergeParallelNeurons(const SparseNetwork& network, double min_cosi
   return merged;
 }
 
-SparseNetwork CancelOppositeNeurons(const SparseNetwork& network) {
+SparseNetwork CancelOppositeNeurons(const SparseNetwork& network, double min_cosine) {
   const SparseRows& rows = network.weights;
-  SparseNetwork reduced = network;
+  std::vector<Row> result;
+  size_t longest = 0;
   std::multimap<double, std::pair<size_t, Row>> subtracting;  // by projection
   std::vector<std::pair<size_t, Direction>> adding;
   for (size_t j = 0; j + 1 < rows.row_begin.size(); ++j) {
-    Row row = RowOf(rows, j);
-    if (IsDead(row)) continue;
-    Direction direction = DirectionOf(std::move(row));
+    result.push_back(RowOf(rows, j));
+    if (IsDead(result[j])) continue;
+    longest = std::max(longest, result[j].column.size());
+    Direction direction = DirectionOf(result[j]);
     if (network.output_signs[j] > 0) {
       adding.emplace_back(j, std::move(direction));
     } else {
       subtracting.emplace(direction.projection, std::pair(j, std::move(direction.unit)));
     }
   }
-  const auto scale_row = [&](size_t j, double factor) {
-    for (auto e = static_cast<size_t>(rows.row_begin[j]);
-         e < static_cast<size_t>(rows.row_begin[j + 1]); ++e) {
-      reduced.weights.value[e] *= factor;
-    }
-  };
-  constexpr double kWindow = 1e-5;  // projections of directions this close to parallel
+  const double window = ProjectionWindow(min_cosine, longest);
   for (const auto& [j, direction] : adding) {
-    const auto end = subtracting.upper_bound(direction.projection + kWindow);
-    for (auto it = subtracting.lower_bound(direction.projection - kWindow); it != end; ++it) {
-      const auto& [k, unit] = it->second;
-      if (InnerProduct(direction.unit, unit) < kParallel) continue;
-      const double added = InnerProduct(RowOf(rows, j), unit);
-      const double subtracted = InnerProduct(RowOf(rows, k), unit);
-      scale_row(j, std::max(0.0, 1 - subtracted / added));
-      scale_row(k, std::max(0.0, 1 - added / subtracted));
-      subtracting.erase(it);
-      break;
+    const auto end = subtracting.upper_bound(direction.projection + window);
+    auto closest = end;
+    double largest_cosine = min_cosine;
+    for (auto it = subtracting.lower_bound(direction.projection - window); it != end; ++it) {
+      const double cosine = InnerProduct(direction.unit, it->second.second);
+      if (cosine < largest_cosine) continue;
+      largest_cosine = cosine;
+      closest = it;
     }
+    if (closest == end) continue;
+    const size_t k = closest->second.first;
+    const double added = InnerProduct(result[j], direction.unit);
+    const double subtracted = InnerProduct(result[k], direction.unit);
+    const size_t kept = added >= subtracted ? j : k;
+    const size_t gone = added >= subtracted ? k : j;
+    result[kept] = Difference(result[kept], result[gone]);
+    result[gone] = {};
+    subtracting.erase(closest);
   }
+  SparseNetwork reduced;
+  reduced.num_inputs = network.num_inputs;
+  reduced.has_bias = network.has_bias;
+  reduced.linear = network.linear;
+  reduced.output_signs = network.output_signs;
+  for (const Row& row : result) AppendRow(row, reduced.weights);
   return DropDeadNeurons(reduced);
 }
 
 SparseNetwork ReduceNetwork(const SparseNetwork& network) {
   return CancelOppositeNeurons(
-      DropDeadNeurons(MergeParallelNeurons(DropDeadNeurons(network), kParallel)));
+      DropDeadNeurons(MergeParallelNeurons(DropDeadNeurons(network), kParallel)), kParallel);
 }
 
 SparseNetwork UnfoldNeurons(const SparseNetwork& network, double min_cosine, OutputSigns signs) {

@@ -21,10 +21,11 @@ SparseNetwork DropDeadNeurons(const SparseNetwork& network);
 // Cost: O(s + m log m) for a min_cosine close to 1, O(m s) at worst.
 SparseNetwork MergeParallelNeurons(const SparseNetwork& network, double min_cosine);
 
-// Replaces an adding and a subtracting neuron whose weights are parallel (cosine at least
-// 1 - 1e-12) by their difference, (x.a)_+ - (x.b)_+ = (x.(a - b))_+ for a longer than b, and
-// drops neurons without weights. Expects merged neurons. Cost: O(s + m log m).
-SparseNetwork CancelOppositeNeurons(const SparseNetwork& network);
+// Replaces an adding and a subtracting neuron whose cosine is at least min_cosine (in (0, 1]) by
+// their difference, (x.a)_+ - (x.b)_+ = (x.(a - b))_+ for parallel a longer than b, with the sign
+// of the longer one, and drops neurons without weights. 1 - 1e-12 keeps the function to rounding,
+// less is an approximation. Expects merged neurons. Cost: as MergeParallelNeurons.
+SparseNetwork CancelOppositeNeurons(const SparseNetwork& network, double min_cosine);
 
 // All three reductions, with min_cosine = 1 - 1e-12: the form in which networks are compared.
 SparseNetwork ReduceNetwork(const SparseNetwork& network);

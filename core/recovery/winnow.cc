@@ -19,6 +19,7 @@
 #include "core/recovery/prune_back.h"
 #include "core/recovery/refine.h"
 #include "core/recovery/relu_problem.h"
+#include "core/recovery/residual_noise.h"
 #include "core/recovery/scaled_samples.h"
 #include "core/recovery/split_neurons.h"
 #include "core/recovery/state_bytes.h"
@@ -27,7 +28,7 @@
 namespace thresher {
 namespace {
 
-constexpr std::string_view kMagic = "THRSHW02";
+constexpr std::string_view kMagic = "THRSHW03";
 
 // How wide each start is: working support over s and gates over m. Easy problems end at the
 // first; later ones pay for more room.
@@ -72,6 +73,7 @@ constexpr int64_t kHopelessStarts = 2;
 constexpr double kHopelessResidual = 0.1;
 constexpr double kLargeProblem = 5e5;  // samples times weights
 constexpr int64_t kAgreeingStarts = 3;
+constexpr int64_t kAgreeingStartsAtNoise = 2;
 // The target of refinement, relative to the tolerance: a solve that converges goes on to the
 // rounding of the data.
 constexpr double kPolish = 0.25;
@@ -113,7 +115,8 @@ class Winnower {
 
   bool Finished(const WinnowState& state) const {
     return state.start >= kNumStarts || Hopeless(state) ||
-           state.agreeing_starts >= kAgreeingStarts ||
+           state.agreeing_starts >=
+               (state.best_leaves_noise ? kAgreeingStartsAtNoise : kAgreeingStarts) ||
            (state.phase == SolvePhase::kStart && state.best_start >= 0 &&
             state.best_loss <= ConvergedLoss(all_));
   }
@@ -178,12 +181,22 @@ class Winnower {
     return network.weights.nonzeros() <= options_.nonzeros &&
            network.hidden_width() <= options_.hidden_width;
   }
+  // An earlier start ended here, after its swaps.
+  bool KnownMinimum(const WinnowState& state) const {
+    return state.phase_steps == 0 && &AtWork(state) == &all_ && state.best_start >= 0 &&
+           state.best_start != state.start &&
+           std::abs(state.loss - state.best_loss) <= kSameLoss * state.best_loss;
+  }
   // Refines and merges; leaves the loss before merging in the state.
   void RefineAndMerge(const RefineOptions& options, WinnowState& state);
   void Consider(WinnowState& state);
 
-  // The network with up to `count` two-sparse neurons more that lower the loss most, as the sweep
-  // samples see it; as it is where a sweep would take too long.
+  // Two-sparse neurons that any step asks for.
+  int64_t MaxTwoSparse() const {
+    return std::max<int64_t>({1, options_.hidden_width / 4, options_.nonzeros / 4});
+  }
+  // The network with up to `count` <= MaxTwoSparse() two-sparse neurons more that lower the loss
+  // most, as the sweep samples see it; as it is where a sweep would take too long.
   SparseNetwork WithTwoSparse(const WinnowState& state, int64_t count);
   void BeginStart(WinnowState& state);
   void Expand(WinnowState& state);
@@ -206,6 +219,9 @@ class Winnower {
     std::vector<int64_t> rows;
     ScaledSamples samples;
     AngleOrders orders;
+    // The neurons found last, best first, and the network whose residual asked for them.
+    SparseNetwork asking;
+    SparseNetwork found;
   };
   std::optional<Sweep> sweep_;
 };
@@ -302,20 +318,28 @@ SparseNetwork Winnower::WithTwoSparse(const WinnowState& state, int64_t count) {
     sweep_.emplace(Sweep{.of = &data,
                          .rows = std::move(rows),
                          .samples = ScaledRows(samples_, all_, of_all),
-                         .orders = {}});
+                         .orders = {},
+                         .asking = {},
+                         .found = {}});
     sweep_->orders = SortByAngle(engine_, sweep_->samples.design, kSweepBytes);
   }
-  const Linearisation at = Linearise(data.problem(engine_), network);
-  std::vector<double> residual(sweep_->samples.design.padded_samples(), 0.0);
-  for (size_t i = 0; i < sweep_->rows.size(); ++i) residual[i] = at.residual[sweep_->rows[i]];
-  const SparseNetwork added = BestTwoSparseNeurons(sweep_->samples.problem(engine_), sweep_->orders,
-                                                   residual, options_.output_signs, count);
+  if (network != sweep_->asking) {
+    const Linearisation at = Linearise(data.problem(engine_), network);
+    std::vector<double> residual(sweep_->samples.design.padded_samples(), 0.0);
+    for (size_t i = 0; i < sweep_->rows.size(); ++i) residual[i] = at.residual[sweep_->rows[i]];
+    sweep_->found = BestTwoSparseNeurons(sweep_->samples.problem(engine_), sweep_->orders, residual,
+                                         options_.output_signs, MaxTwoSparse());
+    sweep_->asking = stop_requested() ? SparseNetwork{} : network;
+  }
   SparseVector entries = EntriesOf(network);
   std::vector<int8_t> signs = network.output_signs;
-  for (const KeyedValue& entry : EntriesOf(added)) {
+  const SparseNetwork& found = sweep_->found;
+  const int64_t added = std::min(count, found.hidden_width());
+  for (const KeyedValue& entry : EntriesOf(found)) {
+    if (entry.key >= added * found.num_columns()) break;
     entries.push_back({entry.key + network.hidden_width() * network.num_columns(), entry.value});
   }
-  signs.insert(signs.end(), added.output_signs.begin(), added.output_signs.end());
+  signs.insert(signs.end(), found.output_signs.begin(), found.output_signs.begin() + added);
   return WithEntries(network, entries, signs);
 }
 
@@ -389,10 +413,9 @@ void Winnower::ExpandFromKinks(WinnowState& state) {
   state.stalled_steps =
       state.loss > (1 - kExpandDecrease) * state.least_loss ? state.stalled_steps + 1 : 0;
   state.least_loss = std::min(state.least_loss, state.loss);
-  if (!Converged(state) && state.phase_steps < kMaxKinkSteps &&
-      state.stalled_steps < kKinkPatience) {
-    return;
-  }
+  const bool stalls = state.stalled_steps >= kKinkPatience ||
+                      (state.stalled_steps > 1 && LooksLikeNoise(ProblemOf(state), state.network));
+  if (!Converged(state) && state.phase_steps < kMaxKinkSteps && !stalls) return;
   state.network =
       DropInsignificant(ProblemOf(state), state.network, state.loss, kClearlyInsignificant);
   RefineAndMerge(Thorough(state), state);
@@ -451,12 +474,13 @@ bool Winnower::TryCandidate(SparseNetwork candidate, WinnowState& state) {
 }
 
 void Winnower::Swap(WinnowState& state) {
-  if (state.swap_size < 1 || Converged(state)) {
+  if (state.swap_size < 1 || Converged(state) || KnownMinimum(state)) {
     EndStart(state);
     return;
   }
   const bool better =
       TryCandidate(SplitNeurons(ProblemOf(state), state.network), state) ||
+      TryCandidate(CancelOppositeNeurons(state.network, 1 - kLoosestMerge), state) ||
       TryCandidate(
           GrowAndThreshold(ProblemOf(state), state.network, options_.nonzeros + state.swap_size,
                            options_.output_signs, /*new_neurons=*/true),
@@ -486,6 +510,9 @@ void Winnower::EndStart(WinnowState& state) {
     if (independent) ++state.agreeing_starts;
   } else if (state.best_start == state.start) {
     state.agreeing_starts = 1;
+  }
+  if (state.best_start == state.start && !Converged(state)) {
+    state.best_leaves_noise = LooksLikeNoise(all_.problem(engine_), state.best_network);
   }
   ++state.start;
   state.phase_steps = 0;
@@ -542,6 +569,7 @@ std::string Serialize(const WinnowState& state, uint64_t fingerprint) {
   writer.Add(state.best_loss);
   writer.Add(state.best_start);
   writer.Add(state.agreeing_starts);
+  writer.Add(static_cast<int32_t>(state.best_leaves_noise));
   return std::move(writer).Finish();
 }
 
@@ -550,19 +578,21 @@ absl::StatusOr<WinnowState> Parse(std::string_view bytes, uint64_t fingerprint, 
   if (!reader.ok()) return reader.status();
   int32_t phase = 0;
   int32_t irredundant = 0;
+  int32_t best_leaves_noise = 0;
   if (!reader->Take(state.iteration) || !reader->Take(state.elapsed_seconds) ||
       !reader->Take(state.start) || !reader->Take(phase) || !reader->Take(state.phase_steps) ||
       !reader->Take(state.swap_size) || !reader->Take(state.stalled_steps) ||
       !reader->Take(state.least_loss) || !reader->Take(irredundant) ||
       !Take(*reader, state.network) || !reader->Take(state.loss) ||
       !Take(*reader, state.best_network) || !reader->Take(state.best_loss) ||
-      !reader->Take(state.best_start) || !reader->Take(state.agreeing_starts) || !reader->AtEnd() ||
-      state.start < 0 || state.start > kNumStarts || phase < 0 ||
-      phase > static_cast<int32_t>(SolvePhase::kSwap)) {
+      !reader->Take(state.best_start) || !reader->Take(state.agreeing_starts) ||
+      !reader->Take(best_leaves_noise) || !reader->AtEnd() || state.start < 0 ||
+      state.start > kNumStarts || phase < 0 || phase > static_cast<int32_t>(SolvePhase::kSwap)) {
     return StateReader::Damaged();
   }
   state.phase = static_cast<SolvePhase>(phase);
   state.irredundant = irredundant != 0;
+  state.best_leaves_noise = best_leaves_noise != 0;
   return state;
 }
 

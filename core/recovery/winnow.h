@@ -18,7 +18,8 @@
 // pruned. Starts alternate between random gates and kinks. Where there are many samples the first
 // starts work on some of them, and refine on all at their end. The solve ends at the first start
 // that meets the tolerance, or when three starts agree on the least loss, not all of them from
-// kinks, or when two starts leave a large problem unexplained.
+// kinks; two are enough where what they leave looks like noise. It also ends when two starts leave
+// a large problem unexplained.
 #ifndef THRESHER_CORE_RECOVERY_WINNOW_H_
 #define THRESHER_CORE_RECOVERY_WINNOW_H_
 
@@ -48,7 +49,8 @@ struct WinnowState {
   SparseNetwork best_network;
   double best_loss = 0;
   int64_t best_start = -1;
-  int64_t agreeing_starts = 0;  // starts that ended at the best loss
+  int64_t agreeing_starts = 0;     // starts that ended at the best loss
+  bool best_leaves_noise = false;  // see residual_noise.h; set where a start ends
 };
 
 // The largest support that the starts use where working_nonzeros does not cap it.

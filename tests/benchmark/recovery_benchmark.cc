@@ -16,11 +16,15 @@
 #include <vector>
 
 #include "core/gates/random_gates.h"
+#include "core/kernels/engine.h"
 #include "core/kernels/instruction_set.h"
 #include "core/network/compare.h"
 #include "core/network/merge.h"
 #include "core/recovery/path.h"
+#include "core/recovery/prune_back.h"
 #include "core/recovery/recovery.h"
+#include "core/recovery/refine.h"
+#include "core/recovery/scaled_samples.h"
 #include "core/samples/planted.h"
 
 namespace thresher {
@@ -321,8 +325,10 @@ void PhaseTransition(int seeds, OutputSigns signs) {
 // A planted problem with noise, and what of it can be told from the noise.
 struct NoisyProblem {
   PlantedProblem planted;
-  SparseNetwork reduced;    // parallel neurons merged: it may have fewer weights
-  int64_t above_floor = 0;  // its weights over 3 sigma / sqrt(n / 2)
+  SparseNetwork reduced;  // parallel neurons merged: it may have fewer weights
+  // Its weights whose removal would cost more than the largest of d m candidates gains by chance:
+  // a saliency over 2 ln(d m) variances of the noise.
+  int64_t above_floor = 0;
 };
 
 NoisyProblem PlantNoisy(int64_t m, int64_t s, uint64_t seed, std::optional<double> noise_db) {
@@ -335,15 +341,17 @@ NoisyProblem PlantNoisy(int64_t m, int64_t s, uint64_t seed, std::optional<doubl
                                            .seed = seed,
                                            .noise_db = noise_db}));
   problem.reduced = ReduceNetwork(problem.planted.network);
-  double norm2 = 0;
-  for (const float target : problem.planted.samples.targets) {
-    norm2 += static_cast<double>(target) * target;
-  }
-  const double sigma = noise_db ? std::sqrt(norm2 / n) * std::pow(10, -*noise_db / 20) : 0;
-  const double floor = 3 * sigma / std::sqrt(n / 2.0);
-  problem.above_floor =
-      std::count_if(problem.reduced.weights.value.begin(), problem.reduced.weights.value.end(),
-                    [floor](double weight) { return std::abs(weight) > floor; });
+  problem.above_floor = problem.reduced.weights.nonzeros();
+  if (!noise_db) return problem;
+  const ScaledSamples scaled = ScaleToUnit(problem.planted.samples, /*bias=*/false);
+  Engine engine(1);
+  SparseNetwork network = ToScaled(scaled, problem.reduced);
+  const double loss =
+      Refine(scaled.problem(engine), {.max_steps = 30, .max_products = 300}, network);
+  const double floor = 2 * std::log(100.0 * static_cast<double>(m)) * loss / n;
+  const std::vector<double> saliencies = Saliencies(scaled.problem(engine), network);
+  problem.above_floor = std::count_if(saliencies.begin(), saliencies.end(),
+                                      [floor](double saliency) { return saliency > floor; });
   return problem;
 }
 

@@ -171,6 +171,25 @@ TEST(ReduceNetworkTest, ParallelNeuronsOfOppositeSignCancel) {
   EXPECT_EQ(ReduceNetwork(near), near);
 }
 
+TEST(CancelOppositeTest, ALooseCosineKeepsTheDifferenceWithItsSmallEntries) {
+  const SparseNetwork near =
+      FromDense({{-0.002, -85, 0}, {0, -84, 0}, {0, 1, 1}, {0, 1, 0}}, {1, -1, 1, -1});
+  // The closest pair cancels; (0, 1, 1) and (0, 1, 0) are 45 degrees apart.
+  EXPECT_EQ(CancelOppositeNeurons(near, 0.99),
+            FromDense({{-0.002, -1, 0}, {0, 1, 1}, {0, 1, 0}}, {1, 1, -1}));
+  EXPECT_EQ(CancelOppositeNeurons(near, 1 - 1e-12), near);
+  // The longer one keeps its sign, each neuron is used once, the closest first.
+  const SparseNetwork chosen = FromDense({{1, 0.1, 0}, {3, 0.01, 0}, {2, 0, 0}}, {-1, -1, 1});
+  EXPECT_EQ(CancelOppositeNeurons(chosen, 0.9), FromDense({{1, 0.1, 0}, {1, 0.01, 0}}, {-1, -1}));
+}
+
+TEST(CancelOppositeTest, OnlyOppositeSignsCancel) {
+  CounterRandom random(7, 0);
+  SparseNetwork network = RandomSparseNetwork(random, 12, 3, false, 0.9);
+  network.output_signs.assign(12, 1);
+  EXPECT_EQ(CancelOppositeNeurons(network, 0.5), DropDeadNeurons(network));
+}
+
 TEST(ReduceNetworkTest, KeepsTheFunctionAndIsIdempotent) {
   CounterRandom random(6, 0);
   for (int trial = 0; trial < 20; ++trial) {

@@ -11,6 +11,7 @@
 #include "core/recovery/prune_back.h"
 #include "core/recovery/refine.h"
 #include "core/recovery/relu_problem.h"
+#include "core/recovery/residual_noise.h"
 #include "core/recovery/split_neurons.h"
 #include "core/samples/planted.h"
 #include "gtest/gtest.h"
@@ -315,6 +316,51 @@ TEST_P(ReluBlocksTest, WeightsThatExplainNothingAreDroppedAndNoOthers) {
   EXPECT_LE(kept.weights.nonzeros(), network.weights.nonzeros());
   EXPECT_LE(problem.Loss(kept), loss * (1 + 9.0 * 20 / 700));
   EXPECT_EQ(DropInsignificant(problem.view(), wider, loss, 0), wider);
+}
+
+TEST_P(ReluBlocksTest, WhatTheRightNetworkLeavesLooksLikeNoise) {
+  Problem problem(GetParam(), OutputSigns::kMixed);
+  const SparseNetwork planted = ReduceNetwork(problem.planted.network);
+  constexpr RefineOptions kRefine = {.max_steps = 30, .max_products = 100};
+  CounterRandom random(GetParam(), 12);
+  for (int64_t i = 0; i < 700; ++i) problem.targets[i] += 0.01 * random.NextNormal();
+  SparseNetwork network = planted;
+  Refine(problem.view(), kRefine, network);
+  EXPECT_TRUE(LooksLikeNoise(problem.view(), network));
+  // Without one neuron: what it did is left.
+  for (int64_t j = 0; j < planted.hidden_width(); ++j) {
+    SparseNetwork less = planted;
+    double energy = 0;
+    for (int64_t e = planted.weights.row_begin[j]; e < planted.weights.row_begin[j + 1]; ++e) {
+      energy += less.weights.value[e] * less.weights.value[e];
+      less.weights.value[e] = 0;
+    }
+    less = DropDeadNeurons(less);
+    Refine(problem.view(), kRefine, less);
+    if (energy > 0.05) {
+      EXPECT_FALSE(LooksLikeNoise(problem.view(), less)) << j;
+    }
+  }
+}
+
+TEST_P(ReluBlocksTest, AFitWithFewSamplesAParameterIsNotTakenForNoise) {
+  Problem problem(GetParam());
+  CounterRandom random(GetParam(), 13);
+  for (int64_t i = 0; i < 700; ++i) problem.targets[i] = random.NextNormal();
+  SparseNetwork wide;
+  wide.num_inputs = 8;
+  for (int j = 0; j < 10; ++j) {
+    for (int q = 0; q < 8; ++q) {
+      wide.weights.column.push_back(q);
+      wide.weights.value.push_back(0.01 * random.NextNormal());
+    }
+    wide.weights.row_begin.push_back(wide.weights.nonzeros());
+    wide.output_signs.push_back(j % 2 == 0 ? 1 : -1);
+  }
+  EXPECT_FALSE(LooksLikeNoise(problem.view(), wide));  // 700 samples, 80 weights
+  SparseNetwork none;
+  none.num_inputs = 8;
+  EXPECT_FALSE(LooksLikeNoise(problem.view(), none));
 }
 
 TEST_P(ReluBlocksTest, RefiningMovesTheLinearTermToo) {

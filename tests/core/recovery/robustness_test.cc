@@ -264,5 +264,47 @@ TEST(NoiseTest, TheFitIsAsGoodAsTheNoiseAllows) {
   }
 }
 
+// What is left is noise, and two starts of different kinds say so: no more are needed.
+TEST(NoiseTest, TwoStartsThatAgreeEndTheSolve) {
+  for (int seed = 1; seed <= 4; ++seed) {
+    PlantedOptions planted = Base();
+    planted.seed = seed;
+    planted.noise_db = 40;
+    const PlantedProblem problem = *GeneratePlanted(planted);
+    const absl::StatusOr<RecoveryResult> result = Recover(problem.samples, OptionsFor(planted));
+    ExpectSound(problem.samples, OptionsFor(planted), result);
+    EXPECT_EQ(result->starts_agreeing, 2) << seed;
+    EXPECT_EQ(result->termination_reason, TerminationReason::kStagnated);
+  }
+}
+
+// A neuron fitted as the difference of two long ones, nearly parallel: more weights and neurons
+// than it takes, and a minimum that no single exchange leaves.
+TEST(LocalMinimumTest, LongNeuronsThatNearlyCancelBecomeOne) {
+  PlantedOptions options = Base();
+  options.output_signs = OutputSigns::kMixed;
+  PlantedProblem problem = *GeneratePlanted(options);
+  problem.network.weights = {.row_begin = {0, 2, 4, 5},
+                             .column = {3, 7, 1, 2, 5},
+                             .value = {-0.0017, -0.95, 0.8, -1.2, 0.7}};
+  problem.network.output_signs = {1, -1, 1};
+  std::vector<double> outputs(options.num_samples);
+  ASSERT_TRUE(Evaluate(problem.network, problem.samples.input_view(), outputs).ok());
+  problem.samples.targets.assign(outputs.begin(), outputs.end());
+  RecoveryStart start;
+  start.network = problem.network;
+  start.network->weights = {.row_begin = {0, 2, 4, 5, 6},
+                            .column = {3, 7, 1, 2, 5, 7},
+                            .value = {-0.0017, -85.64, 0.8, -1.2, 0.7, -84.69}};
+  start.network->output_signs = {1, -1, 1, -1};
+  RecoveryOptions recovery = OptionsFor(options);
+  recovery.nonzeros = 6;
+  recovery.termination.max_iterations = 20;
+  const absl::StatusOr<RecoveryResult> result = Recover(problem.samples, recovery, start);
+  ExpectSound(problem.samples, recovery, result);
+  EXPECT_TRUE(IsExact(*result, problem));
+  EXPECT_EQ(result->starts_tried, 1);
+}
+
 }  // namespace
 }  // namespace thresher
