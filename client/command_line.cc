@@ -238,6 +238,9 @@ void AddPlant(CLI::App* datasets, Parameters* p) {
   AddValue<double>(
       app, "--input_correlation", [=](auto x) { planted->set_input_correlation(x); },
       "Correlation of neighbouring inputs, between -1 and 1 (default 0)", "X");
+  app->add_flag_function(
+      "--linear_term", [=](int64_t) { planted->set_linear_term(true); },
+      "Add a dense linear term, not counted in --nonzeros");
   AddLabels(app, dataset->mutable_labels());
   AddValue<std::string>(
       app, "--request_id", [=](auto id) { request->set_request_id(id); },
@@ -461,6 +464,10 @@ void AddRecover(CLI::App* root, Parameters* p) {
       "Whether all neurons add, or some subtract (default positive)");
   app->add_flag_function(
       "--bias", [=](int64_t) { options->set_bias(true); }, "Give every neuron a constant input");
+  app->add_flag_function(
+      "--linear_term", [=](int64_t) { options->set_linear_term(true); },
+      "Fit a dense linear term beside the neurons, not counted in --nonzeros (with --bias and an "
+      "intercept); --algorithm winnow only");
   AddValue<double>(
       app, "--step_size", [=](auto x) { options->set_step_size(x); },
       "Fixed step size of --algorithm iht and reciprocal (default: estimated)", "X");

@@ -91,7 +91,10 @@ std::string PlantedSentence(const v1::RecoveryReport& report,
   std::string text = absl::StrCat("Recovered network: ", found);
   if (wrong > 0)
     absl::StrAppend(&text, ", ", wrong, " found that ", wrong == 1 ? "is" : "are", " not planted");
-  absl::StrAppend(&text, ", weights within ", FormatNumber(comparison.relative_weight_error()));
+  absl::StrAppend(&text,
+                  report.options_used().linear_term() ? ", weights and linear term within "
+                                                      : ", weights within ",
+                  FormatNumber(comparison.relative_weight_error()));
   if (report.has_held_out()) {
     absl::StrAppend(&text, ", held-out PSNR ", FormatDecibel(report.held_out().psnr_db()));
   }
@@ -124,12 +127,15 @@ void AddLabels(const google::protobuf::Map<std::string, std::string>& labels,
   if (!labels.empty()) fields->push_back({"labels", Labels(labels)});
 }
 
+const char* LinearTermText(bool linear_term) { return linear_term ? ", beside a linear term" : ""; }
+
 void AddSpec(const v1::RecoverySpec& spec, std::vector<Field>* fields) {
   const v1::RecoveryOptions& options = spec.options();
   fields->push_back({"data set", spec.dataset()});
   fields->push_back(
-      {"network", absl::StrCat("hidden width ", options.hidden_width(),
-                               spec.has_path() ? ", " : ", at most ", BudgetText(spec))});
+      {"network",
+       absl::StrCat("hidden width ", options.hidden_width(), spec.has_path() ? ", " : ", at most ",
+                    BudgetText(spec), LinearTermText(options.linear_term()))});
   std::string algorithm = options.algorithm() == v1::ALGORITHM_UNSPECIFIED
                               ? "auto"
                               : SmallEnumWord(options.algorithm(), sizeof("ALGORITHM"));
@@ -146,6 +152,7 @@ void AddReport(const v1::RecoveryReport& report, std::vector<Field>* fields) {
   fields->push_back({"ended", EndSentence(report)});
   fields->push_back({"found", absl::StrCat(FormatCount(report.nonzeros(), "weight"), " in ",
                                            FormatCount(report.active_neurons(), "neuron"),
+                                           LinearTermText(report.options_used().linear_term()),
                                            report.partial() ? ", a partial result" : "")});
   if (report.has_training()) fields->push_back({"training", FitText(report.training())});
   if (report.has_held_out()) fields->push_back({"held out", FitText(report.held_out())});
@@ -221,9 +228,12 @@ std::vector<Field> EvidenceFields(const v1::RecoveryReport& report) {
                                    " while iterating (reciprocal thresholding: ",
                                    WeightCount(evidence.reciprocal_thresholding_nonzeros()), ")")});
   }
-  fields.push_back({"  epsilon", absl::StrCat("the least active neuron is on for ",
-                                              FormatShare(evidence.smallest_active_fraction()),
-                                              " of the samples")});
+  fields.push_back(
+      {"  epsilon",
+       absl::StrCat(report.options_used().linear_term()
+                        ? "the emptiest side of a neuron's hyperplane holds "
+                        : "the least active neuron is on for ",
+                    FormatShare(evidence.smallest_active_fraction()), " of the samples")});
   if (evidence.has_smallest_pattern_difference()) {
     fields.push_back(
         {"  gamma",
@@ -343,7 +353,8 @@ std::string SummariseJob(const v1::Job& job, const std::optional<v1::PlantedSour
       lines.push_back(PlantedSentence(report, planted));
     } else {
       lines.push_back(absl::StrCat("Recovered network: ", FormatCount(report.nonzeros(), "weight"),
-                                   " in ", FormatCount(report.active_neurons(), "neuron"), "."));
+                                   " in ", FormatCount(report.active_neurons(), "neuron"),
+                                   LinearTermText(report.options_used().linear_term()), "."));
     }
   }
   return absl::StrJoin(lines, "\n") + (lines.empty() ? "" : "\n");
@@ -369,9 +380,9 @@ std::vector<Field> DescribeDataset(const v1::Dataset& dataset) {
   std::vector<Field> fields = {{"name", dataset.name()}};
   if (dataset.has_planted()) {
     const v1::PlantedSource& planted = dataset.planted();
-    std::string text =
-        absl::StrCat("hidden width ", planted.hidden_width(), ", ",
-                     FormatCount(planted.nonzeros(), "weight"), ", seed ", planted.seed());
+    std::string text = absl::StrCat(
+        "hidden width ", planted.hidden_width(), ", ", FormatCount(planted.nonzeros(), "weight"),
+        LinearTermText(planted.linear_term()), ", seed ", planted.seed());
     if (planted.has_noise_db()) {
       absl::StrAppend(&text, ", noise at ", FormatDecibel(planted.noise_db()));
     }
@@ -429,7 +440,8 @@ std::vector<Field> DescribeModel(const v1::Model& model) {
                                             ", ", FormatCount(model.num_inputs(), "input"),
                                             model.bias() ? " and a bias" : "", ", ",
                                             FormatCount(model.nonzeros(), "weight"), " in ",
-                                            FormatCount(model.active_neurons(), "neuron"))});
+                                            FormatCount(model.active_neurons(), "neuron"),
+                                            LinearTermText(model.linear_term()))});
   if (!model.class_names().empty()) {
     fields.push_back({"classes", absl::StrJoin(model.class_names(), ", ")});
   }

@@ -17,12 +17,30 @@ constexpr double kMaxPsnrDb = 400;
 double LargestWeight(const SparseNetwork& network) {
   double largest = 0;
   for (const double value : network.weights.value) largest = std::max(largest, std::abs(value));
+  for (const double value : network.linear) largest = std::max(largest, std::abs(value));
   return largest;
 }
 
 // Weights in units of `scale`, so that no square of them overflows.
 void DivideWeights(SparseNetwork& network, double scale) {
   for (double& value : network.weights.value) value /= scale;
+  for (double& value : network.linear) value /= scale;
+}
+
+// The linear function x . result that stays when every neuron is put half on either side,
+//   (x.w)_+ = ((x.w)_+ + (-x.w)_+) / 2 + x.w / 2 :
+// the same on whichever sides the neurons stand. Empty without a linear term.
+std::vector<double> LinearPart(const SparseNetwork& network) {
+  std::vector<double> part = network.linear;
+  if (part.empty()) return part;
+  for (size_t j = 0; j < network.output_signs.size(); ++j) {
+    for (auto e = static_cast<size_t>(network.weights.row_begin[j]);
+         e < static_cast<size_t>(network.weights.row_begin[j + 1]); ++e) {
+      part[static_cast<size_t>(network.weights.column[e])] +=
+          0.5 * network.output_signs[j] * network.weights.value[e];
+    }
+  }
+  return part;
 }
 
 // The neurons of one network with one output sign.
@@ -146,10 +164,18 @@ std::vector<size_t> AssignRows(size_t num_rows, size_t num_columns, RowCosts row
   return column_of;
 }
 
+// For each reference neuron its candidate neuron, -1 for none, and whether that stands on the
+// other side.
+struct Matching {
+  std::vector<int64_t> neuron;
+  std::vector<bool> mirrored;
+};
+
 // || a - b ||^2 = || a ||^2 + || b ||^2 - 2 a.b, so least distance is greatest sum of
-// inner products, where a pair without a positive one is as well left apart.
+// inner products, where a pair without a positive one is as well left apart. Beside a linear
+// term sides do not count: the least of || a - b || and || a + b ||.
 void MatchNeurons(const SparseNetwork& candidate, const SparseNetwork& reference, int8_t sign,
-                  std::vector<int64_t>& matched_neuron) {
+                  Matching& matching) {
   const std::vector<size_t> candidates = NeuronsOfSign(candidate, sign);
   const std::vector<size_t> references = NeuronsOfSign(reference, sign);
   const bool rows_are_references = references.size() <= candidates.size();
@@ -158,19 +184,22 @@ void MatchNeurons(const SparseNetwork& candidate, const SparseNetwork& reference
   const std::vector<size_t>& rows = rows_are_references ? references : candidates;
   const std::vector<size_t>& columns = rows_are_references ? candidates : references;
   const InnerProducts inner_products(column_network, columns);
+  const bool either_side = !reference.linear.empty();
   const auto row_costs = [&](size_t i, std::vector<double>& costs) {
     inner_products.Compute(row_network.weights, rows[i], costs);
-    for (double& cost : costs) cost = -std::max(0.0, cost);
+    for (double& cost : costs) cost = -std::max(either_side ? -cost : 0.0, cost);
   };
   const std::vector<size_t> column_of = AssignRows(rows.size(), columns.size(), row_costs);
-  std::vector<double> costs(columns.size());
+  std::vector<double> products(columns.size());
   for (size_t i = 0; i < rows.size(); ++i) {
-    row_costs(i, costs);
-    if (!(costs[column_of[i]] < 0)) continue;
+    inner_products.Compute(row_network.weights, rows[i], products);
+    const double product = products[column_of[i]];
+    if (!(product > 0) && !(either_side && product < 0)) continue;
     const size_t column = columns[column_of[i]];
     const size_t reference_neuron = rows_are_references ? rows[i] : column;
     const size_t candidate_neuron = rows_are_references ? column : rows[i];
-    matched_neuron[reference_neuron] = static_cast<int64_t>(candidate_neuron);
+    matching.neuron[reference_neuron] = static_cast<int64_t>(candidate_neuron);
+    matching.mirrored[reference_neuron] = product < 0;
   }
 }
 
@@ -183,8 +212,8 @@ double SquaredNorm(const SparseRows& rows, size_t begin_row, size_t end_row) {
   return sum;
 }
 
-// Adds the pair's squared distance and its common positions.
-void ComparePair(const SparseRows& a, size_t row_a, const SparseRows& b, size_t row_b,
+// Adds the squared distance of side * a and b and their common positions.
+void ComparePair(const SparseRows& a, size_t row_a, double side, const SparseRows& b, size_t row_b,
                  double& squared_distance, int64_t& common) {
   auto ea = static_cast<size_t>(a.row_begin[row_a]);
   const auto end_a = static_cast<size_t>(a.row_begin[row_a + 1]);
@@ -193,11 +222,11 @@ void ComparePair(const SparseRows& a, size_t row_a, const SparseRows& b, size_t 
   while (ea < end_a || eb < end_b) {
     double difference;
     if (eb == end_b || (ea < end_a && a.column[ea] < b.column[eb])) {
-      difference = a.value[ea++];
+      difference = side * a.value[ea++];
     } else if (ea == end_a || b.column[eb] < a.column[ea]) {
       difference = b.value[eb++];
     } else {
-      difference = a.value[ea++] - b.value[eb++];
+      difference = side * a.value[ea++] - b.value[eb++];
       ++common;
     }
     squared_distance += difference * difference;
@@ -212,20 +241,20 @@ double RelativeError(double squared_error, double squared_reference) {
 }
 
 void CompareWeights(const SparseNetwork& candidate, const SparseNetwork& reference,
-                    NetworkComparison& comparison) {
+                    const Matching& matching, NetworkComparison& comparison) {
   const SparseRows& found = candidate.weights;
   const SparseRows& wanted = reference.weights;
   std::vector<bool> candidate_is_matched(static_cast<size_t>(found.num_rows()), false);
   double squared_error = 0;
   int64_t common = 0;
-  for (size_t j = 0; j < comparison.matched_neuron.size(); ++j) {
-    if (comparison.matched_neuron[j] < 0) {
+  for (size_t j = 0; j < matching.neuron.size(); ++j) {
+    if (matching.neuron[j] < 0) {
       squared_error += SquaredNorm(wanted, j, j + 1);
       continue;
     }
-    const auto partner = static_cast<size_t>(comparison.matched_neuron[j]);
+    const auto partner = static_cast<size_t>(matching.neuron[j]);
     candidate_is_matched[partner] = true;
-    ComparePair(found, partner, wanted, j, squared_error, common);
+    ComparePair(found, partner, matching.mirrored[j] ? -1 : 1, wanted, j, squared_error, common);
   }
   for (size_t k = 0; k < candidate_is_matched.size(); ++k) {
     if (!candidate_is_matched[k]) squared_error += SquaredNorm(found, k, k + 1);
@@ -236,8 +265,15 @@ void CompareWeights(const SparseNetwork& candidate, const SparseNetwork& referen
   comparison.support_recall = fraction_of(wanted.nonzeros());
   comparison.support_precision = fraction_of(found.nonzeros());
   comparison.same_support = common == wanted.nonzeros() && common == found.nonzeros();
-  comparison.relative_weight_error =
-      RelativeError(squared_error, SquaredNorm(wanted, 0, static_cast<size_t>(wanted.num_rows())));
+  double squared_reference = SquaredNorm(wanted, 0, static_cast<size_t>(wanted.num_rows()));
+  const std::vector<double> found_linear = LinearPart(candidate);
+  const std::vector<double> wanted_linear = LinearPart(reference);
+  for (size_t q = 0; q < wanted_linear.size(); ++q) {
+    const double difference = found_linear[q] - wanted_linear[q];
+    squared_error += difference * difference;
+    squared_reference += wanted_linear[q] * wanted_linear[q];
+  }
+  comparison.relative_weight_error = RelativeError(squared_error, squared_reference);
 }
 
 absl::Status CompareFunctions(const SparseNetwork& candidate, const SparseNetwork& reference,
@@ -320,8 +356,14 @@ absl::StatusOr<NetworkComparison> CompareNetworks(const SparseNetwork& candidate
   if (absl::Status status = ValidateComparison(candidate, reference, inputs); !status.ok()) {
     return status;
   }
-  SparseNetwork found = ReduceNetwork(candidate);
-  SparseNetwork wanted = ReduceNetwork(reference);
+  SparseNetwork found = candidate;
+  SparseNetwork wanted = reference;
+  if (!found.linear.empty() || !wanted.linear.empty()) {
+    found.linear.resize(static_cast<size_t>(found.num_columns()));
+    wanted.linear.resize(static_cast<size_t>(wanted.num_columns()));
+  }
+  found = ReduceNetwork(found);
+  wanted = ReduceNetwork(wanted);
   const int64_t width = std::max(found.hidden_width(), wanted.hidden_width());
   if (width > kMaxComparedNeurons) {
     return absl::ResourceExhaustedError(absl::StrCat("a network has ", width,
@@ -337,10 +379,13 @@ absl::StatusOr<NetworkComparison> CompareNetworks(const SparseNetwork& candidate
   NetworkComparison comparison;
   comparison.candidate_neurons = found.hidden_width();
   comparison.reference_neurons = wanted.hidden_width();
-  comparison.matched_neuron.assign(static_cast<size_t>(wanted.hidden_width()), -1);
-  MatchNeurons(found, wanted, 1, comparison.matched_neuron);
-  MatchNeurons(found, wanted, -1, comparison.matched_neuron);
-  CompareWeights(found, wanted, comparison);
+  const auto width_of_reference = static_cast<size_t>(wanted.hidden_width());
+  Matching matching{std::vector<int64_t>(width_of_reference, -1),
+                    std::vector<bool>(width_of_reference, false)};
+  MatchNeurons(found, wanted, 1, matching);
+  MatchNeurons(found, wanted, -1, matching);
+  CompareWeights(found, wanted, matching, comparison);
+  comparison.matched_neuron = std::move(matching.neuron);
   if (absl::Status status = CompareFunctions(candidate, reference, inputs, comparison);
       !status.ok()) {
     return status;

@@ -1,4 +1,5 @@
-// How close a recovered network is to a planted one, up to the order of neurons.
+// How close a recovered network is to a planted one, up to the order of neurons and, beside a
+// linear term, the sides of their hyperplanes on which they stand.
 #ifndef THRESHER_CORE_NETWORK_COMPARE_H_
 #define THRESHER_CORE_NETWORK_COMPARE_H_
 
@@ -20,8 +21,9 @@ struct NetworkComparison {
   double support_precision = 0;  // of the candidate's positions, right
   bool same_support = false;
   // || W_candidate(matched) - W_reference ||_F / || W_reference ||_F, where a neuron
-  // without a partner counts whole. For a zero reference 0 when the candidate is zero
-  // too, infinity otherwise; so is the next.
+  // without a partner counts whole. Where a network has a linear term l both norms hold a row
+  // more, l + sum_j sign_j w_j / 2, which the neurons' sides do not change. For a zero reference
+  // 0 when the candidate is zero too, infinity otherwise; so is the next.
   double relative_weight_error = 0;
   // || f_candidate - f_reference || / || f_reference || on the given inputs
   double relative_function_error = 0;
@@ -42,6 +44,10 @@ inline constexpr int64_t kMaxComparedNeurons = 2000;
 // weight distance is least, each neuron without a partner counting as matched with zero
 // (Hungarian method, exact). Weight vectors without a positive inner product are
 // never matched: apart they are as close.
+//
+// Where either network has a linear term (the other's counts as zeros), a neuron may stand on
+// either side, sign (x.w)_+ = sign (-x.w)_+ + sign x.w: opposite neurons merge and cancel too,
+// the distance of two neurons is the lesser of that to the one and to its mirror image.
 //
 // Other weights can give the same function, for example (x)_+ - (-x)_+ = x; so a small
 // function error with a large weight error is possible, the reverse is not.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -128,8 +129,27 @@ double ProjectionWindow(double min_cosine, size_t entries) {
   return distance * std::sqrt(2.0 * static_cast<double>(entries)) + 1e-12;
 }
 
-bool IsFinite(const Row& row) {
-  return std::all_of(row.value.begin(), row.value.end(),
+// The sides of its hyperplane on which a neuron may be put.
+std::span<const double> Sides(const SparseNetwork& network) {
+  static constexpr double kSides[] = {1, -1};
+  return {kSides, network.linear.empty() ? size_t{1} : size_t{2}};
+}
+
+Row Scaled(Row row, double factor) {
+  for (double& value : row.value) value *= factor;
+  return row;
+}
+
+// The linear term with factor x.row more.
+std::vector<double> PlusRow(std::vector<double> linear, const Row& row, double factor) {
+  for (size_t e = 0; e < row.column.size(); ++e) {
+    linear[static_cast<size_t>(row.column[e])] += factor * row.value[e];
+  }
+  return linear;
+}
+
+bool AllFinite(const std::vector<double>& values) {
+  return std::all_of(values.begin(), values.end(),
                      [](double value) { return std::isfinite(value); });
 }
 
@@ -222,6 +242,24 @@ SparseNetwork DropDeadNeurons(const SparseNetwork& network) {
   return kept;
 }
 
+SparseNetwork MoveConstantNeurons(const SparseNetwork& network) {
+  if (network.linear.empty() || !network.has_bias) return network;
+  SparseNetwork moved;
+  moved.num_inputs = network.num_inputs;
+  moved.has_bias = network.has_bias;
+  moved.linear = network.linear;
+  for (size_t j = 0; j < static_cast<size_t>(network.hidden_width()); ++j) {
+    const Row row = RowOf(network.weights, j);
+    if (row.column.size() == 1 && row.column[0] == network.num_inputs) {
+      moved.linear.back() += network.output_signs[j] * std::max(0.0, row.value[0]);
+      continue;
+    }
+    AppendRow(row, moved.weights);
+    moved.output_signs.push_back(network.output_signs[j]);
+  }
+  return moved;
+}
+
 SparseNetwork MergeParallelNeurons(const SparseNetwork& network, double min_cosine) {
   struct Group {
     Row sum;
@@ -237,6 +275,7 @@ SparseNetwork MergeParallelNeurons(const SparseNetwork& network, double min_cosi
   const double window = ProjectionWindow(min_cosine, longest);
 
   std::vector<Group> groups;
+  std::vector<double> linear = network.linear;
   std::multimap<double, size_t> groups_by_projection[2];  // of sign -1 and +1
   for (size_t j = 0; j < num_neurons; ++j) {
     Row row = RowOf(rows, j);
@@ -249,19 +288,27 @@ SparseNetwork MergeParallelNeurons(const SparseNetwork& network, double min_cosi
     auto& candidates = groups_by_projection[sign > 0 ? 1 : 0];
     size_t chosen = groups.size();
     Row chosen_sum;
-    const auto end = candidates.upper_bound(direction.projection + window);
-    for (auto it = candidates.lower_bound(direction.projection - window); it != end; ++it) {
-      const Group& group = groups[it->second];
-      if (it->second > chosen || InnerProduct(group.first_unit, direction.unit) < min_cosine) {
-        continue;
+    std::vector<double> chosen_linear;
+    for (const double side : Sides(network)) {
+      const double projection = side * direction.projection;
+      const auto end = candidates.upper_bound(projection + window);
+      for (auto it = candidates.lower_bound(projection - window); it != end; ++it) {
+        const Group& group = groups[it->second];
+        if (it->second > chosen ||
+            side * InnerProduct(group.first_unit, direction.unit) < min_cosine) {
+          continue;
+        }
+        Row sum = Sum(group.sum, Scaled(row, side));
+        std::vector<double> rest = side > 0 ? linear : PlusRow(linear, row, sign);
+        if (!AllFinite(sum.value) || !AllFinite(rest)) continue;
+        chosen = it->second;
+        chosen_sum = std::move(sum);
+        chosen_linear = std::move(rest);
       }
-      Row sum = Sum(group.sum, row);
-      if (!IsFinite(sum)) continue;
-      chosen = it->second;
-      chosen_sum = std::move(sum);
     }
     if (chosen < groups.size()) {
       groups[chosen].sum = std::move(chosen_sum);
+      linear = std::move(chosen_linear);
     } else {
       candidates.emplace(direction.projection, groups.size());
       groups.push_back({std::move(row), std::move(direction.unit), sign});
@@ -271,7 +318,7 @@ SparseNetwork MergeParallelNeurons(const SparseNetwork& network, double min_cosi
   SparseNetwork merged;
   merged.num_inputs = network.num_inputs;
   merged.has_bias = network.has_bias;
-  merged.linear = network.linear;
+  merged.linear = std::move(linear);
   for (const Group& group : groups) {
     AppendRow(group.sum, merged.weights);
     merged.output_signs.push_back(group.output_sign);
@@ -297,18 +344,31 @@ SparseNetwork CancelOppositeNeurons(const SparseNetwork& network, double min_cos
     }
   }
   const double window = ProjectionWindow(min_cosine, longest);
+  std::vector<double> linear = network.linear;
   for (const auto& [j, direction] : adding) {
-    const auto end = subtracting.upper_bound(direction.projection + window);
-    auto closest = end;
+    auto closest = subtracting.end();
+    double closest_side = 1;
     double largest_cosine = min_cosine;
-    for (auto it = subtracting.lower_bound(direction.projection - window); it != end; ++it) {
-      const double cosine = InnerProduct(direction.unit, it->second.second);
-      if (cosine < largest_cosine) continue;
-      largest_cosine = cosine;
-      closest = it;
+    for (const double side : Sides(network)) {
+      const double projection = side * direction.projection;
+      const auto end = subtracting.upper_bound(projection + window);
+      for (auto it = subtracting.lower_bound(projection - window); it != end; ++it) {
+        const double cosine = side * InnerProduct(direction.unit, it->second.second);
+        if (cosine < largest_cosine) continue;
+        largest_cosine = cosine;
+        closest = it;
+        closest_side = side;
+      }
     }
-    if (closest == end) continue;
+    if (closest == subtracting.end()) continue;
     const size_t k = closest->second.first;
+    if (closest_side < 0) {
+      // The subtracting neuron on its other side.
+      std::vector<double> moved = PlusRow(linear, result[k], -1);
+      if (!AllFinite(moved)) continue;
+      linear = std::move(moved);
+      result[k] = Scaled(std::move(result[k]), -1);
+    }
     const double added = InnerProduct(result[j], direction.unit);
     const double subtracted = InnerProduct(result[k], direction.unit);
     const size_t kept = added >= subtracted ? j : k;
@@ -320,15 +380,16 @@ SparseNetwork CancelOppositeNeurons(const SparseNetwork& network, double min_cos
   SparseNetwork reduced;
   reduced.num_inputs = network.num_inputs;
   reduced.has_bias = network.has_bias;
-  reduced.linear = network.linear;
+  reduced.linear = std::move(linear);
   reduced.output_signs = network.output_signs;
   for (const Row& row : result) AppendRow(row, reduced.weights);
   return DropDeadNeurons(reduced);
 }
 
 SparseNetwork ReduceNetwork(const SparseNetwork& network) {
-  return CancelOppositeNeurons(
-      DropDeadNeurons(MergeParallelNeurons(DropDeadNeurons(network), kParallel)), kParallel);
+  return CancelOppositeNeurons(DropDeadNeurons(MergeParallelNeurons(
+                                   MoveConstantNeurons(DropDeadNeurons(network)), kParallel)),
+                               kParallel);
 }
 
 SparseNetwork UnfoldNeurons(const SparseNetwork& network, double min_cosine, OutputSigns signs) {

@@ -1,5 +1,6 @@
 // Reductions that keep the function: neurons without weights, and neurons whose
-// weight vectors are parallel, (x.a)_+ + (x.b)_+ = (x.(a + b))_+.
+// weight vectors are parallel, (x.a)_+ + (x.b)_+ = (x.(a + b))_+. Beside a linear term also
+// neurons that are opposite, as sign (x.w)_+ = sign (-x.w)_+ + sign x.w.
 //
 // All expect a valid network (ValidateNetwork).
 #ifndef THRESHER_CORE_NETWORK_MERGE_H_
@@ -12,22 +13,28 @@ namespace thresher {
 // Drops rows without non-zero weights, and zero weights within rows.
 SparseNetwork DropDeadNeurons(const SparseNetwork& network);
 
+// Beside a linear term, neurons whose only weight is on the constant input are part of it: moves
+// them there. Any other network stays as it is. Expects no dead neurons.
+SparseNetwork MoveConstantNeurons(const SparseNetwork& network);
+
 // Merges neurons of equal output sign whose cosine is at least min_cosine (in
 // (0, 1]); 1 - 1e-12 keeps the function to rounding, less is an approximation.
 // The merged row is the sum, on the union of the supports; the first of the group
 // keeps its place, and each neuron joins the first group whose first member it is
 // close enough to. Neurons without weights stay as they are. Neurons whose sum would
-// overflow stay apart.
+// overflow stay apart. Beside a linear term a cosine of at most -min_cosine will do: the neuron
+// takes the group's side, its difference moves into the linear term.
 // Cost: O(s + m log m) for a min_cosine close to 1, O(m s) at worst.
 SparseNetwork MergeParallelNeurons(const SparseNetwork& network, double min_cosine);
 
 // Replaces an adding and a subtracting neuron whose cosine is at least min_cosine (in (0, 1]) by
 // their difference, (x.a)_+ - (x.b)_+ = (x.(a - b))_+ for parallel a longer than b, with the sign
-// of the longer one, and drops neurons without weights. 1 - 1e-12 keeps the function to rounding,
-// less is an approximation. Expects merged neurons. Cost: as MergeParallelNeurons.
+// of the longer one, and drops neurons without weights. Beside a linear term opposite weights
+// count as parallel. 1 - 1e-12 keeps the function to rounding, less is an approximation. Expects
+// merged neurons. Cost: as MergeParallelNeurons.
 SparseNetwork CancelOppositeNeurons(const SparseNetwork& network, double min_cosine);
 
-// All three reductions, with min_cosine = 1 - 1e-12: the form in which networks are compared.
+// All these reductions, with min_cosine = 1 - 1e-12: the form in which networks are compared.
 SparseNetwork ReduceNetwork(const SparseNetwork& network);
 
 // The same function with fewer weights, or as many in fewer neurons, where a neuron's two sides

@@ -146,10 +146,6 @@ absl::Status ValidateModel(const Model& model) {
   absl::Status status =
       std::visit([](const auto& network) { return ValidateNetwork(network); }, model.network);
   if (!status.ok()) return status;
-  if (const auto* network = std::get_if<SparseNetwork>(&model.network);
-      network != nullptr && !network->linear.empty()) {
-    return absl::InvalidArgumentError("linear: a model holds no linear term; absorb it first");
-  }
   status = ValidateScaling(model.scaling, NumInputs(model.network));
   if (!status.ok()) return status;
   return ValidateTexts(model);

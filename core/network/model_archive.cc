@@ -48,6 +48,7 @@ void AddNetwork(const SparseNetwork& network, NpzArchive& archive) {
   archive["network_kind"] = ScalarOf(std::string(kReluNetwork));
   archive["output_signs"] =
       ListOf(std::vector<int32_t>(network.output_signs.begin(), network.output_signs.end()));
+  if (!network.linear.empty()) archive["linear"] = ListOf(network.linear);
 }
 
 void AddNetwork(const GatedNetwork& network, NpzArchive& archive) {
@@ -230,6 +231,7 @@ SparseNetwork ReadReluNetwork(ArchiveReader& reader, SparseNetwork network) {
   const int64_t width = network.hidden_width();
   const std::vector<int64_t> signs = reader.Integers("output_signs", {width}, -1, 1);
   network.output_signs.assign(signs.begin(), signs.end());
+  if (reader.Has("linear")) network.linear = reader.Doubles("linear", {network.num_columns()});
   return network;
 }
 
@@ -329,7 +331,8 @@ absl::StatusOr<Model> ModelFromArchive(const NpzArchive& archive) {
     model.network = ReadReluNetwork(reader, {.num_inputs = num_inputs,
                                              .has_bias = has_bias,
                                              .weights = std::move(weights),
-                                             .output_signs = {}});
+                                             .output_signs = {},
+                                             .linear = {}});
   } else {
     model.network = ReadGatedNetwork(reader, {.num_inputs = num_inputs,
                                               .has_bias = has_bias,

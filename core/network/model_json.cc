@@ -22,11 +22,11 @@ using nlohmann::json;
 // ---- Writing
 
 // The order in which members stand in the file: what a reader wants to know first.
-constexpr const char* kOrder[] = {"network_kind", "model_version", "num_inputs",   "has_bias",
-                                  "format",       "shape",         "data",         "indices",
-                                  "indptr",       "output_signs",  "gates_kind",   "gates_seed",
-                                  "gates_count",  "gate_index",    "gate_vectors", "input_offset",
-                                  "input_scale",  "target_offset", "target_scale", "class_names"};
+constexpr const char* kOrder[] = {
+    "network_kind",  "model_version", "num_inputs", "has_bias",     "format",       "shape",
+    "data",          "indices",       "indptr",     "output_signs", "linear",       "gates_kind",
+    "gates_seed",    "gates_count",   "gate_index", "gate_vectors", "input_offset", "input_scale",
+    "target_offset", "target_scale",  "class_names"};
 
 std::string Dump(const json& value) {
   return value.dump(/*indent=*/-1, /*indent_char=*/' ', /*ensure_ascii=*/false,

@@ -106,15 +106,16 @@ Eigenvalue ExtremeEigenvalue(const Engine& engine, Extreme extreme, const Operat
   return result;
 }
 
-// min_e worth[e] / [ (L L^T)^-1 ]_ee, a block of columns of L^-1 at a time so that a stop
-// request is noticed in between.
+// min_e worth[e] / [ (L L^T)^-1 ]_ee over the first entries, those that have a worth, a block of
+// columns of L^-1 at a time so that a stop request is noticed in between.
 double SmallestSaliency(const Engine& engine, const Eigen::LLT<MatrixXd>& factor,
                         const VectorXd& worth) {
-  const Index size = worth.size();
+  const Index size = factor.rows();
   double smallest = std::numeric_limits<double>::infinity();
-  for (Index first = 0; first < size && !engine.stop_requested(); first += kInverseColumns) {
+  for (Index first = 0; first < worth.size() && !engine.stop_requested();
+       first += kInverseColumns) {
     const Index rows = size - first;
-    const Index columns = std::min(kInverseColumns, rows);
+    const Index columns = std::min(kInverseColumns, worth.size() - first);
     MatrixXd inverse = MatrixXd::Identity(rows, columns);
     factor.matrixLLT()
         .bottomRightCorner(rows, rows)
@@ -155,7 +156,8 @@ std::vector<double> GatedColumnNorms(Engine& engine, const Design& design, const
 }
 
 Conditioning MeasureConditioning(Engine& engine, const Design& design, const GateMasks& masks,
-                                 const SparseRows& support, const std::vector<double>& norms) {
+                                 const SparseRows& support, const std::vector<double>& norms,
+                                 int64_t num_weights) {
   Conditioning conditioning;
   const auto size = static_cast<Index>(support.nonzeros());
   const bool dependent = size > design.num_samples ||
@@ -195,9 +197,9 @@ Conditioning MeasureConditioning(Engine& engine, const Design& design, const Gat
       };
       smallest =
           ExtremeEigenvalue(engine, Extreme::kSmallest, apply, precondition, x, max_products);
-      if (smallest.value > kDependent) {
-        const Eigen::Map<const VectorXd> weights(support.value.data(), size);
-        const Eigen::Map<const VectorXd> scale(norms.data(), size);
+      if (smallest.value > kDependent && num_weights > 0) {
+        const Eigen::Map<const VectorXd> weights(support.value.data(), num_weights);
+        const Eigen::Map<const VectorXd> scale(norms.data(), num_weights);
         conditioning.smallest_saliency =
             SmallestSaliency(engine, dense.factor, weights.cwiseProduct(scale).cwiseAbs2());
       }

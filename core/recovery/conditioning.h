@@ -30,7 +30,7 @@ struct Conditioning {
   bool is_bound = false;
   // min over the weights of w_e^2 / [ (A_S^T A_S)^-1 ]_ee: the rise of the squared residual when
   // the weight of least worth is removed and the others are refitted (see prune_back.h). Unset
-  // for more than kMaxDenseWeights weights and for dependent columns.
+  // for more than kMaxDenseWeights columns and for dependent ones.
   std::optional<double> smallest_saliency;
 
   // Ratio of the eigenvalues, infinite where the smallest is 0.
@@ -39,7 +39,8 @@ struct Conditioning {
 
 // For the support's weights, its values. Expects at least one entry, columns of the design with
 // mean square around 1 and `norms` as GatedColumnNorms gives them. Meaningless once a stop is
-// requested.
+// requested. Entries from num_weights on, those of a linear term, are refitted with the weights
+// but are no weights: their own saliencies do not count.
 //
 // Up to kMaxDenseWeights weights the normal matrix is formed in float and factorised; the
 // smallest eigenvalue is then found in double by preconditioned conjugate gradients on the
@@ -48,7 +49,8 @@ struct Conditioning {
 // preconditioned conjugate gradient method", SIAM J. Sci. Comput. 23 (2001), block size 1.
 // Cost: n k^2 / 2 + k^3 / 2 multiply-adds for k weights, or about 10^10 at most.
 Conditioning MeasureConditioning(Engine& engine, const Design& design, const GateMasks& masks,
-                                 const SparseRows& support, const std::vector<double>& norms);
+                                 const SparseRows& support, const std::vector<double>& norms,
+                                 int64_t num_weights);
 
 }  // namespace thresher
 

@@ -13,6 +13,7 @@
 #include "core/recovery/gated_problem.h"
 #include "core/recovery/normal_equations.h"
 #include "core/recovery/normal_matrix.h"
+#include "core/recovery/relu_problem.h"
 
 namespace thresher {
 namespace {
@@ -154,7 +155,7 @@ std::vector<ExchangeSearch::Candidate> ExchangeSearch::ColumnsInSpan() {
   const std::vector<double> first_probe = Probe(/*stream=*/0);
   const std::vector<double> second_probe = Probe(/*stream=*/1);
   std::vector<Candidate> candidates;
-  const int64_t num_rows = fit_.weights.num_rows();
+  const int64_t num_rows = fit_.num_neurons();
   const int64_t block = std::max<int64_t>(1, kBlockEntries / fit_.design.num_columns);
   for (int64_t first = 0; first < num_rows; first += block) {
     if (stopped() || static_cast<int>(candidates.size()) >= kMaxTrials) break;
@@ -196,16 +197,20 @@ bool ExchangeSearch::FitsAsWell(const Candidate& candidate, const VectorXd& valu
     changed.row_begin.push_back(changed.nonzeros());
   }
   if (fit_.output_signs.empty()) return SquaredResidual(changed, fit_.masks) <= largest_loss_;
-  std::vector<int64_t> rows(changed.num_rows());
+  std::vector<int64_t> rows(fit_.num_neurons());
   std::iota(rows.begin(), rows.end(), 0);
-  SparseRows own = changed;
-  for (int64_t row = 0; row < own.num_rows(); ++row) {
-    for (int64_t e = own.row_begin[row]; e < own.row_begin[row + 1]; ++e) {
-      own.value[e] *= fit_.output_signs[row];
+  SparseRows own;
+  for (const int64_t row : rows) {
+    for (int64_t e = changed.row_begin[row]; e < changed.row_begin[row + 1]; ++e) {
+      own.column.push_back(changed.column[e]);
+      own.value.push_back(fit_.output_signs[row] * changed.value[e]);
     }
+    own.row_begin.push_back(own.nonzeros());
   }
   const GateField gates(SparseGateSet{rows, std::move(own)}, fit_.design);
-  return SquaredResidual(changed, gates.MasksOf(fit_.engine, fit_.design, rows)) <= largest_loss_;
+  GateMasks masks = gates.MasksOf(fit_.engine, fit_.design, rows);
+  if (fit_.linear_term) masks = WithOpenGate(masks, fit_.design);
+  return SquaredResidual(changed, masks) <= largest_loss_;
 }
 
 std::optional<Exchange> ExchangeSearch::Try(const Candidate& candidate) {
@@ -228,7 +233,7 @@ std::optional<Exchange> ExchangeSearch::Try(const Candidate& candidate) {
   std::vector<Value> values;
   const double column_norm = std::sqrt(SquaredNorm(column));
   const Eigen::Map<const VectorXd> weights(fit_.weights.value.data(), coefficients.size());
-  for (Index e = 0; e < coefficients.size(); ++e) {
+  for (Index e = 0; e < fit_.num_weights(); ++e) {
     if (std::abs(coefficients[e]) * norms_[e] > kInSpan * column_norm) {
       values.push_back({e, weights[e] / coefficients[e]});
     }

@@ -16,7 +16,9 @@ namespace thresher {
 
 // A network on samples. Row k of `weights`, each with its output sign in it, belongs to gate k
 // of `masks`; where the gates are the neurons' own weights `output_signs` holds a sign a row,
-// where they are fixed it is empty.
+// where they are fixed it is empty. With a linear term the last row holds its entries, under a gate
+// that is open everywhere and without a sign: they are refitted with the others, but none of them
+// is exchanged.
 struct GatedFit {
   Engine& engine;
   const Design& design;
@@ -24,6 +26,10 @@ struct GatedFit {
   const SparseRows& weights;
   std::span<const int8_t> output_signs;
   std::span<const double> targets;  // padded
+  bool linear_term = false;
+
+  int64_t num_neurons() const { return weights.num_rows() - (linear_term ? 1 : 0); }
+  int64_t num_weights() const { return weights.row_begin[static_cast<size_t>(num_neurons())]; }
 };
 
 // One weight of the support gives way to one at another position, the others change their values:

@@ -83,12 +83,13 @@ double NormalisedStepSize(const ReluProblem& problem, const SparseNetwork& netwo
                          : std::numeric_limits<double>::infinity();
 }
 
-// Neurons with one weight, one for each half-space: the weight that a gradient step of size
-// eta from zero gives them. They are numbered from first_neuron on.
+// Neurons with one weight, one for each half-space (beside a linear term: for x_q > 0): the weight
+// that a gradient step of size eta from zero gives them. They are numbered from first_neuron on.
 SparseVector OneSparseCandidates(const ReluProblem& problem, const Linearisation& at, double eta,
-                                 OutputSigns output_signs, int64_t first_neuron,
+                                 OutputSigns output_signs, bool linear_term, int64_t first_neuron,
                                  std::vector<int8_t>& signs) {
   const int64_t num_columns = problem.design.num_columns;
+  const int64_t bias_column = problem.has_bias ? num_columns - 1 : -1;
   const SparseRows halves = HalfSpaces(num_columns);
   const std::vector<int64_t> all = FirstIntegers(halves.num_rows());
   const GateField gates(SparseGateSet{all, halves}, problem.design);
@@ -97,6 +98,8 @@ SparseVector OneSparseCandidates(const ReluProblem& problem, const Linearisation
   SupportAdjoint(problem.engine, problem.design, masks, halves, at.residual, gradient);
   SparseVector candidates;
   for (size_t h = 0; h < gradient.size(); ++h) {
+    // Beside a linear term (x_q)_+ and (-x_q)_+ are worth the same, the constant nothing.
+    if (linear_term && (halves.value[h] < 0 || halves.column[h] == bias_column)) continue;
     // The loss changes at this rate when |w| (+-x_q)_+ is added.
     const double slope = gradient[h] * halves.value[h];
     if (slope > 0 && output_signs == OutputSigns::kPositive) continue;
@@ -162,8 +165,8 @@ SparseNetwork GrowAndThreshold(const ReluProblem& problem, const SparseNetwork& 
   }
   std::vector<int8_t> signs = network.output_signs;
   if (new_neurons) {
-    const SparseVector candidates =
-        OneSparseCandidates(problem, at, eta, output_signs, network.hidden_width(), signs);
+    const SparseVector candidates = OneSparseCandidates(
+        problem, at, eta, output_signs, !network.linear.empty(), network.hidden_width(), signs);
     moved.insert(moved.end(), candidates.begin(), candidates.end());
   }
   return WithEntries(network, HardThreshold(count, std::move(moved)), signs);

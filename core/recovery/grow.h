@@ -22,7 +22,8 @@ SparseNetwork KinkStart(const ReluProblem& problem, OutputSigns signs, int64_t c
 // H_count( w - eta g ) over all inputs of the network's neurons; eta is 1 / n, or less where
 // the entering inputs correlate (||g||^2 / ||J g||^2 over these). With new_neurons
 // also over one-sparse neurons that the network does not have yet, each with the sign that
-// lowers the loss (with positive signs: only those that do so by adding).
+// lowers the loss (with positive signs: only those that do so by adding; beside a linear term
+// only (x_q)_+, as (-x_q)_+ is no other kink).
 SparseNetwork GrowAndThreshold(const ReluProblem& problem, const SparseNetwork& network,
                                int64_t count, OutputSigns signs, bool new_neurons);
 

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "core/kernels/engine.h"
+#include "core/network/absorb_linear.h"
 #include "core/network/compare.h"
 #include "core/network/merge.h"
 #include "core/recovery/grow.h"
@@ -308,7 +309,7 @@ absl::Status PathSolver::DescendStep(PathState& state) {
   const RefineOptions refine = {.max_steps = 4, .max_products = 40, .target_loss = target_loss};
   const auto merge = [&](double loss, const SparseNetwork& network) {
     const double residual = std::sqrt(loss / scaled_->target_norm2);
-    return MergeParallelNeurons(DropDeadNeurons(network),
+    return MergeParallelNeurons(MoveConstantNeurons(DropDeadNeurons(network)),
                                 1 - std::clamp(residual, kTightestMerge, kLoosestMerge));
   };
 
@@ -351,8 +352,9 @@ absl::Status PathSolver::DescendStep(PathState& state) {
   report.active_neurons = state.task.network.hidden_width();
   report.path_nonzeros = state.task.nonzeros;
   if (last) {
-    absl::Status status =
-        FinishTask(FromScaled(*scaled_, state.task.network), TerminationReason::kStagnated, state);
+    SparseNetwork found = FromScaled(*scaled_, state.task.network);
+    if (options_.linear_term) found = OrientNeurons(found);
+    absl::Status status = FinishTask(std::move(found), TerminationReason::kStagnated, state);
     if (!status.ok()) return status;
   }
   Report(report, state);

@@ -125,7 +125,8 @@ bool Fits(const Network& network, const Samples& samples, const RecoveryOptions&
   return NumInputs(network) == samples.num_inputs &&
          (options.gate_mode == GateMode::kEnumerated ||
           (sparse != nullptr) == (options.gate_mode == GateMode::kSequential)) &&
-         (sparse == nullptr || sparse->has_bias == options.bias);
+         (sparse == nullptr ||
+          (sparse->has_bias == options.bias && (sparse->linear.empty() || options.linear_term)));
 }
 
 }  // namespace

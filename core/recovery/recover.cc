@@ -484,6 +484,7 @@ std::string_view AlgorithmName(Algorithm algorithm) {
 
 Algorithm ChooseAlgorithm(const RecoveryOptions& options, int64_t num_samples, bool gates_given) {
   if (options.algorithm != Algorithm::kAuto) return options.algorithm;
+  if (options.linear_term) return Algorithm::kWinnow;
   const bool mini_batch = options.batch_size > 0 && options.batch_size < num_samples;
   if (options.gate_mode == GateMode::kEnumerated) return Algorithm::kCosamp;
   if (options.gate_mode == GateMode::kRandom) {
@@ -545,6 +546,11 @@ absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& opti
     return status;
   }
   const int64_t num_columns = samples.num_inputs + (options.bias ? 1 : 0);
+  if (start.gates && options.linear_term) {
+    return absl::InvalidArgumentError(
+        "linear_term: algorithm winnow fits it and chooses its own start gates; leave the gates or "
+        "linear_term out");
+  }
   if (start.gates && options.algorithm == Algorithm::kWinnow) {
     return absl::InvalidArgumentError(
         "gates: algorithm winnow chooses its own start gates; give a start network instead");
@@ -572,6 +578,10 @@ absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& opti
     if (options.gate_mode != GateMode::kSequential) {
       return absl::InvalidArgumentError(
           "network: a start network brings its own gates; choose sequential gates");
+    }
+    if (!start.network->linear.empty() && !options.linear_term) {
+      return absl::InvalidArgumentError(
+          "network: the start network has a linear term; set linear_term to keep one");
     }
     if (start.network->num_inputs != samples.num_inputs ||
         start.network->has_bias != options.bias) {

@@ -4,6 +4,7 @@
 //   minimise 1/2 || sum_j sign_j D_j X w_j - y ||^2  subject to  || w ||_0 <= s,
 //   D_j = diag(1[X h_j > 0])
 //
+// or with X l, a linear term that is dense and free, beside the sum.
 // with gates h_j that are fixed (random or given) or follow the weights (sequential).
 // Source: Fridovich-Keil and Pilanci, "A Recovery Guarantee for Sparse Neural
 // Networks", ICLR 2026 (arXiv 2509.20323). core/README.md maps each step to its
@@ -27,9 +28,9 @@
 namespace thresher {
 
 enum class Algorithm {
-  kAuto,        // winnow with sequential gates and all samples, aiht with mini-batches or given
-                // start gates; with random gates splicing, niht with mini-batches; with
-                // enumerated gates cosamp
+  kAuto,        // winnow with sequential gates and all samples, or with a linear term; aiht with
+                // mini-batches or given start gates; with random gates splicing, niht with
+                // mini-batches; with enumerated gates cosamp
   kWinnow,      // expand, refine, prune back: finds planted networks exactly
   kIht,         // fixed step size, 1 / beta
   kNiht,        // normalised step with the support-change safeguard
@@ -66,6 +67,11 @@ struct RecoveryOptions {
   GateMode gate_mode = GateMode::kSequential;
   OutputSigns output_signs = OutputSigns::kPositive;
   bool bias = false;  // appends a constant input 1
+  // Fits f(x) = sum_j sign_j (x . w_j)_+ + x . l: a dense linear term of num_columns entries (with
+  // bias the constant's is an intercept), not counted in nonzeros. On which side of its hyperplane
+  // a neuron is open is then a convention, as (x.w)_+ = (-x.w)_+ + x.w: in the result its largest
+  // weight is positive. Only for `winnow`, over all samples.
+  bool linear_term = false;
 
   uint64_t seed = 0;  // of the start gates and the mini-batches
 
@@ -95,7 +101,8 @@ struct RecoveryStart {
   // Start gates, row-major hidden_width x num_columns: instead of random ones.
   std::optional<GateVectorSet> gates;
   // Start weights: at most hidden_width neurons of at most working_nonzeros weights. Its
-  // neurons are also the start gates, in sequential mode.
+  // neurons are also the start gates, in sequential mode. With a linear term only where
+  // linear_term is set.
   std::optional<SparseNetwork> network;
 };
 
@@ -170,7 +177,7 @@ struct RecoveryCost {
 };
 
 // Errors: INVALID_ARGUMENT naming the field (nonzeros, hidden_width, working_nonzeros,
-// step_size, batch_size, num_threads, termination..., gates, network).
+// linear_term, step_size, batch_size, num_threads, termination..., gates, network).
 absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples,
                              int64_t num_inputs);
 

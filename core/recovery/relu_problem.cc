@@ -9,9 +9,7 @@
 #include "core/recovery/gated_problem.h"
 
 namespace thresher {
-namespace {
 
-// Behind the last sample too: the inputs are 0 there.
 GateMasks WithOpenGate(const GateMasks& masks, const Design& design) {
   GateMasks wider{design.num_words, masks.num_gates + 1, {}};
   wider.words.reserve(wider.num_words * wider.num_gates);
@@ -23,8 +21,6 @@ GateMasks WithOpenGate(const GateMasks& masks, const Design& design) {
   }
   return wider;
 }
-
-}  // namespace
 
 int64_t NumParameters(const SparseNetwork& network) {
   return network.weights.nonzeros() + static_cast<int64_t>(network.linear.size());

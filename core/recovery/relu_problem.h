@@ -37,6 +37,9 @@ struct Linearisation {
 };
 Linearisation Linearise(const ReluProblem& problem, const SparseNetwork& network);
 
+// The masks with a gate more, open on every sample.
+GateMasks WithOpenGate(const GateMasks& masks, const Design& design);
+
 // Entries and linear term.
 int64_t NumParameters(const SparseNetwork& network);
 

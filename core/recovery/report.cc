@@ -21,6 +21,7 @@
 #include "core/network/merge.h"
 #include "core/recovery/exchange.h"
 #include "core/recovery/gated_problem.h"
+#include "core/recovery/relu_problem.h"
 #include "core/recovery/support.h"
 
 namespace thresher {
@@ -55,6 +56,9 @@ struct FoundNetwork {
   SparseRows rows;                  // weights with their output signs, on scaled columns
   std::optional<GateField> gates;
   std::vector<int8_t> output_signs;  // of each row; empty for fixed gates
+  // The linear term as a row, on the columns that are not zeros; empty where there is none.
+  std::vector<int32_t> linear_column;
+  std::vector<double> linear_value;
 };
 
 double PowerOfTwoFor(double mean_square) {
@@ -126,7 +130,38 @@ FoundNetwork OnDesign(const Network& network, Design& design) {
       found.rows.value[e] *= reduced.output_signs[k];
     }
   }
+  for (size_t q = 0; q < reduced.linear.size(); ++q) {
+    const float* column = design.columns.get() + q * design.padded_samples();
+    if (std::all_of(column, column + design.num_samples, [](float x) { return x == 0; })) continue;
+    found.linear_column.push_back(static_cast<int32_t>(q));
+    found.linear_value.push_back(reduced.linear[q] / factors[q]);
+  }
   return found;
+}
+
+// The gates of the masks, each followed by its complement.
+GateMasks WithComplements(const GateMasks& masks, const Design& design) {
+  const GateMasks open = WithOpenGate({masks.num_words, 0, {}}, design);
+  GateMasks both{masks.num_words, 2 * masks.num_gates, {}};
+  both.words.reserve(both.num_words * both.num_gates);
+  for (int64_t w = 0; w < masks.num_words; ++w) {
+    for (int64_t j = 0; j < masks.num_gates; ++j) {
+      both.words.push_back(masks.word(w, j));
+      both.words.push_back(masks.word(w, j) ^ open.word(w, 0));
+    }
+  }
+  return both;
+}
+
+void MeasureNeuronPatterns(Engine& engine, const GateMasks& masks, const Design& design,
+                           bool either_side, RecoveryEvidence& evidence) {
+  const PatternStatistics patterns =
+      either_side ? MeasurePatterns(engine, WithComplements(masks, design), design.num_samples)
+                  : MeasurePatterns(engine, masks, design.num_samples);
+  evidence.smallest_active_fraction = patterns.smallest_active_fraction;
+  if (masks.num_gates > 1) evidence.smallest_pattern_difference = patterns.smallest_difference;
+  evidence.compared_patterns =
+      either_side ? (patterns.compared_gates + 1) / 2 : patterns.compared_gates;
 }
 
 // The strongest candidate off the support, |a_q^T r| / ||a_q||.
@@ -258,6 +293,13 @@ struct Facts {
   std::optional<ColumnPair> parallel;
   std::optional<Exchange> exchange;
   bool closed_column = false;  // a weight whose neuron is open nowhere where its input is not 0
+  int64_t linear_entries = 0;  // of the linear term, 0 without one
+  int64_t linear_columns = 0;  // those whose column is not of zeros
+
+  int64_t parameters() const { return result.nonzeros + linear_columns; }
+  std::string parameter_name() const {
+    return linear_entries > 0 ? "weights and entries of the linear term" : "weights";
+  }
 };
 
 // Why the samples cannot determine the weights; empty where they can.
@@ -265,16 +307,18 @@ std::vector<std::string> CausesOfUndetermined(const Facts& facts,
                                               const RecoveryEvidence& evidence) {
   std::vector<std::string> causes;
   const int64_t n = facts.training.num_samples;
-  const int64_t s = facts.result.nonzeros;
-  if (n <= s) {
-    causes.push_back(absl::StrCat("There are no more samples (", n, ") than weights (", s,
+  const int64_t parameters = facts.parameters();
+  if (n <= parameters) {
+    causes.push_back(absl::StrCat("There are no more samples (", n, ") than ",
+                                  facts.parameter_name(), " (", parameters,
                                   "), so many networks fit them. Add samples or lower the "
                                   "budget."));
-  } else if (evidence.distinct_samples <= s) {
+  } else if (evidence.distinct_samples <= parameters) {
     causes.push_back(absl::StrCat(
         "Of the ", Count(n, "sample"), " only ", evidence.distinct_samples,
-        " have different inputs, no more ", "than the ", Count(s, "weight"),
-        ", so many networks fit them. Add ", "samples that differ or lower the budget."));
+        " have different inputs, no more than there are ", facts.parameter_name(), " (", parameters,
+        "), so many networks fit them. Add samples that differ or lower "
+        "the budget."));
   }
   if (facts.parallel) {
     const int64_t d = facts.training.num_inputs;
@@ -326,15 +370,15 @@ bool Generalises(const Facts& facts) {
   if (held_out <= kRounding) return true;
   // Least squares on s of n samples: the residual is smaller than the noise by
   // sqrt(1 - s/n) on training samples and larger by sqrt(1 + s/n) on others.
-  const double share = std::min(0.999, static_cast<double>(facts.result.nonzeros) /
-                                           static_cast<double>(facts.fit.num_samples));
+  const double share = std::min(
+      0.999, static_cast<double>(facts.parameters()) / static_cast<double>(facts.fit.num_samples));
   const double overfit = std::min(kMostOverfit, std::sqrt((1 + share) / (1 - share)));
   return held_out <= kWorse * overfit * facts.fit.relative_residual;
 }
 
 Verdict Judge(const Facts& facts, bool undetermined) {
   const double training = facts.fit.relative_residual;
-  if (facts.result.nonzeros == 0 || !(training <= kUnexplained)) return Verdict::kDoesNotExplain;
+  if (facts.parameters() == 0 || !(training <= kUnexplained)) return Verdict::kDoesNotExplain;
   if (undetermined) return Verdict::kUndetermined;
   if (!facts.held_out) return Verdict::kUnchecked;
   if (!Generalises(facts)) return Verdict::kFitsNotGeneralises;
@@ -386,19 +430,23 @@ std::string VerdictSentence(const Facts& facts, Verdict verdict) {
     case Verdict::kDoesNotExplain:
       break;
   }
-  if (facts.result.nonzeros == 0) return "The network has no weights and explains nothing.";
-  return absl::StrCat("The network leaves ", Percent(training), " of the norm of the targets on ",
-                      on_training, " unexplained. A larger budget or width, mixed output signs, ",
-                      "a bias, more time or another seed may help; or the data are not those of ",
-                      "a sparse network.");
+  if (facts.parameters() == 0) return "The network has no weights and explains nothing.";
+  return absl::StrCat(
+      "The network leaves ", Percent(training), " of the norm of the targets on ", on_training,
+      " unexplained. A larger budget or width, mixed output signs, ",
+      "a bias, a linear term, more time or another seed may help; or the data are not those of ",
+      "a sparse network.");
 }
 
 // What else a reader should know: findings that leave the verdict as it is.
 void AppendCautions(const Facts& facts, RecoveryEvidence& evidence) {
-  const int64_t s = facts.result.nonzeros;
-  if (evidence.verdict == Verdict::kUnchecked && evidence.distinct_samples < 2 * s) {
+  const int64_t parameters = facts.parameters();
+  if (evidence.verdict == Verdict::kUnchecked && evidence.distinct_samples < 2 * parameters) {
+    const std::string whole = parameters == 1
+                                  ? std::string("1 weight")
+                                  : absl::StrCat(parameters, " ", facts.parameter_name());
     evidence.findings.push_back(absl::StrCat("With ", evidence.distinct_samples,
-                                             " different samples for ", Count(s, "weight"),
+                                             " different samples for ", whole,
                                              " a close fit is little evidence."));
   }
   if (evidence.verdict != Verdict::kDoesNotExplain && evidence.strongest_left_out &&
@@ -417,12 +465,14 @@ void AppendCautions(const Facts& facts, RecoveryEvidence& evidence) {
                                              " starts ended at the same residual, so a better ",
                                              "network may exist. Try other seeds."));
   }
-  if (evidence.smallest_active_fraction < kRareNeuron && s > 0) {
+  if (evidence.smallest_active_fraction < kRareNeuron && facts.result.nonzeros > 0) {
     const auto open = std::llround(evidence.smallest_active_fraction *
                                    static_cast<double>(facts.fit.num_samples));
-    evidence.findings.push_back(
-        absl::StrCat("A neuron is active on ", Percent(evidence.smallest_active_fraction),
-                     " of the training samples only (", open, "): little supports its weights."));
+    const char* where = facts.linear_entries > 0 ? "A neuron has on one side of its hyperplane "
+                                                 : "A neuron is active on ";
+    evidence.findings.push_back(absl::StrCat(where, Percent(evidence.smallest_active_fraction),
+                                             " of the training samples only (", open,
+                                             "): little supports its weights."));
   }
 }
 
@@ -430,6 +480,14 @@ void SayWhatItMeans(const Facts& facts, RecoveryEvidence& evidence) {
   std::vector<std::string> causes = CausesOfUndetermined(facts, evidence);
   evidence.verdict = Judge(facts, !causes.empty());
   evidence.findings.push_back(VerdictSentence(facts, evidence.verdict));
+  if (facts.linear_entries > 0) {
+    const int64_t entries = facts.linear_entries;
+    evidence.findings.push_back(absl::StrCat(
+        "A linear term of ", entries, entries == 1 ? " entry" : " entries",
+        " was fitted beside the ", Count(facts.result.nonzeros, "weight"),
+        ". On which side of its hyperplane a neuron is active is then a convention, as ",
+        "(x.w)_+ = (-x.w)_+ + x.w."));
+  }
   evidence.findings.insert(evidence.findings.end(), causes.begin(), causes.end());
   AppendCautions(facts, evidence);
 }
@@ -531,11 +589,18 @@ absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,
       std::visit([](const auto& network) { return network.has_bias; }, result.network);
   Design design = MakeDesign(training.input_view(), has_bias);
   const FoundNetwork found = OnDesign(result.network, design);
-  if (found.rows.nonzeros() == 0) {
+  const auto num_weights = static_cast<size_t>(found.rows.nonzeros());
+  const bool linear_term = !found.linear_column.empty();
+  if (linear_term) {
+    facts.linear_entries = design.num_columns;
+    facts.linear_columns = static_cast<int64_t>(found.linear_column.size());
+  }
+  if (num_weights == 0 && !linear_term) {
     SayWhatItMeans(facts, evidence);
     return evidence;
   }
-  const GateMasks masks = found.gates->MasksOf(engine, design, found.gate_index);
+  GateMasks masks = found.gates->MasksOf(engine, design, found.gate_index);
+  if (num_weights > 0) MeasureNeuronPatterns(engine, masks, design, linear_term, evidence);
 
   // r = A_S w - y with the targets scaled to mean square about 1.
   double target_norm2 = 0;
@@ -545,6 +610,12 @@ absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,
   const double scale = PowerOfTwoFor(target_norm2 / static_cast<double>(training.num_samples));
   const double target_norm = scale * std::sqrt(target_norm2);
   SparseRows rows = found.rows;
+  if (linear_term) {
+    masks = WithOpenGate(masks, design);
+    rows.column.insert(rows.column.end(), found.linear_column.begin(), found.linear_column.end());
+    rows.value.insert(rows.value.end(), found.linear_value.begin(), found.linear_value.end());
+    rows.row_begin.push_back(rows.nonzeros());
+  }
   for (double& value : rows.value) value *= scale;
   std::vector<double> targets(design.padded_samples(), 0.0);
   for (int64_t i = 0; i < training.num_samples; ++i) targets[i] = scale * training.targets[i];
@@ -554,24 +625,19 @@ absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,
 
   const std::vector<double> norms = GatedColumnNorms(engine, design, masks, rows);
   if (engine.stop_requested()) return stopped();
-  evidence.weakest_kept = std::abs(rows.value[0]) * norms[0];
-  for (size_t e = 0; e < norms.size(); ++e) {
-    evidence.weakest_kept = std::min(evidence.weakest_kept, std::abs(rows.value[e]) * norms[e]);
+  for (size_t e = 0; e < num_weights; ++e) {
+    const double kept = std::abs(rows.value[e]) * norms[e] / target_norm;
+    evidence.weakest_kept = e == 0 ? kept : std::min(evidence.weakest_kept, kept);
   }
-  evidence.weakest_kept /= target_norm;
   facts.closed_column = std::find(norms.begin(), norms.end(), 0.0) != norms.end();
 
-  const PatternStatistics patterns = MeasurePatterns(engine, masks, training.num_samples);
-  evidence.smallest_active_fraction = patterns.smallest_active_fraction;
-  evidence.smallest_pattern_difference = patterns.smallest_difference;
-  evidence.compared_patterns = patterns.compared_gates;
-
   const GatedProblem problem = {engine, design, targets, *found.gates};
-  evidence.strongest_left_out = StrongestLeftOut(problem, found, residual);
+  if (num_weights > 0) evidence.strongest_left_out = StrongestLeftOut(problem, found, residual);
   if (evidence.strongest_left_out) *evidence.strongest_left_out /= target_norm;
   if (engine.stop_requested()) return stopped();
 
-  const Conditioning conditioning = MeasureConditioning(engine, design, masks, rows, norms);
+  const Conditioning conditioning =
+      MeasureConditioning(engine, design, masks, rows, norms, static_cast<int64_t>(num_weights));
   if (engine.stop_requested()) return stopped();
   if (conditioning.smallest_saliency) {
     evidence.smallest_saliency = *conditioning.smallest_saliency / (target_norm * target_norm);
@@ -585,8 +651,8 @@ absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,
   }
   facts.parallel = FindParallelColumns(engine, design, rows.column);
   if (kappa < kDeterminedKappa) {
-    facts.exchange =
-        FindExchange({engine, design, masks, rows, found.output_signs, targets}, norms);
+    facts.exchange = FindExchange(
+        {engine, design, masks, rows, found.output_signs, targets, linear_term}, norms);
   }
   if (engine.stop_requested()) return stopped();
   SayWhatItMeans(facts, evidence);

@@ -30,7 +30,8 @@ struct FitQuality {
 // for no samples and for another number of outputs. Cost: as Evaluate.
 absl::StatusOr<FitQuality> MeasureFit(const Network& network, const Samples& samples);
 
-// How close a network is to the planted one, up to the order of neurons (see compare.h).
+// How close a network is to the planted one, up to the order of neurons and, beside a linear term,
+// their sides; the term's entries count among the weights W (see compare.h).
 struct PlantedComparison {
   double support_recall = 0;           // of the planted positions, found
   double support_precision = 0;        // of the found positions, planted
@@ -81,14 +82,16 @@ struct RecoveryEvidence {
   std::optional<double> strongest_left_out;
   // Conditioning::smallest_saliency / || y ||^2.
   std::optional<double> smallest_saliency;
-  // Of the columns of the support, scaled to norm 1.
+  // Of the columns of the support and those of the linear term where there is one (without columns
+  // of zeros), scaled to norm 1.
   std::optional<Conditioning> conditioning;
   // Working supports for which theory promises linear convergence to the weights on the support,
   // kappa^2 s for hard and (2 kappa - 1) s for reciprocal thresholding.
   std::optional<double> hard_thresholding_nonzeros;
   std::optional<double> reciprocal_thresholding_nonzeros;
 
-  // Constants of the paper's Assumption 2, see PatternStatistics.
+  // Constants of the paper's Assumption 2, see PatternStatistics. Beside a linear term, where a
+  // neuron and its mirror image are the same, of the patterns and their complements.
   double smallest_active_fraction = 0;
   std::optional<double> smallest_pattern_difference;
   int64_t compared_patterns = 0;
@@ -104,7 +107,8 @@ struct RecoveryEvidence {
 // result.options_used; the same bits for any number of them.
 // Errors: INVALID_ARGUMENT as ValidateSamples and Evaluate, or where the network has other inputs;
 // CANCELLED when a stop is requested, within one tile of work.
-// Cost: about two iterations of the solve and n s^2 multiply-adds, bounded as in
+// Cost: about two iterations of the solve and n s^2 multiply-adds (with the entries of a linear
+// term among the s), bounded as in
 // MeasureConditioning, MeasurePatterns and FindExchange; memory as Winnow with s~ = s.
 absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,
                                                 const Samples& training,

@@ -36,7 +36,7 @@ ScaledSamples ScaleToUnit(const Samples& samples, bool bias);
 ScaledSamples ScaledRows(const Samples& samples, const ScaledSamples& scaled,
                          std::span<const int64_t> rows);
 
-// A network of the samples' units in those of the scaled ones, and back.
+// A network of the samples' units, its linear term too, in those of the scaled ones, and back.
 SparseNetwork ToScaled(const ScaledSamples& scaled, SparseNetwork network);
 SparseNetwork FromScaled(const ScaledSamples& scaled, SparseNetwork network);
 

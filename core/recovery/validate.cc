@@ -63,6 +63,22 @@ absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples
                                 " and inputs * hidden_width = ", num_candidates, ", is ",
                                 options.working_nonzeros));
   }
+  if (options.linear_term) {
+    if (options.gate_mode != GateMode::kSequential) {
+      return Invalid("linear_term",
+                     "algorithm winnow fits it, which moves its gates; choose sequential gates or "
+                     "leave linear_term unset");
+    }
+    if (options.algorithm != Algorithm::kAuto && options.algorithm != Algorithm::kWinnow) {
+      return Invalid("linear_term",
+                     absl::StrCat("algorithm ", std::string(AlgorithmName(options.algorithm)),
+                                  " fits none; choose auto or winnow, or leave linear_term unset"));
+    }
+    if (options.batch_size > 0 && options.batch_size < num_samples) {
+      return Invalid("linear_term",
+                     "is fitted over all samples; leave batch_size or linear_term unset");
+    }
+  }
   if (options.step_size) {
     if (!TakesStepSize(options.algorithm)) {
       return Invalid("step_size",
@@ -150,8 +166,10 @@ RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int6
                                                 options.num_threads, masks_kept));
   // The normal matrix and its factor, of winnow's working support or of the report's final one;
   // the sums of one chunk a thread.
-  const auto dense = static_cast<double>(std::min(
-      options.algorithm == Algorithm::kWinnow ? working : options.nonzeros, kMaxDenseWeights));
+  const int64_t parameters =
+      (options.algorithm == Algorithm::kWinnow ? working : options.nonzeros) +
+      (options.linear_term ? num_columns : 0);
+  const auto dense = static_cast<double>(std::min(parameters, kMaxDenseWeights));
   bytes += dense * dense * (3 * sizeof(double) + options.num_threads * sizeof(float));
   if (options.algorithm == Algorithm::kWinnow) {
     bytes += WinnowBytes(options, num_samples, num_columns);

@@ -187,6 +187,16 @@ class Winnower {
            state.best_start != state.start &&
            std::abs(state.loss - state.best_loss) <= kSameLoss * state.best_loss;
   }
+  // Whether the start at work lets neurons in beside a linear term, one after the other.
+  bool GrowsFromKinks(const WinnowState& state) const {
+    const bool given = state.start == 0 && start_.network;
+    return FromKinks(state.start) && !given && !state.network.linear.empty();
+  }
+  // Without dead neurons, and beside a linear term without those that are part of it.
+  static SparseNetwork WithoutIdleNeurons(const SparseNetwork& network) {
+    return MoveConstantNeurons(DropDeadNeurons(network));
+  }
+  SparseNetwork FromRandomGates(const ReluProblem& problem, int64_t start) const;
   // Refines and merges; leaves the loss before merging in the state.
   void RefineAndMerge(const RefineOptions& options, WinnowState& state);
   void Consider(WinnowState& state);
@@ -227,9 +237,10 @@ class Winnower {
 };
 
 SparseNetwork Winnower::Result(const WinnowState& state) const {
-  if (state.best_start >= 0) return FromScaled(all_, state.best_network);
-  SparseNetwork network = state.network;
-  if (!network.linear.empty()) network = AbsorbLinear(network, options_.output_signs);
+  SparseNetwork network = state.best_start >= 0 ? state.best_network : state.network;
+  if (!options_.linear_term && !network.linear.empty()) {
+    network = AbsorbLinear(network, options_.output_signs);
+  }
   if (!InBudget(network)) {
     // By magnitude alone: it takes no time.
     const auto size_of = [&network](int64_t j) {
@@ -258,7 +269,10 @@ SparseNetwork Winnower::Result(const WinnowState& state) const {
     }
     network = DropDeadNeurons(network);
   }
-  return FromScaled(all_, std::move(network));
+  network = FromScaled(all_, std::move(network));
+  if (!options_.linear_term) return network;
+  network.linear.resize(NumColumns());  // none yet where no start has begun
+  return OrientNeurons(network);
 }
 
 void Winnower::Measure(const SparseNetwork& network, RecoveryResult& result) const {
@@ -280,7 +294,8 @@ int64_t Winnower::WorkingNonzeros(int64_t start) const {
 void Winnower::RefineAndMerge(const RefineOptions& options, WinnowState& state) {
   const ReluProblem problem = ProblemOf(state);
   state.loss = Refine(problem, options, state.network);
-  state.network = DropDeadNeurons(state.network);
+  state.network =
+      options_.linear_term ? WithoutIdleNeurons(state.network) : DropDeadNeurons(state.network);
   if (!state.network.linear.empty()) state.network = OrientNeurons(state.network);
   // Neurons of length l at an angle a differ on a part a of the samples, by up to a l: merging
   // them raises the loss by about n l^2 a^3.
@@ -343,26 +358,42 @@ SparseNetwork Winnower::WithTwoSparse(const WinnowState& state, int64_t count) {
   return WithEntries(network, entries, signs);
 }
 
+SparseNetwork Winnower::FromRandomGates(const ReluProblem& problem, int64_t start) const {
+  const double mixed = options_.output_signs == OutputSigns::kMixed ? kMixedGateFactor : 1;
+  const auto num_gates =
+      std::max<int64_t>(2, static_cast<int64_t>(kStarts[start].gate_factor * mixed *
+                                                static_cast<double>(options_.hidden_width)));
+  // Every start draws its own gates: the stream follows from seed and start.
+  const uint64_t seed = options_.seed + 0x9e3779b97f4a7c15u * start;
+  const int64_t count = WorkingNonzeros(start);
+  if (!options_.linear_term) {
+    return RandomStart(problem, num_gates, options_.output_signs, count, seed);
+  }
+  // What a linear function explains would hide the neurons.
+  SparseNetwork linear = {.num_inputs = problem.num_inputs, .has_bias = problem.has_bias};
+  linear.linear.assign(NumColumns(), 0.0);
+  Refine(problem, {.max_steps = 3, .max_products = 100}, linear);
+  std::vector<double> rest = Linearise(problem, linear).residual;
+  for (double& value : rest) value = -value;
+  ReluProblem beside = {problem.engine, problem.design, rest, problem.num_inputs, problem.has_bias};
+  SparseNetwork network = RandomStart(beside, num_gates, options_.output_signs, count, seed);
+  network.linear = std::move(linear.linear);
+  return network;
+}
+
 void Winnower::BeginStart(WinnowState& state) {
   state.phase = SolvePhase::kExpand;
   state.phase_steps = 0;
   state.stalled_steps = 0;
   state.irredundant = false;
   const ReluProblem problem = ProblemOf(state);
-  const StartShape& shape = kStarts[state.start];
-  const int64_t count = WorkingNonzeros(state.start);
   if (state.start == 0 && start_.network) {
     state.network = DropDeadNeurons(ToScaled(all_, *start_.network));
+    if (options_.linear_term) state.network.linear.resize(NumColumns());
   } else if (FromKinks(state.start)) {
-    state.network = KinkStart(problem, options_.output_signs, count);
+    state.network = KinkStart(problem, options_.output_signs, WorkingNonzeros(state.start));
   } else {
-    const double mixed = options_.output_signs == OutputSigns::kMixed ? kMixedGateFactor : 1;
-    const auto num_gates =
-        std::max<int64_t>(2, static_cast<int64_t>(shape.gate_factor * mixed *
-                                                  static_cast<double>(options_.hidden_width)));
-    // Every start draws its own gates: the stream follows from seed and start.
-    state.network = RandomStart(problem, num_gates, options_.output_signs, count,
-                                options_.seed + 0x9e3779b97f4a7c15u * state.start);
+    state.network = FromRandomGates(problem, state.start);
   }
   RefineAndMerge(Quick(state), state);
   state.least_loss = state.loss;
@@ -419,8 +450,10 @@ void Winnower::ExpandFromKinks(WinnowState& state) {
   state.network =
       DropInsignificant(ProblemOf(state), state.network, state.loss, kClearlyInsignificant);
   RefineAndMerge(Thorough(state), state);
-  state.network = AbsorbLinear(state.network, options_.output_signs);
-  RefineAndMerge(Thorough(state), state);
+  if (!options_.linear_term) {
+    state.network = AbsorbLinear(state.network, options_.output_signs);
+    RefineAndMerge(Thorough(state), state);
+  }
   state.phase = SolvePhase::kPrune;
   state.phase_steps = 0;
 }
@@ -461,7 +494,7 @@ void Winnower::Prune(WinnowState& state) {
 bool Winnower::TryCandidate(SparseNetwork candidate, WinnowState& state) {
   const ReluProblem problem = ProblemOf(state);
   Refine(problem, Refinement(state, 6, 60), candidate);
-  candidate = MergeParallelNeurons(DropDeadNeurons(candidate), 1 - kTightestMerge);
+  candidate = MergeParallelNeurons(WithoutIdleNeurons(candidate), 1 - kTightestMerge);
   candidate = PruneTo(problem, candidate, options_.nonzeros);
   candidate = PruneNeuronsTo(problem, candidate, options_.hidden_width);
   const double loss = Refine(problem, Refinement(state, 8, 60), candidate);
@@ -521,7 +554,7 @@ void Winnower::EndStart(WinnowState& state) {
 void Winnower::Step(WinnowState& state) {
   switch (state.phase) {
     case SolvePhase::kExpand:
-      state.network.linear.empty() ? Expand(state) : ExpandFromKinks(state);
+      GrowsFromKinks(state) ? ExpandFromKinks(state) : Expand(state);
       break;
     case SolvePhase::kPrune:
       Prune(state);

@@ -8,7 +8,8 @@
 //           Kinks: beside a linear term, which makes the side of a neuron's hyperplane on which it
 //           is open irrelevant, the best two-sparse neurons and a few more weights come in, and
 //           what explains nothing goes, until the loss stops falling; then the linear term is
-//           absorbed, which decides the sides (AbsorbLinear)
+//           absorbed, which decides the sides (AbsorbLinear). With linear_term it stays, here and
+//           in starts from random gates
 //   prune   rounds that remove a tenth of the weights by saliency, refine, and let weights
 //           come back by one thresholding step; at the end at most m neurons and s weights
 //   swap    neurons that one input dominates are split, or q more weights (also of new

@@ -22,6 +22,7 @@ constexpr uint64_t kPositionStream = kInputStream + 1;
 constexpr uint64_t kWeightStream = kInputStream + 2;
 constexpr uint64_t kSignStream = kInputStream + 3;
 constexpr uint64_t kNoiseStream = kInputStream + 4;
+constexpr uint64_t kLinearStream = kInputStream + 5;
 
 constexpr int64_t kMostWork = 1'000'000'000'000;  // n s
 
@@ -142,6 +143,11 @@ SparseNetwork DrawNetwork(const PlantedOptions& options) {
     CounterRandom signs(options.seed, kSignStream);
     for (int8_t& sign : network.output_signs) sign = static_cast<int8_t>(DrawSign(signs));
   }
+  if (options.linear_term) {
+    CounterRandom entries(options.seed, kLinearStream);
+    network.linear.resize(options.num_inputs);
+    for (double& entry : network.linear) entry = entries.NextNormal();
+  }
   return network;
 }
 
@@ -195,11 +201,12 @@ absl::StatusOr<int64_t> PlantedBytes(const PlantedOptions& options) {
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
   // In floating point, because the sum may overflow. Inputs; targets in double and float;
   // per weight its position, the set it was drawn with, column and value, twice; per neuron
-  // row_begin and sign, twice.
+  // row_begin and sign, twice; the linear term, twice.
   const double n = static_cast<double>(options.num_samples);
   const double bytes = n * (4.0 * static_cast<double>(options.num_inputs) + 12) +
                        80.0 * static_cast<double>(options.nonzeros) +
-                       18.0 * static_cast<double>(options.hidden_width);
+                       18.0 * static_cast<double>(options.hidden_width) +
+                       (options.linear_term ? 16.0 * static_cast<double>(options.num_inputs) : 0.0);
   return bytes < 0x1p62 ? static_cast<int64_t>(bytes) : int64_t{1} << 62;
 }
 

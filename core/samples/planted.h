@@ -28,6 +28,8 @@ struct PlantedOptions {
   InputDistribution input_distribution = InputDistribution::kNormal;
   // Mixed: +1 or -1 with equal chance for each neuron.
   OutputSigns output_signs = OutputSigns::kPositive;
+  // A dense linear term beside the neurons, num_inputs entries N(0,1), not counted in nonzeros.
+  bool linear_term = false;
   // Signal to noise ratio in dB, 10 log10(mean y^2 / noise variance), in [-100, 300];
   // unset: no noise.
   std::optional<double> noise_db = std::nullopt;
@@ -49,8 +51,8 @@ struct PlantedProblem {
 absl::StatusOr<int64_t> PlantedBytes(const PlantedOptions& options);
 
 // Targets are summed in double and rounded to float32; nothing is normalised. Inputs,
-// positions, weights, signs and noise come from separate streams of the seed, so changing
-// one option leaves the others' draws alone.
+// positions, weights, signs, linear term and noise come from separate streams of the seed, so
+// changing one option leaves the others' draws alone.
 // Errors: INVALID_ARGUMENT naming the field, also when sizes overflow, n s exceeds 10^12
 // (hours of work) or targets exceed float32; RESOURCE_EXHAUSTED beyond max_bytes.
 // Cost: O(n (d + s) + m); memory O(n d + m + s), whatever d m is.

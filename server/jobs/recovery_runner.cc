@@ -68,6 +68,10 @@ absl::Status ValidateInitialModel(const store::ModelRecord& model, const Recover
                      " bias, the job has ", dataset.num_inputs, " and ",
                      spec.options.bias ? "a" : "no", " bias"));
   }
+  if (model.linear_term && !spec.options.linear_term) {
+    return InvalidField("recovery.initial_model",
+                        name + " has a linear term; set linear_term to keep one");
+  }
   const int64_t working = std::max(spec.options.working_nonzeros, spec.options.nonzeros);
   if (model.active_neurons > spec.options.hidden_width || model.nonzeros > working) {
     return InvalidField(
@@ -133,7 +137,15 @@ int64_t EvaluationWork(const Network& network) {
   if (const auto* gated = std::get_if<GatedNetwork>(&network)) {
     return Nonzeros(network) + gated->weights.num_rows() * gated->num_columns();
   }
-  return Nonzeros(network) + ActiveNeurons(network);
+  return Nonzeros(network) + ActiveNeurons(network) +
+         static_cast<int64_t>(std::get<SparseNetwork>(network).linear.size());
+}
+
+bool HasParameters(const Network& network) {
+  const auto* relu = std::get_if<SparseNetwork>(&network);
+  return Nonzeros(network) > 0 ||
+         (relu != nullptr && std::any_of(relu->linear.begin(), relu->linear.end(),
+                                         [](double entry) { return entry != 0; }));
 }
 
 // Every so many-th sample, at most `count` of them.
@@ -294,7 +306,7 @@ absl::StatusOr<JobOutcome> RecoveryRunner::Run(const JobRun& run) {
                    result->termination_reason == TerminationReason::kTimeLimit;
   const bool cancelled = report.termination_reason == TerminationReason::kCancelled;
   // Stopped before the first iterate.
-  if (report.partial && Nonzeros(result->network) == 0) {
+  if (report.partial && !HasParameters(result->network)) {
     if (cancelled) return outcome;
     return absl::DeadlineExceededError(
         absl::StrCat("time_limit: ", run.time_limit_seconds,

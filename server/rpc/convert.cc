@@ -391,6 +391,7 @@ absl::StatusOr<RecoveryOptions> FromProto(const v1::RecoveryOptions& options) {
   if (!signs.ok()) return signs.status();
   result.output_signs = *signs;
   result.bias = options.bias();
+  result.linear_term = options.linear_term();
   result.seed = options.seed();
   if (options.has_step_size()) result.step_size = options.step_size();
   const auto batch_size = PositiveOr0(options.has_batch_size(), options.batch_size(),
@@ -417,6 +418,7 @@ v1::RecoveryOptions ToProto(const RecoveryOptions& options) {
   result.set_gate_mode(ToProto(options.gate_mode));
   result.set_output_signs(ToProto(options.output_signs));
   result.set_bias(options.bias);
+  result.set_linear_term(options.linear_term);
   result.set_seed(options.seed);
   if (options.step_size) result.set_step_size(*options.step_size);
   if (options.batch_size > 0) result.set_batch_size(options.batch_size);
@@ -665,6 +667,7 @@ v1::PlantedSource ToProto(const PlantedOptions& options) {
   result.set_weight_distribution(ToProto(options.weight_distribution));
   result.set_input_distribution(ToProto(options.input_distribution));
   result.set_input_correlation(options.input_correlation);
+  result.set_linear_term(options.linear_term);
   return result;
 }
 
@@ -777,6 +780,7 @@ absl::StatusOr<PlantedOptions> FromProto(const v1::PlantedSource& source) {
   if (!inputs.ok()) return inputs.status();
   result.input_distribution = *inputs;
   result.input_correlation = source.input_correlation();
+  result.linear_term = source.linear_term();
   return result;
 }
 
@@ -916,6 +920,7 @@ v1::Model ToProto(const store::ModelRecord& record) {
   model.set_network_kind(static_cast<v1::NetworkKind>(record.network_kind));
   model.set_num_inputs(record.num_inputs);
   model.set_bias(record.bias);
+  model.set_linear_term(record.linear_term);
   model.set_nonzeros(record.nonzeros);
   model.set_active_neurons(record.active_neurons);
   model.mutable_class_names()->Assign(record.class_names.begin(), record.class_names.end());

@@ -30,6 +30,7 @@ std::string RecordToJson(const ModelRecord& record) {
                {"labels", record.labels},
                {"size_bytes", record.size_bytes},
                {"sha256", record.sha256}};
+  if (record.linear_term) json["linear_term"] = true;
   if (record.report.has_value()) json["report"] = ToJson(*record.report);
   return Dump(json);
 }
@@ -46,6 +47,7 @@ absl::StatusOr<ModelRecord> RecordFromJson(std::string_view text) {
         json.at("network_kind").get<int>() == 2 ? NetworkKind::kGated : NetworkKind::kRelu;
     record.num_inputs = json.at("num_inputs").get<int64_t>();
     record.bias = json.at("bias").get<bool>();
+    record.linear_term = json.value("linear_term", false);
     record.nonzeros = json.at("nonzeros").get<int64_t>();
     record.active_neurons = json.at("active_neurons").get<int64_t>();
     record.class_names = json.at("class_names").get<std::vector<std::string>>();
@@ -76,6 +78,8 @@ absl::StatusOr<PreparedModel> ModelStore::Prepare(const Model& model) {
                                                                              : NetworkKind::kGated;
   record.num_inputs = NumInputs(model.network);
   record.bias = std::visit([](const auto& network) { return network.has_bias; }, model.network);
+  const auto* relu = std::get_if<SparseNetwork>(&model.network);
+  record.linear_term = relu != nullptr && !relu->linear.empty();
   record.nonzeros = Nonzeros(model.network);
   record.active_neurons = ActiveNeurons(model.network);
   record.class_names = model.class_names;

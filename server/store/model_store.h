@@ -30,6 +30,7 @@ struct ModelRecord {
   NetworkKind network_kind = NetworkKind::kRelu;
   int64_t num_inputs = 0;
   bool bias = false;
+  bool linear_term = false;  // beside the neurons of a ReLU network
   int64_t nonzeros = 0;
   int64_t active_neurons = 0;
   std::vector<std::string> class_names;

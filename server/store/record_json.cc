@@ -123,6 +123,7 @@ Json OptionsToJson(const RecoveryOptions& options) {
       {"mask_memory_limit_bytes", options.mask_memory_limit_bytes},
   };
   if (options.step_size.has_value()) json["step_size"] = ToJson(*options.step_size);
+  if (options.linear_term) json["linear_term"] = true;
   return json;
 }
 
@@ -146,6 +147,7 @@ RecoveryOptions ReadRecoveryOptions(const Json& json) {
   options.num_threads = json.at("num_threads").get<int>();
   options.mask_memory_limit_bytes = json.at("mask_memory_limit_bytes").get<int64_t>();
   if (json.contains("step_size")) options.step_size = ReadDouble(json.at("step_size"));
+  options.linear_term = json.value("linear_term", false);
   return options;
 }
 
@@ -439,6 +441,7 @@ Json ToJson(const DatasetSource& source) {
         {"input_correlation", ToJson(planted->input_correlation)},
     };
     if (planted->noise_db.has_value()) json["noise_db"] = ToJson(*planted->noise_db);
+    if (planted->linear_term) json["linear_term"] = true;
     return {{"planted", json}};
   }
   const auto& upload = std::get<thresher::ReadOptions>(source);
@@ -467,6 +470,7 @@ DatasetSource ReadDatasetSource(const Json& json) {
     planted.output_signs = ReadName(kOutputSigns, from.at("output_signs"));
     planted.input_correlation = ReadDouble(from.at("input_correlation"));
     if (from.contains("noise_db")) planted.noise_db = ReadDouble(from.at("noise_db"));
+    planted.linear_term = from.value("linear_term", false);
     return planted;
   }
   const Json& from = json.at("upload");

@@ -73,6 +73,7 @@ TEST(Plant, EachFlagReachesItsField) {
       {"--weight_distribution sign", "weight_distribution: WEIGHT_DISTRIBUTION_SIGN"},
       {"--input_distribution binary", "input_distribution: INPUT_DISTRIBUTION_BINARY"},
       {"--input_correlation 0.5", "input_correlation: 0.5"},
+      {"--linear_term", "linear_term: true"},
   };
   for (const FlagCase& each : cases) {
     ExpectMessage(ParseAs<PlantDatasetCommand>(kPlant + each.flag).request,
@@ -106,6 +107,7 @@ TEST(Recover, EachFlagReachesItsField) {
       {"--working_nonzeros 5", "working_nonzeros: 5"},
       {"--output_signs mixed", "output_signs: OUTPUT_SIGNS_MIXED"},
       {"--bias", "bias: true"},
+      {"--linear_term", "linear_term: true"},
       {"--step_size 0.25", "step_size: 0.25"},
       {"--batch_size 64", "batch_size: 64"},
       {"--relative_residual_tolerance 0", "relative_residual_tolerance: 0"},
@@ -191,10 +193,10 @@ TEST(Recover, TakesOneBudgetOrARange) {
 
 TEST(Recover, CoversEveryOptionOfTheContract) {
   // A field that is added to the options must get a flag, or be left out here with a reason.
-  EXPECT_EQ(v1::RecoveryOptions::descriptor()->field_count(), 13);
+  EXPECT_EQ(v1::RecoveryOptions::descriptor()->field_count(), 14);
   EXPECT_EQ(v1::RecoverySpec::descriptor()->field_count(), 6);
   EXPECT_EQ(v1::PathOptions::descriptor()->field_count(), 7);
-  EXPECT_EQ(v1::PlantedSource::descriptor()->field_count(), 10);
+  EXPECT_EQ(v1::PlantedSource::descriptor()->field_count(), 11);
   EXPECT_EQ(v1::UploadSource::descriptor()->field_count(), 8);
 }
 

@@ -71,6 +71,29 @@ TEST(ToJson, PrintsKnownDetailsAndDoesWithoutUnknownOnes) {
   EXPECT_EQ(json::parse(ToJson(job))["name"], "jobs/a");
 }
 
+TEST(DescribeJob, NamesTheLinearTermWhereverItStands) {
+  v1::Job job = ExactJob();
+  job.mutable_recovery_report()->mutable_evidence()->mutable_conditioning()->set_kappa(2);
+  v1::Dataset dataset;
+  *dataset.mutable_planted() = Planted(20);
+  v1::Model model;
+  const auto texts = [&] {
+    return std::vector<std::string>{
+        FormatFields(DescribeJob(job)), FormatFields(DescribeDataset(dataset)),
+        FormatFields(DescribeModel(model)), SummariseJob(job, Planted(20)),
+        EvidencePage(job.recovery_report(), 100)};
+  };
+  const std::vector<std::string> without = texts();
+  for (const std::string& text : without) EXPECT_THAT(text, Not(HasSubstr("linear term")));
+  job.mutable_recovery()->mutable_options()->set_linear_term(true);
+  job.mutable_recovery_report()->mutable_options_used()->set_linear_term(true);
+  dataset.mutable_planted()->set_linear_term(true);
+  model.set_linear_term(true);
+  const std::vector<std::string> with = texts();
+  for (size_t k = 0; k + 1 < with.size(); ++k) EXPECT_THAT(with[k], HasSubstr("linear term"));
+  EXPECT_THAT(with.back(), HasSubstr("side of a neuron's hyperplane"));
+}
+
 TEST(SummariseJob, SaysWhenItIsThePlantedNetwork) {
   const std::string text = SummariseJob(ExactJob(), Planted(20));
   EXPECT_THAT(text, HasSubstr("Converged after 120 iterations (3.0 s)"));

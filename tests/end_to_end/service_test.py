@@ -65,6 +65,23 @@ class ServiceTest(unittest.TestCase):
         numpy.testing.assert_allclose(
             answer.outputs, numpy.maximum(inputs.astype(float) @ dense, 0).sum(axis=1), rtol=1e-5, atol=1e-6)
 
+    def test_a_planted_linear_term_is_recovered_and_read(self):
+        self.server.plant("beside", linear_term=True)
+        job = self.server.wait_for_end(self.server.submit("datasets/beside", linear_term=True).name)
+        self.assertEqual(job.state, job_pb2.JOB_STATE_SUCCEEDED, job.error)
+        self.assertTrue(job.recovery_report.planted.exact)
+        self.assertTrue(self.server.models.GetModel(model_service_pb2.GetModelRequest(name=job.model)).linear_term)
+        file = self.download(job.model, model_service_pb2.MODEL_FORMAT_NPZ)
+        weights = scipy.sparse.load_npz(io.BytesIO(file))
+        linear = numpy.load(io.BytesIO(file))["linear"]
+        inputs = numpy.random.default_rng(1).standard_normal((7, 20)).astype(numpy.float32)
+        answer = self.server.models.Predict(model_service_pb2.PredictRequest(
+            name=job.model,
+            inputs=model_service_pb2.Matrix(num_rows=7, num_columns=20, values=inputs.ravel())))
+        inputs = inputs.astype(float)
+        numpy.testing.assert_allclose(
+            answer.outputs, numpy.maximum(weights @ inputs.T, 0).sum(axis=0) + inputs @ linear, rtol=1e-5, atol=1e-6)
+
     def test_uploaded_arrays_are_what_is_fitted(self):
         rng = numpy.random.default_rng(2)
         inputs = rng.standard_normal((400, 6))

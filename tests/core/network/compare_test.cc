@@ -106,6 +106,29 @@ TEST(MergeTest, MinCosineIsTheBoundary) {
   EXPECT_EQ(MergeParallelNeurons(network, 0.79), FromDense({{5, 3}}, {1}));
 }
 
+// (x.a)_+ + (-x.b)_+ = (x.(a + b))_+ - x.b for parallel a and b.
+TEST(MergeTest, BesideALinearTermOppositeNeuronsMerge) {
+  SparseNetwork network = FromDense({{1, 2}, {-3, -6}, {-1, 0}, {2, 0}}, {1, 1, -1, -1});
+  EXPECT_EQ(MergeParallelNeurons(network, 1 - 1e-12), network);
+  network.linear = {10, 20};
+  SparseNetwork merged = FromDense({{4, 8}, {-3, 0}}, {1, -1});
+  merged.linear = {10 - 3 - 2, 20 - 6};
+  EXPECT_EQ(MergeParallelNeurons(network, 1 - 1e-12), merged);
+}
+
+TEST(MergeTest, BesideALinearTermNeuronsOfTheConstantAreAPartOfIt) {
+  SparseNetwork network = FromDense({{0, 2}, {0, -5}, {1, 3}, {0, 4}}, {1, 1, 1, -1});
+  network.num_inputs = 1;
+  network.has_bias = true;
+  EXPECT_EQ(MoveConstantNeurons(network), network);
+  network.linear = {7, 1};
+  SparseNetwork moved = FromDense({{1, 3}}, {1});
+  moved.num_inputs = 1;
+  moved.has_bias = true;
+  moved.linear = {7, 1 + 2 - 4};
+  EXPECT_EQ(MoveConstantNeurons(network), moved);
+}
+
 // The short cut by projections must not miss a pair that a plain double loop finds.
 TEST(MergeTest, FindsTheGroupsThatAPlainLoopFinds) {
   CounterRandom random(5, 0);
@@ -190,10 +213,25 @@ TEST(CancelOppositeTest, OnlyOppositeSignsCancel) {
   EXPECT_EQ(CancelOppositeNeurons(network, 0.5), DropDeadNeurons(network));
 }
 
+// 3 (x)_+ - 1 (-x)_+ = 2 (x)_+ + x; 1 (y)_+ - 4 (-y)_+ = -3 (y)_+ + 4 y, and so on.
+TEST(ReduceNetworkTest, BesideALinearTermOppositeNeuronsCancel) {
+  SparseNetwork network = FromDense(
+      {{3, 0, 0}, {-1, 0, 0}, {0, 1, 0}, {0, -4, 0}, {0, 0, 2}, {0, 0, -2}}, {1, -1, 1, -1, 1, -1});
+  network.linear = {0, 0, 0};
+  SparseNetwork reduced = FromDense({{2, 0, 0}, {0, 3, 0}}, {1, -1});
+  reduced.linear = {1, 4, 2};
+  EXPECT_EQ(ReduceNetwork(network), reduced);
+}
+
 TEST(ReduceNetworkTest, KeepsTheFunctionAndIsIdempotent) {
   CounterRandom random(6, 0);
-  for (int trial = 0; trial < 20; ++trial) {
+  for (int trial = 0; trial < 40; ++trial) {
     SparseNetwork network = RandomSparseNetwork(random, 12, 3, trial % 2 == 0, 0.3);
+    if (trial % 4 >= 2) {
+      for (int64_t q = 0; q < network.num_columns(); ++q) {
+        network.linear.push_back(random.NextNormal());
+      }
+    }
     const SparseNetwork reduced = ReduceNetwork(network);
     ASSERT_TRUE(ValidateNetwork(reduced).ok());
     const std::vector<float> data = RandomInputs(random, 40, 3);
@@ -212,6 +250,87 @@ TEST(CompareTest, OrderOfNeuronsDoesNotMatter) {
     const SparseNetwork network = RandomSparseNetwork(random, 15, 6, trial % 2 == 0, 0.4);
     ExpectEqualNetworks(Compare(Permuted(network, random), network));
   }
+}
+
+// Every second neuron on the other side, in another order: the same function.
+SparseNetwork Turned(const SparseNetwork& network, CounterRandom& random) {
+  SparseNetwork turned = network;
+  turned.linear.resize(network.num_columns());
+  for (int64_t j = 0; j < network.hidden_width(); ++j) {
+    if (random.NextBelow(2) == 0) continue;
+    for (int64_t e = network.weights.row_begin[j]; e < network.weights.row_begin[j + 1]; ++e) {
+      turned.linear[network.weights.column[e]] +=
+          network.output_signs[j] * network.weights.value[e];
+      turned.weights.value[e] = -network.weights.value[e];
+    }
+  }
+  SparseNetwork permuted = Permuted(turned, random);
+  permuted.linear = turned.linear;
+  return permuted;
+}
+
+SparseNetwork RandomLinearNetwork(CounterRandom& random, bool has_bias) {
+  SparseNetwork network = RandomSparseNetwork(random, 15, 6, has_bias, 0.4);
+  for (int64_t q = 0; q < network.num_columns(); ++q) network.linear.push_back(random.NextNormal());
+  return network;
+}
+
+TEST(CompareTest, BesideALinearTermSidesDoNotMatter) {
+  CounterRandom random(17, 0);
+  for (int trial = 0; trial < 40; ++trial) {
+    SparseNetwork network = RandomLinearNetwork(random, trial % 2 == 0);
+    // Whole weights: equal magnitudes, so that no rule by the largest one decides.
+    if (trial % 3 == 0) {
+      for (double& value : network.weights.value) value = value < 0 ? -1 : 1;
+    }
+    if (trial % 4 == 0) network.linear.clear();
+    const SparseNetwork turned = Turned(network, random);
+    ExpectEqualNetworks(Compare(turned, network));
+    ExpectEqualNetworks(Compare(network, turned));
+    // Beside another network too.
+    const SparseNetwork other = RandomLinearNetwork(random, network.has_bias);
+    const NetworkComparison one = Compare(other, network);
+    const NetworkComparison two = Compare(Turned(other, random), turned);
+    EXPECT_NEAR(one.relative_weight_error, two.relative_weight_error, 1e-12);
+    EXPECT_NEAR(one.support_recall, two.support_recall, 1e-12);
+  }
+}
+
+TEST(CompareTest, BesideALinearTermEitherNetworkMayBeTheReference) {
+  CounterRandom random(18, 0);
+  for (int trial = 0; trial < 20; ++trial) {
+    const SparseNetwork a = RandomLinearNetwork(random, trial % 2 == 0);
+    SparseNetwork b = RandomLinearNetwork(random, trial % 2 == 0);
+    if (trial % 4 == 0) b.linear.clear();
+    const NetworkComparison ab = Compare(a, b);
+    const NetworkComparison ba = Compare(b, a);
+    EXPECT_NEAR(ab.support_recall, ba.support_precision, 1e-12);
+    EXPECT_NEAR(ab.support_precision, ba.support_recall, 1e-12);
+    EXPECT_EQ(ab.same_support, ba.same_support);
+    for (size_t j = 0; j < ab.matched_neuron.size(); ++j) {
+      if (ab.matched_neuron[j] < 0) continue;
+      EXPECT_EQ(ba.matched_neuron[ab.matched_neuron[j]], static_cast<int64_t>(j));
+    }
+  }
+}
+
+TEST(CompareTest, TheLinearTermCountsAmongTheWeights) {
+  // By hand: the neuron stands half on either side, so that the linear parts are (3, 4) - (0, 1)
+  // apart from each other and (0, 1) + (1, 0) of the reference counts, beside its weight of 2.
+  SparseNetwork reference = FromDense({{2, 0}}, {1});
+  reference.linear = {0, 1};
+  SparseNetwork candidate = FromDense({{-2, 0}}, {1});
+  candidate.linear = {2 + 3, 4};
+  const NetworkComparison comparison = Compare(candidate, reference);
+  EXPECT_TRUE(comparison.same_support);
+  EXPECT_NEAR(comparison.relative_weight_error, std::sqrt((9.0 + 9.0) / (4 + 1 + 1)), 1e-14);
+  EXPECT_GT(comparison.relative_function_error, 0.1);
+  // Without a term counts as a term of zeros.
+  reference.linear.clear();
+  candidate.linear = {2, 0};
+  ExpectEqualNetworks(Compare(candidate, reference));
+  candidate.linear = {0, 0};
+  EXPECT_GT(Compare(candidate, reference).relative_weight_error, 0.1);
 }
 
 TEST(CompareTest, ASplitNeuronCountsAsOne) {

@@ -19,6 +19,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr int64_t kMaxBytes = int64_t{1} << 24;
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
@@ -39,6 +40,12 @@ Model SmallModel() {
   model.scaling = {
       .input_offset = {1, -2}, .input_scale = {0.5, 4}, .target_offset = 10, .target_scale = 3};
   model.metadata = {{"algorithm", "niht"}, {"note", ""}};
+  return model;
+}
+
+Model SmallLinearModel() {
+  Model model = SmallModel();
+  std::get<SparseNetwork>(model.network).linear = {1, 0, -2.5};
   return model;
 }
 
@@ -75,6 +82,10 @@ std::vector<Model> ExampleModels() {
   extreme.scaling.target_offset = -0.1;
   extreme.scaling.target_scale = 1e-300;
   models.push_back(extreme);
+  std::get<SparseNetwork>(extreme.network).linear = {
+      -0.0, std::numeric_limits<double>::denorm_min(), -std::numeric_limits<double>::max()};
+  models.push_back(extreme);
+  models.push_back(SmallLinearModel());
   CounterRandom random(1, 0);
   for (int trial = 0; trial < 20; ++trial) {
     Model model;
@@ -255,6 +266,11 @@ std::vector<Fault> Faults() {
       Set("ThreeClasses", "class_names", Texts({"a", "b", "c"}), "class_names has 3"),
       Set("ClassesAreNumbers", "class_names", Doubles({0.5, 1}), "'class_names': expected text"),
       Set("UnknownMember", "pickle", Doubles({1}), "'pickle': is unknown"),
+      Set("LinearTooShort", "linear", Doubles({1, 2}), "'linear': expected shape (3)"),
+      Set("LinearOfNoEntries", "linear", Doubles({}), "'linear': expected shape (3)"),
+      Set("LinearIsANumber", "linear", Double(1), "'linear': expected shape (3)"),
+      Set("LinearIsText", "linear", Texts({"1", "2", "3"}), "'linear'"),
+      Set("LinearOfAGatedNetwork", "linear", Doubles({1, 2}), "'linear': is unknown", true),
       Set("GatesOfAReluNetwork", "gate_index", Integers({0, 1}), "'gate_index': is unknown"),
       Set("UnknownGates", "gates_kind", Text("learned"), "'gates_kind': must be", true),
       Set("SeedIsTooLarge", "gates_seed", Text("18446744073709551616"), "'gates_seed'", true),
@@ -349,7 +365,10 @@ TEST(ReadModelNpzTest, RefusesNonFiniteNumbersByName) {
       std::get<std::vector<double>>(archive[member].values)[1] = bad;
       ExpectInvalid(ReadModelNpz(*SerializeNpz(archive), kMaxBytes).status(), message);
     }
-    NpzArchive archive = ModelToArchive(SmallModel());
+    NpzArchive archive = ModelToArchive(SmallLinearModel());
+    std::get<std::vector<double>>(archive["linear"].values)[1] = bad;
+    ExpectInvalid(ReadModelNpz(*SerializeNpz(archive), kMaxBytes).status(), "linear");
+    archive = ModelToArchive(SmallModel());
     archive["target_offset"] = Double(bad);
     ExpectInvalid(ReadModelNpz(*SerializeNpz(archive), kMaxBytes).status(), "target_offset");
     archive = ModelToArchive(SmallGatedModel(true));
@@ -445,15 +464,21 @@ TEST(ReadModelJsonTest, ErrorsAreTextWhateverTheInput) {
   for (const char c : message) EXPECT_TRUE(c >= ' ' && c <= '~') << message;
 }
 
-TEST(ValidateModelTest, RefusesALinearTermInsteadOfDroppingIt) {
-  Model model;
-  SparseNetwork network;
-  network.num_inputs = 2;
-  model.network = network;
-  EXPECT_TRUE(ValidateModel(model).ok());
-  network.linear = {1, 2};
-  model.network = network;
-  ExpectInvalid(ValidateModel(model), "linear");
+// A file of before there were linear terms is one of a network without.
+TEST(ModelFormatsTest, WithoutALinearTermThereIsNoSuchMember) {
+  EXPECT_FALSE(ModelToArchive(SmallModel()).contains("linear"));
+  EXPECT_THAT(WriteModelJson(SmallModel()), Not(HasSubstr("linear")));
+  NpzArchive archive = ModelToArchive(SmallLinearModel());
+  EXPECT_EQ(archive.erase("linear"), 1u);
+  EXPECT_EQ(*ModelFromArchive(archive), SmallModel());
+}
+
+TEST(PredictTest, AddsTheLinearTerm) {
+  // Scaled inputs of (2, 6) and (1, -2): (2, 2, 1) and (0, 0, 1). The neurons give 3 - 6 and 0, the
+  // linear term 2 - 2.5 and -2.5.
+  const std::vector<float> inputs = {2, 6, 1, -2};
+  EXPECT_THAT(*Predict(SmallLinearModel(), {inputs.data(), 2, 2}),
+              ElementsAre(10 + 3 * (3 - 6 + 2 - 2.5), 10 + 3 * -2.5));
 }
 
 TEST(ValidateModelTest, ChecksTexts) {

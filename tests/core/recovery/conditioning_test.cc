@@ -33,7 +33,8 @@ Conditioning Measure(const Problem& problem, int num_threads = 1) {
   Engine engine(num_threads);
   const std::vector<double> norms =
       GatedColumnNorms(engine, problem.design, problem.masks, problem.support);
-  return MeasureConditioning(engine, problem.design, problem.masks, problem.support, norms);
+  return MeasureConditioning(engine, problem.design, problem.masks, problem.support, norms,
+                             problem.support.nonzeros());
 }
 
 // A_S, in double.

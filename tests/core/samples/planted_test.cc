@@ -87,6 +87,36 @@ TEST(GeneratePlantedTest, OneChoiceLeavesTheOtherDrawsAlone) {
                          plain.samples.inputs.begin()));
 }
 
+TEST(GeneratePlantedTest, ALinearTermLeavesTheOtherDrawsAlone) {
+  PlantedOptions options = {
+      .num_samples = 400, .num_inputs = 300, .hidden_width = 5, .nonzeros = 20, .seed = 8};
+  const PlantedProblem without = *GeneratePlanted(options);
+  EXPECT_TRUE(without.network.linear.empty());
+  options.linear_term = true;
+  const PlantedProblem with = *GeneratePlanted(options);
+  EXPECT_EQ(with.samples.inputs, without.samples.inputs);
+  ASSERT_EQ(with.network.linear.size(), 300u);
+  double sum = 0;
+  double squares = 0;
+  for (const double entry : with.network.linear) {
+    sum += entry;
+    squares += entry * entry;
+  }
+  // N(0, 1), within five standard errors.
+  EXPECT_NEAR(sum / 300, 0, 5 / std::sqrt(300.0));
+  EXPECT_NEAR(squares / 300, 1, 5 * std::sqrt(2.0 / 300));
+  for (int64_t i = 0; i < 400; ++i) {
+    double linear = 0;
+    for (int64_t q = 0; q < 300; ++q) {
+      linear += with.network.linear[q] * with.samples.inputs[i * 300 + q];
+    }
+    EXPECT_NEAR(with.samples.targets[i] - without.samples.targets[i], linear, 1e-4);
+  }
+  SparseNetwork beside = with.network;
+  beside.linear.clear();
+  EXPECT_EQ(beside, without.network);
+}
+
 TEST(GeneratePlantedTest, TakesTheSmallestAndTheFullestProblem) {
   PlantedOptions options = {
       .num_samples = 1, .num_inputs = 1, .hidden_width = 1, .nonzeros = 1, .seed = 0};

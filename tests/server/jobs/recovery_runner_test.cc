@@ -256,6 +256,58 @@ TEST_F(RecoveryRunnerTest, TheReportOfACancelledJobLooksAtFewSamples) {
   }
 }
 
+TEST_F(RecoveryRunnerTest, ALinearTermGoesFromTheDataSetIntoTheModelAndOn) {
+  const PlantedOptions planted = {.num_samples = 600,
+                                  .num_inputs = 8,
+                                  .hidden_width = 3,
+                                  .nonzeros = 6,
+                                  .seed = 5,
+                                  .linear_term = true};
+  const auto dataset = store_->datasets().CreatePlanted(
+      {.id = "linear", .request_id = "", .fingerprint = ""}, planted, {});
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  const auto stored = store_->datasets().Get("linear");
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  EXPECT_TRUE(std::get<PlantedOptions>(stored->source).linear_term);
+
+  JobManagerOptions options;
+  const auto planner = [this](const RecoverySpec& spec) { return runner_->Plan(spec); };
+  const auto runner = [this](const JobRun& run) { return runner_->Run(run); };
+  JobManager manager(options, store_.get(), planner, runner);
+  ASSERT_TRUE(manager.Start().ok());
+  CreateJobRequest request;
+  request.identity.id = "job";
+  request.spec = Spec();
+  request.spec.dataset_id = "linear";
+  request.spec.options.hidden_width = 3;
+  request.spec.options.nonzeros = 6;
+  request.spec.options.linear_term = true;
+  ASSERT_TRUE(manager.Create(request).ok());
+  const JobRecord record = Follower(manager, "job").WaitFor(JobState::kSucceeded);
+  ASSERT_TRUE(record.report && record.report->planted);
+  EXPECT_TRUE(record.report->planted->exact);
+  EXPECT_TRUE(record.report->options_used.linear_term);
+  const auto model = store_->models().Get(record.model_id);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_TRUE(model->linear_term);
+  const auto loaded = store_->models().Load(*model);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(std::get<SparseNetwork>((*loaded)->network).linear.size(), 8u);
+
+  // The model starts another job with a linear term, and none without.
+  request.identity.id = "warm";
+  request.spec.initial_model_id = record.model_id;
+  ASSERT_TRUE(manager.Create(request).ok());
+  EXPECT_TRUE(Follower(manager, "warm").WaitFor(JobState::kSucceeded).report->planted->exact);
+  request.identity.id = "without";
+  request.spec.options.linear_term = false;
+  EXPECT_EQ(store::FieldOf(manager.Create(request).status()), "recovery.initial_model");
+  request.spec.initial_model_id.clear();
+  request.spec.options.linear_term = true;
+  request.spec.options.algorithm = Algorithm::kNiht;
+  EXPECT_EQ(store::FieldOf(manager.Create(request).status()), "recovery.options.linear_term");
+}
+
 TEST_F(RecoveryRunnerTest, TheManagerRunsItDrainsItAndEndsWithTheSameModel) {
   JobManagerOptions options;
   const auto planner = [this](const RecoverySpec& spec) { return runner_->Plan(spec); };

@@ -44,6 +44,7 @@ v1::CreateJobRequest FullRequest() {
   options.set_gate_mode(v1::GATE_MODE_RANDOM);
   options.set_output_signs(v1::OUTPUT_SIGNS_MIXED);
   options.set_bias(true);
+  options.set_linear_term(true);
   options.set_seed(std::numeric_limits<uint64_t>::max());
   options.set_step_size(0.5);
   options.set_batch_size(100);
@@ -374,6 +375,7 @@ TEST(ConvertPlantedTest, RoundTripsThroughTheRecord) {
   source.set_weight_distribution(v1::WEIGHT_DISTRIBUTION_HEAVY_TAILED);
   source.set_input_distribution(v1::INPUT_DISTRIBUTION_BINARY);
   source.set_input_correlation(-0.5);
+  source.set_linear_term(true);
   const auto options = FromProto(source);
   ASSERT_TRUE(options.ok());
   store::DatasetRecord record;

@@ -20,6 +20,7 @@ JobRecord FullRecord() {
   record.spec.options.gate_mode = GateMode::kRandom;
   record.spec.options.output_signs = OutputSigns::kMixed;
   record.spec.options.bias = true;
+  record.spec.options.linear_term = true;
   record.spec.options.seed = std::numeric_limits<uint64_t>::max();
   record.spec.options.step_size = 0.1;
   record.spec.options.termination.max_iterations = 7;
@@ -91,6 +92,17 @@ JobRecord FullRecord() {
   return record;
 }
 
+// Records of before there was the option read as records without it.
+TEST(JobRecordTest, WithoutALinearTermNothingIsWritten) {
+  JobRecord record = FullRecord();
+  record.spec.options.linear_term = false;
+  const std::string text = JobRecordToJson(record);
+  EXPECT_EQ(text.find("linear_term"), std::string::npos);
+  auto read = JobRecordFromJson(text);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_FALSE(read->spec.options.linear_term);
+}
+
 TEST(JobRecordTest, JsonRoundTripsEveryField) {
   const JobRecord record = FullRecord();
   const std::string text = JobRecordToJson(record);
@@ -100,6 +112,7 @@ TEST(JobRecordTest, JsonRoundTripsEveryField) {
   EXPECT_EQ(JobRecordToJson(*read), text);
   EXPECT_EQ(read->spec.options.seed, record.spec.options.seed);
   EXPECT_EQ(read->spec.options.step_size, 0.1);
+  EXPECT_TRUE(read->spec.options.linear_term);
   EXPECT_EQ(read->spec.held_out_fraction, 1.0 / 3);
   EXPECT_EQ(read->create_time, record.create_time);
   EXPECT_EQ(read->time_limit_seconds, 12.5);
