@@ -148,7 +148,7 @@ absl::Status Evaluate(const LayeredNetwork& network, InputView inputs, std::span
     return absl::InvalidArgumentError(
         absl::StrCat("inputs: no data for num_samples = ", inputs.num_samples));
   }
-  const int64_t num_outputs = network.num_outputs();
+  const int64_t num_outputs = network.layers.back().num_rows();
   const auto size = static_cast<int64_t>(outputs.size());
   // By division, as the product of hostile sizes could overflow.
   if (size % num_outputs != 0 || size / num_outputs != inputs.num_samples) {
