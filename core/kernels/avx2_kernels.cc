@@ -17,6 +17,8 @@ struct Simd {
   static constexpr int kGramRows = 4;
   static constexpr int kGramVectors = 2;
   static constexpr int kTableVectors = 4;
+  static constexpr int kGradientRows = 2;  // 12 sums of 16 registers
+  static constexpr int kGradientColumns = 3;
 
   static Floats ZeroFloats() { return _mm256_setzero_ps(); }
   static Doubles ZeroDoubles() { return _mm256_setzero_pd(); }
@@ -60,6 +62,13 @@ struct Simd {
   }
   static Doubles MultiplyAddSelected(Doubles a, Doubles b, Doubles c, uint32_t bits) {
     return _mm256_fmadd_pd(_mm256_and_pd(LanesOf(bits), a), b, c);
+  }
+  static float SumLanes(const Floats (&v)[2]) {
+    const __m256 eights = _mm256_add_ps(v[0], v[1]);
+    const __m128 fours =
+        _mm_add_ps(_mm256_castps256_ps128(eights), _mm256_extractf128_ps(eights, 1));
+    const __m128 pairs = _mm_add_ps(fours, _mm_movehl_ps(fours, fours));
+    return _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
   }
 };
 

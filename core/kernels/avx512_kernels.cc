@@ -17,6 +17,8 @@ struct Simd {
   static constexpr int kGramRows = 8;
   static constexpr int kGramVectors = 3;
   static constexpr int kTableVectors = 2;
+  static constexpr int kGradientRows = 4;  // 24 sums of 32 registers
+  static constexpr int kGradientColumns = 6;
 
   static Floats ZeroFloats() { return _mm512_setzero_ps(); }
   static Doubles ZeroDoubles() { return _mm512_setzero_pd(); }
@@ -54,6 +56,14 @@ struct Simd {
   }
   static Doubles MultiplyAddSelected(Doubles a, Doubles b, Doubles c, uint32_t bits) {
     return _mm512_mask3_fmadd_pd(a, b, c, static_cast<__mmask8>(bits));
+  }
+  static float SumLanes(const Floats (&v)[1]) {
+    const __m256 eights = _mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, v[0], 0),
+                                        _mm512_maskz_extractf32x8_ps(0xff, v[0], 1));
+    const __m128 fours =
+        _mm_add_ps(_mm256_castps256_ps128(eights), _mm256_extractf128_ps(eights, 1));
+    const __m128 pairs = _mm_add_ps(fours, _mm_movehl_ps(fours, fours));
+    return _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
   }
 };
 

@@ -17,6 +17,8 @@ struct Simd {
   static constexpr int kGramRows = 4;
   static constexpr int kGramVectors = 2;
   static constexpr int kTableVectors = 4;
+  static constexpr int kGradientRows = 1;  // 12 sums of 16 registers
+  static constexpr int kGradientColumns = 3;
 
   static Floats ZeroFloats() { return _mm_setzero_ps(); }
   static Doubles ZeroDoubles() { return _mm_setzero_pd(); }
@@ -63,6 +65,11 @@ struct Simd {
   }
   static Doubles MultiplyAddSelected(Doubles a, Doubles b, Doubles c, uint32_t bits) {
     return _mm_add_pd(c, _mm_mul_pd(_mm_and_pd(LanesOf(bits), a), b));
+  }
+  static float SumLanes(const Floats (&v)[4]) {
+    const __m128 fours = _mm_add_ps(_mm_add_ps(v[0], v[2]), _mm_add_ps(v[1], v[3]));
+    const __m128 pairs = _mm_add_ps(fours, _mm_movehl_ps(fours, fours));
+    return _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
   }
 };
 

@@ -32,6 +32,18 @@ struct SupportColumns {
   const double* value;
 };
 
+// The weights of a layer of a network in training, column by column: the entry
+// column_begin[q] <= e < column_begin[q + 1] leads from input q to output row[e], ascending.
+struct LayerWeights {
+  const int64_t* column_begin;
+  int64_t num_columns;
+  const int32_t* row;
+  const float* weight;
+};
+
+// Samples that a sum of layer gradients may hold at a time: a multiple of this.
+inline constexpr int kGradientLanes = 16;
+
 struct KernelTable {
   // Gate bits of dense float gates. words[j] bit i = [ sum_q gates[j * num_columns + q]
   // x_iq > 0 ], summed in float over ascending q.
@@ -72,6 +84,32 @@ struct KernelTable {
   // tables is scratch of kAdjointTableFloats floats; it, rows and sums are 64-byte aligned.
   void (*table_adjoint)(const float* rows, int64_t row_stride, int width, const float* residual,
                         const uint64_t* words, int64_t num_gates, float* tables, float* sums);
+
+  // Layers of a network in training, in float; a unit's values on consecutive samples stand next
+  // to each other here too. outputs[j * output_stride + i] = sum over q of weight (j, q) times
+  // columns[q * stride + i] for 64 samples, over ascending q. Dense weights are column-major:
+  // weights[q * num_rows + j]. Dense and sparse give the same bits for finite inputs.
+  void (*dense_layer)(const float* columns, int64_t stride, int64_t num_columns,
+                      const float* weights, int64_t num_rows, float* outputs,
+                      int64_t output_stride);
+  void (*sparse_layer)(const float* columns, int64_t stride, const LayerWeights& weights,
+                       int64_t num_rows, float* outputs, int64_t output_stride);
+
+  // The way back: deltas_in[q * stride + i] = sum over the entries e of column q of weight[e] times
+  // deltas[row[e] * delta_stride + i] for 64 samples.
+  void (*layer_back)(const LayerWeights& weights, const float* deltas, int64_t delta_stride,
+                     float* deltas_in, int64_t stride);
+
+  // gradient (j, q) += sum over num_samples samples i of deltas[j * delta_stride + i] times
+  // columns[q * stride + i], in kGradientLanes sums, of all weights (column-major) or of the
+  // entries alone. Dense and sparse give the same bits. num_samples is a multiple of
+  // kGradientLanes.
+  void (*dense_layer_gradient)(const float* columns, int64_t stride, int64_t num_columns,
+                               const float* deltas, int64_t delta_stride, int64_t num_rows,
+                               int64_t num_samples, float* gradient);
+  void (*sparse_layer_gradient)(const float* columns, int64_t stride, const LayerWeights& weights,
+                                const float* deltas, int64_t delta_stride, int64_t num_samples,
+                                float* gradient);
 };
 
 inline constexpr int64_t kAdjointTableFloats = (kSamplesPerWord / 4) * 16 * kAdjointTileColumns;

@@ -111,6 +111,113 @@ TEST_P(KernelsTest, TableAdjointAgreesWithThePlainLoop) {
   }
 }
 
+// Entries with their column-major position in a dense layer.
+struct RandomLayer {
+  std::vector<int64_t> column_begin = {0};
+  std::vector<int32_t> row;
+  std::vector<float> weight;
+  std::vector<float> dense;  // column-major
+
+  RandomLayer(int64_t num_rows, int64_t num_columns, double share) : dense(num_rows * num_columns) {
+    const std::vector<float> values = RandomFloats(num_rows * num_columns, 77);
+    for (int64_t q = 0; q < num_columns; ++q) {
+      for (int64_t j = 0; j < num_rows; ++j) {
+        const int64_t at = q * num_rows + j;
+        if (static_cast<double>(at * 7919 % 1000) >= 1000 * share) continue;
+        row.push_back(static_cast<int32_t>(j));
+        weight.push_back(values[at]);
+        dense[at] = values[at];
+      }
+      column_begin.push_back(static_cast<int64_t>(row.size()));
+    }
+  }
+  LayerWeights view(int64_t num_columns) const {
+    return {column_begin.data(), num_columns, row.data(), weight.data()};
+  }
+};
+
+TEST_P(KernelsTest, LayersAreTheProductsDenseAndSparse) {
+  for (const int64_t num_columns : {1, 2, 7, 100}) {
+    for (const int64_t num_rows : {1, 2, 5, 6, 7, 13}) {
+      for (const double share : {1.0, 0.3}) {
+        const std::vector<float> columns = RandomFloats(num_columns * 64, 5);
+        const RandomLayer layer(num_rows, num_columns, share);
+        std::vector<float> dense(num_rows * 64);
+        std::vector<float> sparse(num_rows * 64, 9.0f);
+        kernels().dense_layer(columns.data(), 64, num_columns, layer.dense.data(), num_rows,
+                              dense.data(), 64);
+        kernels().sparse_layer(columns.data(), 64, layer.view(num_columns), num_rows, sparse.data(),
+                               64);
+        for (int64_t j = 0; j < num_rows; ++j) {
+          for (int64_t i = 0; i < 64; ++i) {
+            double sum = 0;
+            double size = 0;
+            for (int64_t q = 0; q < num_columns; ++q) {
+              const double term =
+                  static_cast<double>(layer.dense[q * num_rows + j]) * columns[q * 64 + i];
+              sum += term;
+              size += std::abs(term);
+            }
+            EXPECT_NEAR(dense[j * 64 + i], sum, kFloatEpsilon * num_columns * size);
+            EXPECT_EQ(dense[j * 64 + i], sparse[j * 64 + i]);
+          }
+        }
+        // The way back, with the rows' values in place of the deltas.
+        std::vector<float> back(num_columns * 64, 9.0f);
+        kernels().layer_back(layer.view(num_columns), dense.data(), 64, back.data(), 64);
+        for (int64_t q = 0; q < num_columns; ++q) {
+          for (int64_t i = 0; i < 64; ++i) {
+            double sum = 0;
+            double size = 0;
+            for (int64_t j = 0; j < num_rows; ++j) {
+              const double term =
+                  static_cast<double>(layer.dense[q * num_rows + j]) * dense[j * 64 + i];
+              sum += term;
+              size += std::abs(term);
+            }
+            EXPECT_NEAR(back[q * 64 + i], sum, kFloatEpsilon * num_rows * size);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(KernelsTest, LayerGradientsAreTheSumsDenseAndSparse) {
+  constexpr int64_t kStride = 192;
+  for (const int64_t num_columns : {1, 2, 7, 100}) {
+    for (const int64_t num_rows : {1, 2, 5, 6, 7, 13}) {
+      for (const int64_t num_samples : {16, 64, 192}) {
+        const std::vector<float> columns = RandomFloats(num_columns * kStride, 5);
+        const std::vector<float> deltas = RandomFloats(num_rows * kStride, 6);
+        const RandomLayer layer(num_rows, num_columns, 0.3);
+        std::vector<float> dense(num_rows * num_columns, 1.0f);
+        std::vector<float> sparse(layer.row.size(), 1.0f);
+        kernels().dense_layer_gradient(columns.data(), kStride, num_columns, deltas.data(), kStride,
+                                       num_rows, num_samples, dense.data());
+        kernels().sparse_layer_gradient(columns.data(), kStride, layer.view(num_columns),
+                                        deltas.data(), kStride, num_samples, sparse.data());
+        for (int64_t q = 0; q < num_columns; ++q) {
+          for (int64_t j = 0; j < num_rows; ++j) {
+            double sum = 1;
+            double size = 1;
+            for (int64_t i = 0; i < num_samples; ++i) {
+              const double term =
+                  static_cast<double>(columns[q * kStride + i]) * deltas[j * kStride + i];
+              sum += term;
+              size += std::abs(term);
+            }
+            EXPECT_NEAR(dense[q * num_rows + j], sum, kFloatEpsilon * num_samples * size);
+          }
+          for (int64_t e = layer.column_begin[q]; e < layer.column_begin[q + 1]; ++e) {
+            EXPECT_EQ(sparse[e], dense[q * num_rows + layer.row[e]]);
+          }
+        }
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(InstructionSets, KernelsTest,
                          testing::ValuesIn(AvailableInstructionSets()), [](const auto& test) {
                            return std::string(InstructionSetName(test.param));
