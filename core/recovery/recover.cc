@@ -20,6 +20,7 @@
 #include "core/recovery/enumerated.h"
 #include "core/recovery/gated_problem.h"
 #include "core/recovery/least_squares.h"
+#include "core/recovery/outputs.h"
 #include "core/recovery/recovery.h"
 #include "core/recovery/solver.h"
 #include "core/recovery/steps.h"
@@ -521,13 +522,37 @@ RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_sampl
   return resolved;
 }
 
+namespace {
+
+absl::Status ValidateSeveralOutputs(const Samples& samples, const RecoveryOptions& options,
+                                    const RecoveryStart& start) {
+  const auto refuse = [&](std::string_view field, std::string_view what) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(std::string(field), ": ", std::string(what),
+                     " takes one output, the samples have ", samples.num_outputs,
+                     "; choose one target column, or ", "leave ", std::string(field), " out"));
+  };
+  if (ChooseAlgorithm(options, samples.num_samples, start.gates.has_value()) !=
+      Algorithm::kWinnow) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "algorithm: the samples have ", samples.num_outputs,
+        " outputs, which algorithm winnow alone recovers; choose auto or winnow with sequential "
+        "gates and all samples, or one target column"));
+  }
+  if (options.linear_term) return refuse("linear_term", "a linear term");
+  if (start.network) return refuse("network", "a start network");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& options,
                              const RecoveryStart& start) {
   if (absl::Status status = ValidateSamples(samples); !status.ok()) return status;
-  if (samples.num_outputs != 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("targets: recovery takes one output, the samples have ", samples.num_outputs,
-                     "; choose two classes or one target column"));
+  if (samples.num_outputs > 1) {
+    if (absl::Status status = ValidateSeveralOutputs(samples, options, start); !status.ok()) {
+      return status;
+    }
   }
   for (size_t i = 0; i < samples.inputs.size(); ++i) {
     if (std::abs(samples.inputs[i]) > kMaxMagnitude) {
@@ -637,6 +662,11 @@ absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOpt
       ResolveOptions(options, samples.num_samples, start.gates.has_value());
   const int64_t num_columns = samples.num_inputs + (options.bias ? 1 : 0);
   const uint64_t fingerprint = ProblemFingerprint(samples, resolved, start);
+  if (samples.num_outputs > 1) {
+    RecoveryOptions of_outputs = resolved;
+    of_outputs.output_signs = OutputSigns::kMixed;  // output weights are of either sign
+    return RecoverOutputs(samples, of_outputs, observer, std::move(stop), checkpoint, fingerprint);
+  }
   if (resolved.algorithm == Algorithm::kWinnow) {
     return Winnow(samples, resolved, start, observer, std::move(stop), checkpoint, fingerprint);
   }

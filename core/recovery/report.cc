@@ -21,6 +21,7 @@
 #include "core/network/merge.h"
 #include "core/recovery/exchange.h"
 #include "core/recovery/gated_problem.h"
+#include "core/recovery/joint_problem.h"
 #include "core/recovery/relu_problem.h"
 #include "core/recovery/support.h"
 
@@ -59,6 +60,7 @@ struct FoundNetwork {
   // The linear term as a row, on the columns that are not zeros; empty where there is none.
   std::vector<int32_t> linear_column;
   std::vector<double> linear_value;
+  std::vector<double> factors;  // of the columns, see ScaleColumns
 };
 
 double PowerOfTwoFor(double mean_square) {
@@ -118,12 +120,14 @@ FoundNetwork OnDesign(const Network& network, Design& design) {
   }
   // Parallel neurons are one: how the sum is divided among them means nothing.
   const SparseNetwork reduced = ReduceNetwork(std::get<SparseNetwork>(network));
-  const std::vector<double> factors = ScaleColumns(/*each_by_its_own=*/true, design);
+  found.factors = ScaleColumns(/*each_by_its_own=*/true, design);
+  const std::vector<double>& factors = found.factors;
   found.gate_index.resize(reduced.hidden_width());
   std::iota(found.gate_index.begin(), found.gate_index.end(), 0);
   found.rows = reduced.weights;
   DivideByFactors(factors, found.rows);
   found.gates.emplace(SparseGateSet{found.gate_index, found.rows}, design);
+  if (!reduced.upper_layers.empty()) return found;
   found.output_signs = reduced.output_signs;
   for (int64_t k = 0; k < reduced.hidden_width(); ++k) {
     for (int64_t e = found.rows.row_begin[k]; e < found.rows.row_begin[k + 1]; ++e) {
@@ -185,6 +189,33 @@ std::optional<double> StrongestLeftOut(const GatedProblem& problem, const FoundN
     if (norms[e] > 0) strongest = std::max(strongest, std::abs(gradient[e].value) / norms[e]);
   }
   return strongest;
+}
+
+// A network of several layers on columns of another scale: what its weights are worth.
+void MeasureLayers(Engine& engine, const Design& design, SparseNetwork network,
+                   const std::vector<double>& factors, const Samples& samples,
+                   RecoveryEvidence& evidence) {
+  DivideByFactors(factors, network.weights);
+  network = BalanceLayers(std::move(network));
+  const int64_t padded = design.padded_samples();
+  std::vector<double> targets(samples.num_outputs * padded);
+  double target_norm2 = 0;
+  for (int64_t i = 0; i < samples.num_samples; ++i) {
+    for (int64_t o = 0; o < samples.num_outputs; ++o) {
+      const double target = samples.targets[i * samples.num_outputs + o];
+      targets[o * padded + i] = target;
+      target_norm2 += target * target;
+    }
+  }
+  const JointProblem problem = {engine, design, targets, samples.num_outputs};
+  const std::vector<double> contributions = JointContributions(problem, network);
+  if (contributions.empty()) return;
+  evidence.weakest_kept =
+      std::sqrt(*std::min_element(contributions.begin(), contributions.end()) / target_norm2);
+  if (static_cast<int64_t>(contributions.size()) > kMaxJointWeights) return;
+  const std::vector<double> saliencies = JointSaliencies(problem, network);
+  evidence.smallest_saliency =
+      *std::min_element(saliencies.begin(), saliencies.end()) / target_norm2;
 }
 
 // ---- What can keep samples from determining a network.
@@ -513,30 +544,45 @@ std::string_view VerdictName(Verdict verdict) {
 }
 
 absl::StatusOr<FitQuality> MeasureFit(const Network& network, const Samples& samples) {
-  if (samples.num_samples < 1 || samples.num_outputs != 1) {
-    return absl::InvalidArgumentError("samples: at least one sample and one output are needed");
+  const int64_t num_outputs = NumOutputs(network);
+  if (samples.num_samples < 1 || samples.num_outputs != num_outputs) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("samples: at least one sample and ", num_outputs,
+                     " outputs, the network's, are needed; there are ", samples.num_samples,
+                     " samples of ", samples.num_outputs));
   }
-  std::vector<double> outputs(samples.num_samples);
+  std::vector<double> outputs(samples.num_samples * num_outputs);
   if (absl::Status status = Evaluate(network, samples.input_view(), outputs); !status.ok()) {
     return status;
   }
   double squared_error = 0;
   double squared_targets = 0;
   double peak = 0;
-  int64_t right = 0;
-  for (int64_t i = 0; i < samples.num_samples; ++i) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
     const double target = samples.targets[i];
     squared_error += (outputs[i] - target) * (outputs[i] - target);
     squared_targets += target * target;
     peak = std::max(peak, std::abs(target));
-    right += (outputs[i] >= 0.5) == (target >= 0.5) ? 1 : 0;
   }
-  const auto n = static_cast<double>(samples.num_samples);
+  // Two classes are one output, over a half or not; of more the largest output counts.
+  const auto class_of = [num_outputs](const auto* row) {
+    return num_outputs == 1 ? static_cast<int64_t>(row[0] >= 0.5)
+                            : std::max_element(row, row + num_outputs) - row;
+  };
+  int64_t right = 0;
+  for (int64_t i = 0; i < samples.num_samples; ++i) {
+    right += class_of(outputs.data() + i * num_outputs) ==
+                     class_of(samples.targets.data() + i * num_outputs)
+                 ? 1
+                 : 0;
+  }
   FitQuality fit;
   fit.num_samples = samples.num_samples;
   fit.relative_residual = squared_error == 0 ? 0 : std::sqrt(squared_error / squared_targets);
-  fit.psnr_db = PsnrDb(squared_error, samples.num_samples, peak);
-  if (!samples.class_names.empty()) fit.accuracy = static_cast<double>(right) / n;
+  fit.psnr_db = PsnrDb(squared_error, static_cast<int64_t>(outputs.size()), peak);
+  if (!samples.class_names.empty()) {
+    fit.accuracy = static_cast<double>(right) / static_cast<double>(samples.num_samples);
+  }
   return fit;
 }
 
@@ -570,10 +616,12 @@ absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,
   absl::Status status =
       std::visit([](const auto& network) { return ValidateNetwork(network); }, result.network);
   if (!status.ok()) return status;
-  if (NumInputs(result.network) != training.num_inputs || training.num_outputs != 1) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "samples: ", training.num_inputs, " inputs and ", training.num_outputs,
-        " outputs do not fit a network of ", NumInputs(result.network), " inputs and one output"));
+  if (NumInputs(result.network) != training.num_inputs ||
+      NumOutputs(result.network) != training.num_outputs) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("samples: ", training.num_inputs, " inputs and ", training.num_outputs,
+                     " outputs do not fit a network of ", NumInputs(result.network), " inputs and ",
+                     NumOutputs(result.network), " outputs"));
   }
   Facts facts = {
       .result = result, .training = training, .fit = training_fit, .held_out = held_out_fit};
@@ -601,6 +649,14 @@ absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,
   }
   GateMasks masks = found.gates->MasksOf(engine, design, found.gate_index);
   if (num_weights > 0) MeasureNeuronPatterns(engine, masks, design, linear_term, evidence);
+  if (const auto* layered = std::get_if<SparseNetwork>(&result.network);
+      layered != nullptr && !layered->upper_layers.empty()) {
+    MeasureLayers(engine, design, ReduceNetwork(*layered), found.factors, training, evidence);
+    if (engine.stop_requested()) return stopped();
+    facts.parallel = FindParallelColumns(engine, design, found.rows.column);
+    SayWhatItMeans(facts, evidence);
+    return evidence;
+  }
 
   // r = A_S w - y with the targets scaled to mean square about 1.
   double target_norm2 = 0;

@@ -26,8 +26,9 @@ struct FitQuality {
   std::optional<double> accuracy;  // share of samples in the right class; classes only
 };
 
-// Samples scaled as the network was fitted, one output. Errors: INVALID_ARGUMENT as Evaluate,
-// for no samples and for another number of outputs. Cost: as Evaluate.
+// Samples scaled as the network was fitted. Of several outputs the residual and the PSNR are over
+// all, and the class is the largest. Errors: INVALID_ARGUMENT as Evaluate, for no samples and
+// for another number of outputs. Cost: as Evaluate.
 absl::StatusOr<FitQuality> MeasureFit(const Network& network, const Samples& samples);
 
 // How close a network is to the planted one, up to the order of neurons and, beside a linear term,

@@ -118,14 +118,19 @@ double LargestDeviation(const ReluProblem& problem, const SparseNetwork& network
 bool LooksLikeNoise(const ReluProblem& problem, const SparseNetwork& network) {
   const int64_t num_samples = problem.design.num_samples;
   const int64_t width = network.hidden_width();
-  if (num_samples < kSamplesPerParameter * NumParameters(network) || width == 0) return false;
+  if (num_samples < std::max<int64_t>(1, NumParameters(network)) * kSamplesPerParameter) {
+    return false;
+  }
   const Linearisation at = Linearise(problem, network);
   if (!(at.loss > 0)) return false;
   const double variance = at.loss / static_cast<double>(num_samples);
   const double sigma = std::sqrt(variance);
-  const double correlation = std::max(LargestCorrelation(problem, network, at, sigma),
-                                      LargestKinkCorrelation(problem.design, at, sigma));
+  double correlation = LargestKinkCorrelation(problem.design, at, sigma);
+  if (width > 0) {
+    correlation = std::max(correlation, LargestCorrelation(problem, network, at, sigma));
+  }
   if (correlation > ChanceLevel((width + 2) * problem.design.num_columns)) return false;
+  if (width == 0) return true;
   double variance_of_squares = 0;
   for (int64_t i = 0; i < num_samples; ++i) {
     const double excess = at.residual[i] * at.residual[i] - variance;

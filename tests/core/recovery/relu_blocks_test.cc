@@ -358,9 +358,16 @@ TEST_P(ReluBlocksTest, AFitWithFewSamplesAParameterIsNotTakenForNoise) {
     wide.output_signs.push_back(j % 2 == 0 ? 1 : -1);
   }
   EXPECT_FALSE(LooksLikeNoise(problem.view(), wide));  // 700 samples, 80 weights
+}
+
+TEST_P(ReluBlocksTest, TargetsLookLikeNoiseWhereTheyAreNoise) {
+  Problem problem(GetParam(), OutputSigns::kMixed);
   SparseNetwork none;
   none.num_inputs = 8;
   EXPECT_FALSE(LooksLikeNoise(problem.view(), none));
+  CounterRandom random(GetParam(), 14);
+  for (int64_t i = 0; i < 700; ++i) problem.targets[i] = random.NextNormal();
+  EXPECT_TRUE(LooksLikeNoise(problem.view(), none));
 }
 
 TEST_P(ReluBlocksTest, RefiningMovesTheLinearTermToo) {
