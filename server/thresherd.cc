@@ -122,7 +122,9 @@ int Serve(const Flags& flags, const sigset_t& signals, const std::string& metric
   jobs::RecoveryRunner runner(store->get(), flags.threads_per_job, THRESHER_VERSION);
   jobs::JobManager jobs(
       ManagerOptions(flags), store->get(),
-      [&runner](const jobs::RecoverySpec& spec) { return runner.Plan(spec); },
+      [&runner](const jobs::JobSpec& spec) {
+        return runner.Plan(std::get<jobs::RecoverySpec>(spec));
+      },
       telemetry::CountIterations([&runner](const jobs::JobRun& run) { return runner.Run(run); },
                                  metrics),
       telemetry::CountJobs(metrics));

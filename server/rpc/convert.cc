@@ -854,7 +854,7 @@ bool HasTargetsFile(FileFormat format) {
 v1::Job ToProto(const store::JobRecord& record) {
   v1::Job job;
   job.set_name(Concatenated(kJobs, record.id));
-  *job.mutable_recovery() = ToProto(record.spec);
+  *job.mutable_recovery() = ToProto(std::get<store::RecoverySpec>(record.spec));
   job.set_priority(record.priority);
   job.mutable_labels()->insert(record.labels.begin(), record.labels.end());
   if (record.time_limit_seconds) {
@@ -870,9 +870,13 @@ v1::Job ToProto(const store::JobRecord& record) {
   if (record.error) {
     *job.mutable_error() = ToRpcStatus(absl::Status(record.error->code, record.error->message));
   }
-  if (record.progress) *job.mutable_progress() = ToProto(*record.progress);
+  if (record.progress) {
+    *job.mutable_progress() = ToProto(std::get<IterationReport>(*record.progress));
+  }
   if (!record.model_id.empty()) job.set_model(Concatenated(kModels, record.model_id));
-  if (record.report) *job.mutable_recovery_report() = ToProto(*record.report);
+  if (record.report) {
+    *job.mutable_recovery_report() = ToProto(std::get<store::RecoveryReport>(*record.report));
+  }
   job.set_latest_event_number(record.latest_event_number);
   return job;
 }
@@ -885,7 +889,8 @@ v1::JobEvent ToProto(const store::JobEvent& event) {
     result.mutable_state_change()->set_state(ToProto(change->state));
     result.mutable_state_change()->set_message(change->message);
   } else {
-    *result.mutable_progress() = ToProto(std::get<IterationReport>(event.event));
+    *result.mutable_progress() =
+        ToProto(std::get<IterationReport>(std::get<store::JobProgress>(event.event)));
   }
   if (event.job != nullptr) *result.mutable_job() = ToProto(*event.job);
   return result;
@@ -924,8 +929,10 @@ v1::Model ToProto(const store::ModelRecord& record) {
   model.set_nonzeros(record.nonzeros);
   model.set_active_neurons(record.active_neurons);
   model.mutable_class_names()->Assign(record.class_names.begin(), record.class_names.end());
-  *model.mutable_spec() = ToProto(record.spec);
-  if (record.report) *model.mutable_report() = ToProto(*record.report);
+  *model.mutable_spec() = ToProto(std::get<store::RecoverySpec>(record.spec));
+  if (record.report) {
+    *model.mutable_report() = ToProto(std::get<store::RecoveryReport>(*record.report));
+  }
   model.set_program_version(record.program_version);
   model.mutable_labels()->insert(record.labels.begin(), record.labels.end());
   model.set_size_bytes(record.size_bytes);

@@ -43,7 +43,7 @@ class RestartTest : public ManagerTest {
   static JobRecord Running(const std::string& id) {
     JobRecord record;
     record.id = id;
-    record.spec.dataset_id = "data";
+    std::get<RecoverySpec>(record.spec).dataset_id = "data";
     record.state = JobState::kRunning;
     record.create_time = store::Now();
     record.attempt_count = 1;
@@ -219,7 +219,8 @@ TEST_F(RestartTest, EndedJobsAndTheirEventsAreThereAfterwards) {
   auto after = manager_->Get("job");
   ASSERT_TRUE(after.ok());
   EXPECT_EQ(after->model_id, before.model_id);
-  EXPECT_EQ(after->report->termination_reason, TerminationReason::kStagnated);
+  EXPECT_EQ(std::get<RecoveryReport>(*after->report).termination_reason,
+            TerminationReason::kStagnated);
   Follower follower(*manager_, "job");
   std::vector<int64_t> numbers;
   for (;;) {
@@ -241,8 +242,7 @@ TEST_F(RestartTest, EndedJobsAndTheirEventsAreThereAfterwards) {
   options.max_queued_jobs = 1'000'000;
   options.checkpoint_interval = std::chrono::milliseconds(0);
   JobManager manager(
-      options, store->get(),
-      [](const RecoverySpec&) -> absl::StatusOr<RecoveryCost> { return RecoveryCost{}; },
+      options, store->get(), [](const JobSpec&) -> absl::StatusOr<JobCost> { return JobCost{}; },
       [](const JobRun& run) -> absl::StatusOr<JobOutcome> {
         int64_t i = run.checkpoint.empty() ? 0 : std::stoll(run.checkpoint);
         const bool endless = run.job.id == "j0";
@@ -256,7 +256,7 @@ TEST_F(RestartTest, EndedJobsAndTheirEventsAreThereAfterwards) {
   if (round == 0) {
     CreateJobRequest first;
     first.identity.id = "j0";
-    first.spec.dataset_id = "data";
+    std::get<RecoverySpec>(first.spec).dataset_id = "data";
     if (!manager.Create(first).ok()) _exit(5);
   }
   const auto say = [pipe](int64_t number) {
@@ -274,7 +274,7 @@ TEST_F(RestartTest, EndedJobsAndTheirEventsAreThereAfterwards) {
     const int64_t number = round * 100000 + i;
     CreateJobRequest request;
     request.identity.id = "j" + std::to_string(number);
-    request.spec.dataset_id = "data";
+    std::get<RecoverySpec>(request.spec).dataset_id = "data";
     if (!manager.Create(request).ok()) _exit(8);
     say(-number);
   }

@@ -90,7 +90,9 @@ TEST(ConvertJobTest, EveryAlgorithmComesBack) {
     // The wire and the core call it by the same name.
     if (algorithm != v1::ALGORITHM_UNSPECIFIED) {
       EXPECT_EQ(absl::AsciiStrToUpper(absl::StrCat(
-                    "algorithm_", std::string(AlgorithmName(converted->spec.options.algorithm)))),
+                    "algorithm_",
+                    std::string(AlgorithmName(
+                        std::get<store::RecoverySpec>(converted->spec).options.algorithm)))),
                 algorithms->value(k)->name());
     }
     EXPECT_EQ(ToProto(RecordOf(*converted)).recovery().options().algorithm(), algorithm);
@@ -132,7 +134,7 @@ TEST(ConvertJobTest, AnUnsetPathKeepsTheSolversDefaults) {
   const auto converted = FromProto(PathRequest());
   ASSERT_TRUE(converted.ok()) << converted.status();
   const PathOptions defaults;
-  const PathOptions& path = *converted->spec.path;
+  const PathOptions& path = *std::get<store::RecoverySpec>(converted->spec).path;
   EXPECT_EQ(path.max_nonzeros, 80);
   EXPECT_EQ(path.criterion, SelectionCriterion::kInformation);
   EXPECT_EQ(path.search, PathSearch::kGrid);
@@ -143,7 +145,7 @@ TEST(ConvertJobTest, AnUnsetPathKeepsTheSolversDefaults) {
 
 TEST(ConvertJobTest, PointsOfAPathReachTheReport) {
   store::JobRecord record;
-  record.spec.dataset_id = "a";
+  std::get<store::RecoverySpec>(record.spec).dataset_id = "a";
   store::RecoveryReport report;
   report.path = {{.nonzeros = 3, .relative_residual = 0.5, .criterion_value = -2},
                  {.nonzeros = 4,
@@ -191,7 +193,7 @@ TEST(ConvertJobTest, UnsetOptionsKeepTheSolversDefaults) {
   const auto converted = FromProto(request);
   ASSERT_TRUE(converted.ok()) << converted.status();
   const RecoveryOptions defaults;
-  const RecoveryOptions& options = converted->spec.options;
+  const RecoveryOptions& options = std::get<store::RecoverySpec>(converted->spec).options;
   EXPECT_EQ(options.algorithm, Algorithm::kAuto);
   EXPECT_EQ(options.gate_mode, GateMode::kSequential);
   EXPECT_EQ(options.output_signs, OutputSigns::kPositive);
@@ -201,7 +203,7 @@ TEST(ConvertJobTest, UnsetOptionsKeepTheSolversDefaults) {
   EXPECT_EQ(options.termination.max_iterations, defaults.termination.max_iterations);
   EXPECT_EQ(options.termination.relative_residual_tolerance,
             defaults.termination.relative_residual_tolerance);
-  EXPECT_EQ(converted->spec.held_out_fraction, 0.2);
+  EXPECT_EQ(std::get<store::RecoverySpec>(converted->spec).held_out_fraction, 0.2);
   EXPECT_FALSE(converted->time_limit_seconds);
 }
 

@@ -43,7 +43,8 @@ class Gate {
   absl::StatusOr<jobs::JobOutcome> Run(const jobs::JobRun& run) {
     jobs::JobOutcome outcome;
     for (int i = 1; i <= iterations_; ++i) {
-      run.on_iteration({.iteration = i, .relative_residual = 1.0 / i, .support_size = 1});
+      run.on_iteration(
+          IterationReport{.iteration = i, .relative_residual = 1.0 / i, .support_size = 1});
     }
     std::unique_lock<std::mutex> lock(mutex_);
     const bool opened = changed_.wait(lock, run.stop, [this] { return open_; });
@@ -51,10 +52,11 @@ class Gate {
                           .weights = {.row_begin = {0, 1}, .column = {2}, .value = {2.0}},
                           .output_signs = {1}};
     outcome.model = Model{.network = network};
-    outcome.report.termination_reason =
-        opened ? TerminationReason::kConverged : TerminationReason::kCancelled;
-    outcome.report.iterations = iterations_;
-    outcome.report.partial = !opened;
+    outcome.report =
+        store::RecoveryReport{.termination_reason = opened ? TerminationReason::kConverged
+                                                           : TerminationReason::kCancelled,
+                              .iterations = iterations_,
+                              .partial = !opened};
     return outcome;
   }
 
@@ -85,7 +87,9 @@ class RunningServer {
     options.jobs.program_version = "1.2.3";
     jobs_ = std::make_unique<jobs::JobManager>(
         options.jobs, store_.get(),
-        [this](const jobs::RecoverySpec& spec) { return runner_->Plan(spec); },
+        [this](const jobs::JobSpec& spec) {
+          return runner_->Plan(std::get<jobs::RecoverySpec>(spec));
+        },
         [this, solve = options.solve](const jobs::JobRun& run) {
           return solve ? runner_->Run(run) : gate_.Run(run);
         });
