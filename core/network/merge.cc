@@ -17,6 +17,8 @@ namespace {
 
 // Cosine from which neurons count as parallel: merging them keeps the function to rounding.
 constexpr double kParallel = 1 - 1e-12;
+// What a sum leaves of its largest term by rounding alone.
+constexpr double kRounding = 1e-12;
 
 struct Row {
   std::vector<int32_t> column;
@@ -26,6 +28,7 @@ struct Row {
 // A neuron's direction: its row scaled to length 1, and the row's length.
 struct Direction {
   Row unit;
+  double length = 0;
   double projection = 0;  // on a fixed vector with entries in [-1, 1]
 };
 
@@ -65,6 +68,7 @@ Direction DirectionOf(Row row) {
   }
   const double length = std::sqrt(square);
   Direction direction;
+  direction.length = largest * length;
   for (size_t e = 0; e < row.value.size(); ++e) {
     row.value[e] /= length;
     direction.projection += row.value[e] * ProjectionEntry(row.column[e]);
@@ -108,7 +112,6 @@ Row Sum(const Row& a, const Row& b) {
 
 // a - b, without what rounding leaves where they are equal.
 Row Difference(const Row& a, Row b) {
-  constexpr double kRounding = 1e-12;
   const double largest = LargestMagnitude(a);
   for (double& value : b.value) value = -value;
   const Row all = Sum(a, b);
@@ -220,9 +223,210 @@ Unfolded Unfold(const Unfolded& network, size_t j, std::optional<size_t> k, bool
   return result;
 }
 
+// The weight matrices of a network with upper layers, from the inputs on.
+std::vector<SparseRows> Matrices(const SparseNetwork& network) {
+  std::vector<SparseRows> matrices = {network.weights};
+  matrices.insert(matrices.end(), network.upper_layers.begin(), network.upper_layers.end());
+  return matrices;
+}
+
+// For every layer of units its units' new numbers, -1 for those dropped. Rows of the output layer
+// are no units and stay.
+std::vector<std::vector<int32_t>> NumberLiveUnits(const std::vector<SparseRows>& matrices,
+                                                  bool fused) {
+  // From the inputs up: what is fed. From the outputs down: what is looked at by such a unit.
+  // Then none that stays has lost its inputs, so that once is enough.
+  const auto visit = [&](size_t l, auto unit_and_column) {
+    const SparseRows& rows = matrices[l];
+    for (size_t j = 0; j + 1 < rows.row_begin.size(); ++j) {
+      for (auto e = static_cast<size_t>(rows.row_begin[j]);
+           e < static_cast<size_t>(rows.row_begin[j + 1]); ++e) {
+        if (rows.value[e] != 0) unit_and_column(j, static_cast<size_t>(rows.column[e]));
+      }
+    }
+  };
+  std::vector<std::vector<bool>> lives(matrices.size());
+  for (size_t l = 0; l < matrices.size(); ++l) {
+    const bool is_output = !fused && l + 1 == matrices.size();
+    lives[l].assign(static_cast<size_t>(matrices[l].num_rows()), is_output);
+    visit(l, [&](size_t j, size_t q) {
+      if (l == 0 || q >= lives[l - 1].size() || lives[l - 1][q]) lives[l][j] = true;
+    });
+  }
+  for (size_t l = matrices.size() - 1; l > 0; --l) {
+    std::vector<bool> is_seen(lives[l - 1].size(), false);
+    visit(l, [&](size_t j, size_t q) {
+      if (lives[l][j] && q < is_seen.size()) is_seen[q] = true;
+    });
+    for (size_t q = 0; q < is_seen.size(); ++q) lives[l - 1][q] = lives[l - 1][q] && is_seen[q];
+  }
+  std::vector<std::vector<int32_t>> numbers(matrices.size());
+  for (size_t l = 0; l < matrices.size(); ++l) {
+    int32_t next = 0;
+    for (const bool is_live : lives[l]) numbers[l].push_back(is_live ? next++ : -1);
+  }
+  return numbers;
+}
+
+SparseNetwork DropDeadUnits(const SparseNetwork& network) {
+  const std::vector<SparseRows> matrices = Matrices(network);
+  const std::vector<std::vector<int32_t>> numbers = NumberLiveUnits(matrices, IsFused(network));
+  SparseNetwork kept;
+  kept.num_inputs = network.num_inputs;
+  kept.has_bias = network.has_bias;
+  kept.upper_layers.resize(network.upper_layers.size());
+  int32_t width_below = 0;  // of what is kept
+  for (size_t l = 0; l < matrices.size(); ++l) {
+    const SparseRows& rows = matrices[l];
+    SparseRows& kept_rows = l == 0 ? kept.weights : kept.upper_layers[l - 1];
+    int32_t width = 0;
+    for (size_t j = 0; j < numbers[l].size(); ++j) {
+      if (numbers[l][j] < 0) continue;
+      ++width;
+      for (auto e = static_cast<size_t>(rows.row_begin[j]);
+           e < static_cast<size_t>(rows.row_begin[j + 1]); ++e) {
+        const auto q = static_cast<size_t>(rows.column[e]);
+        int32_t column = rows.column[e];
+        if (l > 0) column = q < numbers[l - 1].size() ? numbers[l - 1][q] : width_below;
+        if (rows.value[e] == 0 || column < 0) continue;
+        kept_rows.column.push_back(column);
+        kept_rows.value.push_back(rows.value[e]);
+      }
+      kept_rows.row_begin.push_back(kept_rows.nonzeros());
+    }
+    width_below = width;
+  }
+  for (size_t j = 0; j < network.output_signs.size(); ++j) {
+    if (numbers.back()[j] >= 0) kept.output_signs.push_back(network.output_signs[j]);
+  }
+  if (IsFused(network) && kept.output_signs.empty()) {
+    kept.weights = {};
+    kept.upper_layers.clear();
+  }
+  return kept;
+}
+
+// Which units of a layer are parallel: for each the number of its group, and its length in units
+// of the group's first.
+struct UnitGroups {
+  std::vector<size_t> first;  // of each group
+  std::vector<size_t> group_of;
+  std::vector<double> factor;
+};
+
+// Expects no dead units.
+UnitGroups GroupParallelUnits(const SparseRows& rows, double min_cosine) {
+  const auto num_units = static_cast<size_t>(rows.num_rows());
+  size_t longest = 0;
+  for (size_t j = 0; j < num_units; ++j) {
+    longest = std::max(longest, static_cast<size_t>(rows.row_begin[j + 1] - rows.row_begin[j]));
+  }
+  const double window = ProjectionWindow(min_cosine, longest);
+  UnitGroups groups;
+  std::vector<Direction> directions;  // of the groups' first units
+  std::multimap<double, size_t> by_projection;
+  for (size_t j = 0; j < num_units; ++j) {
+    Direction direction = DirectionOf(RowOf(rows, j));
+    size_t chosen = groups.first.size();
+    double factor = 1;
+    const auto end = by_projection.upper_bound(direction.projection + window);
+    for (auto it = by_projection.lower_bound(direction.projection - window); it != end; ++it) {
+      const Direction& first = directions[it->second];
+      const double ratio = direction.length / first.length;
+      if (it->second > chosen || !std::isnormal(ratio) ||
+          InnerProduct(first.unit, direction.unit) < min_cosine) {
+        continue;
+      }
+      chosen = it->second;
+      factor = ratio;
+    }
+    if (chosen == groups.first.size()) {
+      by_projection.emplace(direction.projection, chosen);
+      groups.first.push_back(j);
+      directions.push_back(std::move(direction));
+    }
+    groups.group_of.push_back(chosen);
+    groups.factor.push_back(factor);
+  }
+  return groups;
+}
+
+// Merges the parallel units of hidden layer l, which is not the last of a fused network. Expects
+// no dead units; may leave some.
+SparseNetwork MergeParallelUnits(const SparseNetwork& network, size_t l) {
+  const SparseRows& rows = l == 0 ? network.weights : network.upper_layers[l - 1];
+  const SparseRows& above = network.upper_layers[l];
+  const UnitGroups groups = GroupParallelUnits(rows, kParallel);
+  const size_t num_groups = groups.first.size();
+  if (num_groups == groups.group_of.size()) return network;
+  SparseRows merged_rows;
+  for (const size_t j : groups.first) AppendRow(RowOf(rows, j), merged_rows);
+  SparseRows merged_above;
+  for (size_t r = 0; r + 1 < above.row_begin.size(); ++r) {
+    struct Entry {
+      double sum = 0;
+      double largest = 0;  // of the terms
+    };
+    std::map<size_t, Entry> entries;  // by group, the constant behind them
+    for (auto e = static_cast<size_t>(above.row_begin[r]);
+         e < static_cast<size_t>(above.row_begin[r + 1]); ++e) {
+      const auto q = static_cast<size_t>(above.column[e]);
+      const bool is_constant = q == groups.group_of.size();
+      const double term = above.value[e] * (is_constant ? 1.0 : groups.factor[q]);
+      Entry& entry = entries[is_constant ? num_groups : groups.group_of[q]];
+      entry.sum += term;
+      entry.largest = std::max(entry.largest, std::abs(term));
+    }
+    for (const auto& [column, entry] : entries) {
+      if (!std::isfinite(entry.sum)) return network;
+      if (std::abs(entry.sum) <= kRounding * entry.largest) continue;
+      merged_above.column.push_back(static_cast<int32_t>(column));
+      merged_above.value.push_back(entry.sum);
+    }
+    merged_above.row_begin.push_back(merged_above.nonzeros());
+  }
+  SparseNetwork merged = network;
+  (l == 0 ? merged.weights : merged.upper_layers[l - 1]) = std::move(merged_rows);
+  merged.upper_layers[l] = std::move(merged_above);
+  return merged;
+}
+
+SparseNetwork ReducePlain(const SparseNetwork& network) {
+  return CancelOppositeNeurons(DropDeadNeurons(MergeParallelNeurons(
+                                   MoveConstantNeurons(DropDeadNeurons(network)), kParallel)),
+                               kParallel);
+}
+
+SparseNetwork ReduceLayered(const SparseNetwork& network) {
+  SparseNetwork reduced = DropDeadUnits(network);
+  for (size_t l = 0; l < reduced.upper_layers.size(); ++l) {
+    // At once, as a unit that has lost its inputs is a column less for those above.
+    reduced = DropDeadNeurons(MergeParallelUnits(reduced, l));
+  }
+  if (reduced.upper_layers.empty() || !IsFused(reduced)) return reduced;
+  SparseNetwork last;
+  last.num_inputs =
+      (reduced.upper_layers.size() == 1 ? reduced.weights : reduced.upper_layers.rbegin()[1])
+          .num_rows();
+  last.has_bias = reduced.has_bias;
+  last.weights = std::move(reduced.upper_layers.back());
+  last.output_signs = std::move(reduced.output_signs);
+  last = ReducePlain(last);
+  if (last.output_signs.empty()) {
+    return {.num_inputs = reduced.num_inputs,
+            .has_bias = reduced.has_bias,
+            .weights = {},
+            .output_signs = {}};
+  }
+  reduced.upper_layers.back() = std::move(last.weights);
+  reduced.output_signs = std::move(last.output_signs);
+  return DropDeadUnits(reduced);
+}
+
 }  // namespace
 
 SparseNetwork DropDeadNeurons(const SparseNetwork& network) {
+  if (!network.upper_layers.empty()) return DropDeadUnits(network);
   SparseNetwork kept;
   kept.num_inputs = network.num_inputs;
   kept.has_bias = network.has_bias;
@@ -387,9 +591,7 @@ SparseNetwork CancelOppositeNeurons(const SparseNetwork& network, double min_cos
 }
 
 SparseNetwork ReduceNetwork(const SparseNetwork& network) {
-  return CancelOppositeNeurons(DropDeadNeurons(MergeParallelNeurons(
-                                   MoveConstantNeurons(DropDeadNeurons(network)), kParallel)),
-                               kParallel);
+  return network.upper_layers.empty() ? ReducePlain(network) : ReduceLayered(network);
 }
 
 SparseNetwork UnfoldNeurons(const SparseNetwork& network, double min_cosine, OutputSigns signs) {

@@ -2,7 +2,8 @@
 // weight vectors are parallel, (x.a)_+ + (x.b)_+ = (x.(a + b))_+. Beside a linear term also
 // neurons that are opposite, as sign (x.w)_+ = sign (-x.w)_+ + sign x.w.
 //
-// All expect a valid network (ValidateNetwork).
+// All expect a valid network (ValidateNetwork); DropDeadNeurons and ReduceNetwork take any, the
+// others the plain form without upper layers.
 #ifndef THRESHER_CORE_NETWORK_MERGE_H_
 #define THRESHER_CORE_NETWORK_MERGE_H_
 
@@ -10,7 +11,10 @@
 
 namespace thresher {
 
-// Drops rows without non-zero weights, and zero weights within rows.
+// Drops units without non-zero weights, and zero weights. With several layers also units that no
+// unit above looks at, and so on until none is left: a unit with a bias alone is a constant and
+// stays where one looks at it. The output layer keeps its rows. A fused network of which no unit
+// is left becomes the plain one without neurons. Cost: O(s + units).
 SparseNetwork DropDeadNeurons(const SparseNetwork& network);
 
 // Beside a linear term, neurons whose only weight is on the constant input are part of it: moves
@@ -35,6 +39,9 @@ SparseNetwork MergeParallelNeurons(const SparseNetwork& network, double min_cosi
 SparseNetwork CancelOppositeNeurons(const SparseNetwork& network, double min_cosine);
 
 // All these reductions, with min_cosine = 1 - 1e-12: the form in which networks are compared.
+// With several layers, from the inputs on: of units whose rows are parallel, b = c a, c > 0, the
+// first stays and takes on the others' outgoing weights, u + c v. A layer in which a weight would
+// overflow by that stays as it is. The last layer of a fused network is reduced as a plain one is.
 SparseNetwork ReduceNetwork(const SparseNetwork& network);
 
 // The same function with fewer weights, or as many in fewer neurons, where a neuron's two sides

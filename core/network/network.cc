@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <limits>
 #include <string>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "core/gates/gate_activity.h"
@@ -51,7 +52,7 @@ absl::Status ValidateGates(const GateVectorSet& gates, int64_t num_columns) {
   return absl::OkStatus();
 }
 
-absl::Status ValidateEvaluation(int64_t num_inputs, InputView inputs,
+absl::Status ValidateEvaluation(int64_t num_inputs, int64_t num_outputs, InputView inputs,
                                 std::span<const double> outputs) {
   if (inputs.num_inputs != num_inputs) {
     return absl::InvalidArgumentError(absl::StrCat("inputs have ", inputs.num_inputs,
@@ -61,9 +62,12 @@ absl::Status ValidateEvaluation(int64_t num_inputs, InputView inputs,
     return absl::InvalidArgumentError(
         absl::StrCat("inputs: no data for num_samples = ", inputs.num_samples));
   }
-  if (static_cast<int64_t>(outputs.size()) != inputs.num_samples) {
-    return absl::InvalidArgumentError(absl::StrCat("outputs have ", outputs.size(), " entries for ",
-                                                   inputs.num_samples, " samples"));
+  // By division, as the product could overflow.
+  const auto entries = static_cast<int64_t>(outputs.size());
+  if (entries % num_outputs != 0 || entries / num_outputs != inputs.num_samples) {
+    return absl::InvalidArgumentError(absl::StrCat("outputs have ", entries, " entries for ",
+                                                   inputs.num_samples,
+                                                   " samples and num_outputs = ", num_outputs));
   }
   return absl::OkStatus();
 }
@@ -83,37 +87,123 @@ double RowProduct(const SparseRows& weights, int64_t row, std::span<const float>
   return sum;
 }
 
-constexpr int64_t kBlockSamples = 64;
-using SampleBlock = std::array<double, kBlockSamples>;
+template <size_t kSamples>
+using SampleBlock = std::array<double, kSamples>;
 
-// The neurons' sum on a block of samples, from the block's columns.
-SampleBlock BlockOutputs(const SparseNetwork& network, const std::vector<SampleBlock>& columns) {
-  SampleBlock sums{};
-  const SparseRows& weights = network.weights;
-  for (size_t j = 0; j < network.output_signs.size(); ++j) {
-    const auto begin = static_cast<size_t>(weights.row_begin[j]);
-    auto end = static_cast<size_t>(weights.row_begin[j + 1]);
-    SampleBlock preactivations{};
-    // The constant's column is the largest, so it stands last in its row.
-    if (end > begin && static_cast<size_t>(weights.column[end - 1]) == columns.size()) {
-      preactivations.fill(weights.value[--end]);
-    }
-    for (size_t e = begin; e < end; ++e) {
-      const SampleBlock& x = columns[static_cast<size_t>(weights.column[e])];
-      const double weight = weights.value[e];
-      for (size_t i = 0; i < kBlockSamples; ++i) preactivations[i] += weight * x[i];
-    }
-    const double sign = network.output_signs[j];
-    for (size_t i = 0; i < kBlockSamples; ++i) {
-      // Not std::max: a NaN among the inputs must show in the output.
+// W . below of row `row` on a block of samples; `below` holds a block a column, but none for the
+// constant.
+template <size_t kSamples>
+SampleBlock<kSamples> RowOnBlock(const SparseRows& rows, size_t row,
+                                 const std::vector<SampleBlock<kSamples>>& below) {
+  const auto begin = static_cast<size_t>(rows.row_begin[row]);
+  auto end = static_cast<size_t>(rows.row_begin[row + 1]);
+  SampleBlock<kSamples> sums{};
+  // The constant's column is the largest, so it stands last in its row.
+  if (end > begin && static_cast<size_t>(rows.column[end - 1]) == below.size()) {
+    sums.fill(rows.value[--end]);
+  }
+  for (size_t e = begin; e < end; ++e) {
+    const SampleBlock<kSamples>& x = below[static_cast<size_t>(rows.column[e])];
+    const double weight = rows.value[e];
+    for (size_t i = 0; i < kSamples; ++i) sums[i] += weight * x[i];
+  }
+  return sums;
+}
+
+// Not std::max: a NaN among the inputs must show in the output.
+double Relu(double value) { return value <= 0 ? 0.0 : value; }
+
+// The units of a hidden layer on a block of samples.
+template <size_t kSamples>
+std::vector<SampleBlock<kSamples>> HiddenOnBlock(const SparseRows& rows,
+                                                 const std::vector<SampleBlock<kSamples>>& below) {
+  std::vector<SampleBlock<kSamples>> units(static_cast<size_t>(rows.num_rows()));
+  for (size_t j = 0; j < units.size(); ++j) {
+    units[j] = RowOnBlock<kSamples>(rows, j, below);
+    for (double& value : units[j]) value = Relu(value);
+  }
+  return units;
+}
+
+// The sum of the last hidden layer's units with their signs, none of which is kept.
+template <size_t kSamples>
+SampleBlock<kSamples> FusedOnBlock(const SparseRows& rows, const std::vector<int8_t>& output_signs,
+                                   const std::vector<SampleBlock<kSamples>>& below) {
+  SampleBlock<kSamples> sums{};
+  for (size_t j = 0; j < output_signs.size(); ++j) {
+    const SampleBlock<kSamples> preactivations = RowOnBlock<kSamples>(rows, j, below);
+    const double sign = output_signs[j];
+    for (size_t i = 0; i < kSamples; ++i) {
       sums[i] += preactivations[i] <= 0 ? 0.0 : sign * preactivations[i];
     }
   }
   return sums;
 }
 
-const SparseRows& Weights(const Network& network) {
-  return std::visit([](const auto& n) -> const SparseRows& { return n.weights; }, network);
+// All outputs, in blocks of samples, a column's next to each other, so that the compiler's
+// vectors take several.
+template <size_t kSamples>
+void EvaluateInBlocks(const SparseNetwork& network, InputView inputs, std::span<double> outputs) {
+  std::vector<int32_t> used = network.weights.column;
+  std::sort(used.begin(), used.end());
+  used.erase(std::unique(used.begin(), used.end()), used.end());
+  if (!used.empty() && used.back() == network.num_inputs) used.pop_back();  // the constant
+  const bool fused = IsFused(network);
+  const SparseRows& last =
+      network.upper_layers.empty() ? network.weights : network.upper_layers.back();
+  const auto num_outputs = static_cast<size_t>(NumOutputs(network));
+  std::vector<SampleBlock<kSamples>> columns(static_cast<size_t>(network.num_inputs));
+  std::vector<SampleBlock<kSamples>> units;
+  for (int64_t first = 0; first < inputs.num_samples; first += kSamples) {
+    const auto present =
+        static_cast<size_t>(std::min<int64_t>(kSamples, inputs.num_samples - first));
+    for (size_t i = 0; i < present; ++i) {
+      const std::span<const float> row = inputs.row(first + static_cast<int64_t>(i));
+      for (const int32_t q : used) columns[static_cast<size_t>(q)][i] = row[static_cast<size_t>(q)];
+    }
+    // All layers but the last.
+    for (size_t l = 0; l < network.upper_layers.size(); ++l) {
+      units = l == 0 ? HiddenOnBlock<kSamples>(network.weights, columns)
+                     : HiddenOnBlock<kSamples>(network.upper_layers[l - 1], units);
+    }
+    const std::vector<SampleBlock<kSamples>>& below =
+        network.upper_layers.empty() ? columns : units;
+    for (size_t c = 0; c < num_outputs; ++c) {
+      const SampleBlock<kSamples> sums =
+          fused ? FusedOnBlock<kSamples>(last, network.output_signs, below)
+                : RowOnBlock<kSamples>(last, c, below);
+      for (size_t i = 0; i < present; ++i) {
+        const std::span<const float> row = inputs.row(first + static_cast<int64_t>(i));
+        double sum = sums[i];
+        for (size_t q = 0; q < network.linear.size(); ++q) {
+          sum += network.linear[q] * (q < row.size() ? row[q] : 1.0);
+        }
+        outputs[(static_cast<size_t>(first) + i) * num_outputs + c] = sum;
+      }
+    }
+  }
+}
+
+// The layers of units, from the inputs on.
+std::vector<const SparseRows*> HiddenLayers(const SparseNetwork& network) {
+  std::vector<const SparseRows*> layers = {&network.weights};
+  for (const SparseRows& layer : network.upper_layers) layers.push_back(&layer);
+  if (!IsFused(network)) layers.pop_back();  // the output layer
+  return layers;
+}
+
+int64_t NonzerosOf(const SparseRows& rows) {
+  return rows.nonzeros() - std::count(rows.value.begin(), rows.value.end(), 0.0);
+}
+
+int64_t ActiveRows(const SparseRows& rows) {
+  int64_t active = 0;
+  for (size_t row = 0; row + 1 < rows.row_begin.size(); ++row) {
+    const auto begin = rows.value.begin() + rows.row_begin[row];
+    const auto end = rows.value.begin() + rows.row_begin[row + 1];
+    active += std::any_of(begin, end, [](double value) { return value != 0; }) ? 1 : 0;
+  }
+  return active;
 }
 
 template <typename Gate>
@@ -126,21 +216,20 @@ void AddGatedRow(const GatedNetwork& network, int64_t row, std::span<const Gate>
   }
 }
 
-}  // namespace
-
-absl::Status ValidateSparseRows(const SparseRows& rows, int64_t num_columns) {
+absl::Status ValidateRows(std::string_view name, const SparseRows& rows, int64_t num_columns) {
+  const std::string prefix = absl::StrCat(std::string(name), ": ");
   const auto entries = static_cast<int64_t>(rows.column.size());
   if (rows.value.size() != rows.column.size()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("weights: ", rows.value.size(), " values for ", entries, " column indices"));
+        absl::StrCat(prefix, rows.value.size(), " values for ", entries, " column indices"));
   }
   if (rows.row_begin.empty() || rows.row_begin.front() != 0 || rows.row_begin.back() != entries) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "weights: row_begin must start with 0 and end with the number of entries, ", entries));
+        prefix, "row_begin must start with 0 and end with the number of entries, ", entries));
   }
   // Before any entry is looked at, as row_begin says where they are.
   if (!std::is_sorted(rows.row_begin.begin(), rows.row_begin.end())) {
-    return absl::InvalidArgumentError("weights: row_begin must not descend");
+    return absl::InvalidArgumentError(absl::StrCat(prefix, "row_begin must not descend"));
   }
   for (int64_t row = 0; row < rows.num_rows(); ++row) {
     const int64_t begin = rows.row_begin[static_cast<size_t>(row)];
@@ -149,21 +238,66 @@ absl::Status ValidateSparseRows(const SparseRows& rows, int64_t num_columns) {
     for (int64_t e = begin; e < end; ++e) {
       const int64_t column = rows.column[static_cast<size_t>(e)];
       if (column < 0 || column >= num_columns) {
-        return absl::InvalidArgumentError(absl::StrCat("weights: column ", column, " in row ", row,
+        return absl::InvalidArgumentError(absl::StrCat(prefix, "column ", column, " in row ", row,
                                                        " lies outside [0, ", num_columns, ")"));
       }
       if (column <= previous) {
         return absl::InvalidArgumentError(absl::StrCat(
-            "weights: columns of row ", row, " must ascend, but ", column, " follows ", previous));
+            prefix, "columns of row ", row, " must ascend, but ", column, " follows ", previous));
       }
       if (!std::isfinite(rows.value[static_cast<size_t>(e)])) {
         return absl::InvalidArgumentError(
-            absl::StrCat("weights: the value in row ", row, ", column ", column, " is not finite"));
+            absl::StrCat(prefix, "the value in row ", row, ", column ", column, " is not finite"));
       }
       previous = column;
     }
   }
   return absl::OkStatus();
+}
+
+// As the members of a model file are called (core/network/README.md).
+std::string LayerName(size_t upper_layer) { return absl::StrCat("layer_", upper_layer + 2); }
+
+// The layers above the first: their number, their rows, and that they end in an output.
+absl::Status ValidateUpperLayers(const SparseNetwork& network) {
+  const bool fused = IsFused(network);
+  const auto num_layers = static_cast<int64_t>(network.upper_layers.size()) + (fused ? 1 : 0);
+  if (num_layers > kMaxHiddenLayers) {
+    return absl::InvalidArgumentError(absl::StrCat("upper_layers make ", num_layers,
+                                                   " hidden layers, more than ", kMaxHiddenLayers));
+  }
+  int64_t width = network.hidden_width();
+  for (size_t l = 0; l < network.upper_layers.size(); ++l) {
+    const std::string name = LayerName(l);
+    if (width > kMaxInputs) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(name, ": the layer below has ", width, " units, more than ", kMaxInputs));
+    }
+    absl::Status status =
+        ValidateRows(name, network.upper_layers[l], width + (network.has_bias ? 1 : 0));
+    if (!status.ok()) return status;
+    width = network.upper_layers[l].num_rows();
+  }
+  if (!fused && width < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(LayerName(network.upper_layers.size() - 1),
+                     ": has no rows; without output_signs the last layer has one an output"));
+  }
+  if (fused && static_cast<int64_t>(network.output_signs.size()) != width) {
+    return absl::InvalidArgumentError(absl::StrCat("output_signs has ", network.output_signs.size(),
+                                                   " entries for ", width, " neurons"));
+  }
+  if (!network.linear.empty() && !network.upper_layers.empty()) {
+    return absl::InvalidArgumentError(
+        "linear: a linear term needs a network without upper layers; leave one of them out");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ValidateSparseRows(const SparseRows& rows, int64_t num_columns) {
+  return ValidateRows("weights", rows, num_columns);
 }
 
 absl::Status ValidateNetwork(const SparseNetwork& network) {
@@ -172,11 +306,7 @@ absl::Status ValidateNetwork(const SparseNetwork& network) {
       !status.ok()) {
     return status;
   }
-  if (static_cast<int64_t>(network.output_signs.size()) != network.hidden_width()) {
-    return absl::InvalidArgumentError(absl::StrCat("output_signs has ", network.output_signs.size(),
-                                                   " entries for ", network.hidden_width(),
-                                                   " neurons"));
-  }
+  if (absl::Status status = ValidateUpperLayers(network); !status.ok()) return status;
   for (size_t j = 0; j < network.output_signs.size(); ++j) {
     const int sign = network.output_signs[j];
     if (sign != 1 && sign != -1) {
@@ -231,38 +361,25 @@ absl::Status ValidateNetwork(const GatedNetwork& network) {
 
 absl::Status Evaluate(const SparseNetwork& network, InputView inputs, std::span<double> outputs) {
   if (absl::Status status = ValidateNetwork(network); !status.ok()) return status;
-  if (absl::Status status = ValidateEvaluation(network.num_inputs, inputs, outputs); !status.ok()) {
-    return status;
-  }
-  // Blocks of samples, a column's next to each other, so that the compiler's vectors take several.
-  std::vector<int32_t> used = network.weights.column;
-  std::sort(used.begin(), used.end());
-  used.erase(std::unique(used.begin(), used.end()), used.end());
-  if (!used.empty() && used.back() == network.num_inputs) used.pop_back();  // the constant
-  std::vector<SampleBlock> columns(static_cast<size_t>(network.num_inputs));
-  for (int64_t first = 0; first < inputs.num_samples; first += kBlockSamples) {
-    const auto present =
-        static_cast<size_t>(std::min<int64_t>(kBlockSamples, inputs.num_samples - first));
-    for (size_t i = 0; i < present; ++i) {
-      const std::span<const float> row = inputs.row(first + static_cast<int64_t>(i));
-      for (const int32_t q : used) columns[static_cast<size_t>(q)][i] = row[static_cast<size_t>(q)];
-    }
-    const SampleBlock sums = BlockOutputs(network, columns);
-    for (size_t i = 0; i < present; ++i) {
-      const std::span<const float> row = inputs.row(first + static_cast<int64_t>(i));
-      double sum = sums[i];
-      for (size_t q = 0; q < network.linear.size(); ++q) {
-        sum += network.linear[q] * (q < row.size() ? row[q] : 1.0);
-      }
-      outputs[static_cast<size_t>(first) + i] = sum;
-    }
+  absl::Status status =
+      ValidateEvaluation(network.num_inputs, NumOutputs(network), inputs, outputs);
+  if (!status.ok()) return status;
+  // Smaller blocks where a block of everything would be much larger than the network itself.
+  constexpr int64_t kManyUnits = int64_t{1} << 20;
+  int64_t units = network.num_inputs;
+  for (const int64_t width : HiddenWidths(network)) units += width;
+  if (units <= kManyUnits) {
+    EvaluateInBlocks<64>(network, inputs, outputs);
+  } else {
+    EvaluateInBlocks<8>(network, inputs, outputs);
   }
   return absl::OkStatus();
 }
 
 absl::Status Evaluate(const GatedNetwork& network, InputView inputs, std::span<double> outputs) {
   if (absl::Status status = ValidateNetwork(network); !status.ok()) return status;
-  if (absl::Status status = ValidateEvaluation(network.num_inputs, inputs, outputs); !status.ok()) {
+  if (absl::Status status = ValidateEvaluation(network.num_inputs, 1, inputs, outputs);
+      !status.ok()) {
     return status;
   }
   std::fill(outputs.begin(), outputs.end(), 0.0);
@@ -290,24 +407,54 @@ absl::Status Evaluate(const Network& network, InputView inputs, std::span<double
   return std::visit([&](const auto& n) { return Evaluate(n, inputs, outputs); }, network);
 }
 
+bool IsFused(const SparseNetwork& network) {
+  return network.upper_layers.empty() || !network.output_signs.empty();
+}
+
+int64_t NumOutputs(const SparseNetwork& network) {
+  return IsFused(network) ? 1 : network.upper_layers.back().num_rows();
+}
+
+std::vector<int64_t> HiddenWidths(const SparseNetwork& network) {
+  std::vector<int64_t> widths;
+  for (const SparseRows* layer : HiddenLayers(network)) widths.push_back(layer->num_rows());
+  return widths;
+}
+
+int64_t Nonzeros(const SparseNetwork& network) {
+  int64_t nonzeros = NonzerosOf(network.weights);
+  for (const SparseRows& layer : network.upper_layers) nonzeros += NonzerosOf(layer);
+  return nonzeros;
+}
+
+int64_t ActiveNeurons(const SparseNetwork& network) {
+  int64_t active = 0;
+  for (const SparseRows* layer : HiddenLayers(network)) active += ActiveRows(*layer);
+  return active;
+}
+
 int64_t NumInputs(const Network& network) {
   return std::visit([](const auto& n) { return n.num_inputs; }, network);
 }
 
+int64_t NumOutputs(const Network& network) {
+  const auto* sparse = std::get_if<SparseNetwork>(&network);
+  return sparse != nullptr ? NumOutputs(*sparse) : 1;
+}
+
+std::vector<int64_t> HiddenWidths(const Network& network) {
+  if (const auto* sparse = std::get_if<SparseNetwork>(&network)) return HiddenWidths(*sparse);
+  return {std::get<GatedNetwork>(network).weights.num_rows()};
+}
+
 int64_t Nonzeros(const Network& network) {
-  const std::vector<double>& value = Weights(network).value;
-  return static_cast<int64_t>(value.size()) - std::count(value.begin(), value.end(), 0.0);
+  if (const auto* sparse = std::get_if<SparseNetwork>(&network)) return Nonzeros(*sparse);
+  return NonzerosOf(std::get<GatedNetwork>(network).weights);
 }
 
 int64_t ActiveNeurons(const Network& network) {
-  const SparseRows& weights = Weights(network);
-  int64_t active = 0;
-  for (size_t row = 0; row + 1 < weights.row_begin.size(); ++row) {
-    const auto begin = weights.value.begin() + weights.row_begin[row];
-    const auto end = weights.value.begin() + weights.row_begin[row + 1];
-    active += std::any_of(begin, end, [](double value) { return value != 0; }) ? 1 : 0;
-  }
-  return active;
+  if (const auto* sparse = std::get_if<SparseNetwork>(&network)) return ActiveNeurons(*sparse);
+  return ActiveRows(std::get<GatedNetwork>(network).weights);
 }
 
 }  // namespace thresher

@@ -1,8 +1,9 @@
-// Sparse two-layer ReLU networks with scalar output, and the gated networks that
-// fixed gates give, as values.
+// Sparse ReLU networks of one or more hidden layers and k outputs, and the gated networks
+// that fixed gates give, as values.
 //
-// Shapes: d = num_inputs, m = hidden_width. With `has_bias` a constant input 1
-// stands behind the d given inputs, so weight indices run to d (inclusive).
+// Shapes: d = num_inputs, m = hidden_width, k = num_outputs. With `has_bias` a constant input 1
+// stands behind the d given inputs, so weight indices run to d (inclusive), and behind the
+// units of every hidden layer that feeds another.
 #ifndef THRESHER_CORE_NETWORK_NETWORK_H_
 #define THRESHER_CORE_NETWORK_NETWORK_H_
 
@@ -46,17 +47,29 @@ struct InputView {
 // Which output signs a network may have: every neuron adds, or some subtract.
 enum class OutputSigns { kPositive, kMixed };
 
-// f(x) = sum_j sign_j (x . w_j)_+ + x . linear; the output weight's magnitude is fused into
-// w_j = u_j |v_j|, its sign kept apart.
+// The most hidden layers a network may have.
+inline constexpr int64_t kMaxHiddenLayers = 16;
+
+// z_1 = (W_1 x)_+, z_2 = (W_2 z_1)_+, ... with W_1 = `weights` and W_2, W_3, ... =
+// `upper_layers`. The plain form, which recovery gives, has no upper layers:
+//   f(x) = sum_j sign_j (x . w_j)_+ + x . linear .
+// Fused (IsFused; one output): every layer is hidden, f(x) = sum_j sign_j z_Lj, the magnitude of
+// an output weight fused into its row, w_j = u_j |v_j|, its sign kept apart and not counted.
+// Otherwise (output_signs empty, upper_layers not) the last upper layer is linear: f(x) = W z_L
+// with one row an output.
 struct SparseNetwork {
   int64_t num_inputs = 0;
   bool has_bias = false;
-  SparseRows weights;                // m rows of num_columns() columns
-  std::vector<int8_t> output_signs;  // m entries, +1 or -1
-  // A dense term beside the neurons, num_columns() entries, or none. Not counted as weights.
+  SparseRows weights;                // m rows of num_columns() columns: the first hidden layer
+  std::vector<int8_t> output_signs;  // fused: +1 or -1 for each unit of the last hidden layer
+  // Plain form only: a dense term beside the neurons, num_columns() entries, or none. Not counted
+  // as weights.
   std::vector<double> linear = {};
+  // Row = unit of the layer, column = unit of the layer below; with has_bias one column more, the
+  // constant.
+  std::vector<SparseRows> upper_layers = {};
 
-  int64_t hidden_width() const { return weights.num_rows(); }
+  int64_t hidden_width() const { return weights.num_rows(); }  // of the first hidden layer
   int64_t num_columns() const { return num_inputs + (has_bias ? 1 : 0); }
   bool operator==(const SparseNetwork&) const = default;
 };
@@ -94,24 +107,37 @@ struct GatedNetwork {
 using Network = std::variant<SparseNetwork, GatedNetwork>;
 
 // Errors: INVALID_ARGUMENT naming the field: num_inputs (outside [1, 2^31 - 2]), weights,
-// output_signs, gates or gate_index.
+// upper_layers (too many, or no output), layer_2, layer_3, ... (as the rows of upper_layers are
+// called here and in files), output_signs, linear (also beside upper layers), gates or
+// gate_index.
 absl::Status ValidateNetwork(const SparseNetwork& network);
 absl::Status ValidateNetwork(const GatedNetwork& network);
 
-// outputs[i] = f(inputs row i), summed in double. NaN inputs give NaN in a sparse
-// network; in a gated one a gate is closed when x . h is NaN.
+// outputs[i * k + c] = f_c(inputs row i) for k = NumOutputs(network), summed in double. NaN
+// inputs give NaN in a sparse network; in a gated one a gate is closed when x . h is NaN.
 // Errors: INVALID_ARGUMENT as ValidateNetwork, and when inputs.num_inputs differs from
-// the network's or outputs.size() from inputs.num_samples.
+// the network's or outputs.size() from inputs.num_samples x k.
 // Cost: O(n s); for a gated network also O(n d) per listed gate, each of which is
-// generated once.
+// generated once. Memory of a sparse one: 512 bytes an input and unit, 64 where there are more
+// than 2^20 of them.
 absl::Status Evaluate(const SparseNetwork& network, InputView inputs, std::span<double> outputs);
 absl::Status Evaluate(const GatedNetwork& network, InputView inputs, std::span<double> outputs);
 absl::Status Evaluate(const Network& network, InputView inputs, std::span<double> outputs);
 
+// Whether the output weights are the fixed output_signs.
+bool IsFused(const SparseNetwork& network);
+
 int64_t NumInputs(const Network& network);
-// Weights that are not 0, stored zeros not counted.
+int64_t NumOutputs(const SparseNetwork& network);
+int64_t NumOutputs(const Network& network);
+// Units of each hidden layer, from the inputs on; one entry for a gated network.
+std::vector<int64_t> HiddenWidths(const SparseNetwork& network);
+std::vector<int64_t> HiddenWidths(const Network& network);
+// Weights that are not 0, of all layers, stored zeros not counted.
+int64_t Nonzeros(const SparseNetwork& network);
 int64_t Nonzeros(const Network& network);
-// Neurons (or gates) that carry at least one weight.
+// Hidden units of all layers (or gates) that carry at least one weight.
+int64_t ActiveNeurons(const SparseNetwork& network);
 int64_t ActiveNeurons(const Network& network);
 
 }  // namespace thresher

@@ -43,7 +43,8 @@ bool TakeNetwork(StateReader& reader, Network& network) {
   absl::StatusOr<Model> model = ReadModelJson(text);
   if (!model.ok()) return false;
   network = std::move(model->network);
-  return true;
+  const auto* sparse = std::get_if<SparseNetwork>(&network);
+  return sparse == nullptr || sparse->upper_layers.empty();
 }
 
 void AddFit(const PathFit& fit, StateWriter& writer) {

@@ -575,6 +575,12 @@ absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& opti
   }
   if (start.network) {
     if (absl::Status status = ValidateNetwork(*start.network); !status.ok()) return status;
+    if (!start.network->upper_layers.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("network: the start network has ", HiddenWidths(*start.network).size(),
+                       " hidden layers and ", NumOutputs(*start.network),
+                       " outputs; start from one hidden layer with output signs"));
+    }
     if (options.gate_mode != GateMode::kSequential) {
       return absl::InvalidArgumentError(
           "network: a start network brings its own gates; choose sequential gates");

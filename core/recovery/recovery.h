@@ -101,8 +101,8 @@ struct RecoveryStart {
   // Start gates, row-major hidden_width x num_columns: instead of random ones.
   std::optional<GateVectorSet> gates;
   // Start weights: at most hidden_width neurons of at most working_nonzeros weights. Its
-  // neurons are also the start gates, in sequential mode. With a linear term only where
-  // linear_term is set.
+  // neurons are also the start gates, in sequential mode. One hidden layer and one output; with a
+  // linear term only where linear_term is set.
   std::optional<SparseNetwork> network;
 };
 

@@ -544,7 +544,7 @@ absl::StatusOr<std::optional<PlantedComparison>> ComparePlanted(const Network& n
                                                                 const SparseNetwork& planted,
                                                                 InputView inputs) {
   const auto* candidate = std::get_if<SparseNetwork>(&network);
-  if (candidate == nullptr || candidate->has_bias != planted.has_bias ||
+  if (candidate == nullptr || !HaveSameForm(*candidate, planted) ||
       ActiveNeurons(network) > kMaxComparedNeurons ||
       ActiveNeurons(planted) > kMaxComparedNeurons) {
     return std::optional<PlantedComparison>();

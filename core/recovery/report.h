@@ -42,8 +42,8 @@ struct PlantedComparison {
   int64_t recovered_neurons = 0;
 };
 
-// Nothing where the two cannot be compared: a gated network, another bias, more neurons than
-// kMaxComparedNeurons. Errors and cost: as CompareNetworks.
+// Nothing where the two cannot be compared: a gated network, another bias or number of layers
+// (HaveSameForm), more neurons than kMaxComparedNeurons. Errors and cost: as CompareNetworks.
 absl::StatusOr<std::optional<PlantedComparison>> ComparePlanted(const Network& network,
                                                                 const SparseNetwork& planted,
                                                                 InputView inputs);

@@ -23,6 +23,9 @@ constexpr uint64_t kWeightStream = kInputStream + 2;
 constexpr uint64_t kSignStream = kInputStream + 3;
 constexpr uint64_t kNoiseStream = kInputStream + 4;
 constexpr uint64_t kLinearStream = kInputStream + 5;
+// Of W_2; W_3 has the next two, and so on.
+constexpr uint64_t kUpperPositionStream = kInputStream + 16;
+constexpr uint64_t kUpperWeightStream = kUpperPositionStream + 1;
 
 constexpr int64_t kMostWork = 1'000'000'000'000;  // n s
 
@@ -35,10 +38,23 @@ absl::Status CheckAtLeastOne(absl::string_view field, int64_t value) {
   return Invalid(field, absl::StrCat("must be at least 1, is ", value));
 }
 
+// Weight matrices of the network: W_1 to W_L, and the output's where it is not fused.
+int64_t NumMatrices(const PlantedOptions& options) {
+  return options.hidden_layers + (options.num_outputs > 1 ? 1 : 0);
+}
+
+// Rows and columns of matrix t, from 0.
+std::pair<int64_t, int64_t> MatrixShape(const PlantedOptions& options, int64_t t) {
+  return {t == options.hidden_layers ? options.num_outputs : options.hidden_width,
+          t == 0 ? options.num_inputs : options.hidden_width};
+}
+
 absl::Status CheckOptions(const PlantedOptions& options) {
   for (const auto& [field, value] :
        {std::pair("num_samples", options.num_samples), std::pair("num_inputs", options.num_inputs),
-        std::pair("hidden_width", options.hidden_width), std::pair("nonzeros", options.nonzeros)}) {
+        std::pair("hidden_width", options.hidden_width), std::pair("nonzeros", options.nonzeros),
+        std::pair("num_outputs", options.num_outputs),
+        std::pair("hidden_layers", options.hidden_layers)}) {
     if (absl::Status status = CheckAtLeastOne(field, value); !status.ok()) return status;
   }
   constexpr int64_t kMostColumns = std::numeric_limits<int32_t>::max() - 1;
@@ -46,16 +62,48 @@ absl::Status CheckOptions(const PlantedOptions& options) {
     return Invalid("num_inputs", absl::StrCat("must be at most ", kMostColumns));
   }
   constexpr int64_t kLargest = std::numeric_limits<int64_t>::max();
+  if (options.hidden_layers > kMaxHiddenLayers) {
+    return Invalid("hidden_layers", absl::StrCat("must be at most ", kMaxHiddenLayers, ", is ",
+                                                 options.hidden_layers));
+  }
   if (options.num_samples > kLargest / options.num_inputs) {
     return Invalid("num_samples", "num_samples x num_inputs overflows; choose smaller sizes");
   }
-  if (options.hidden_width > kLargest / options.num_inputs) {
-    return Invalid("hidden_width", "hidden_width x num_inputs overflows; choose smaller sizes");
+  if (options.num_samples > kLargest / options.num_outputs) {
+    return Invalid("num_outputs", "num_samples x num_outputs overflows; choose smaller sizes");
   }
-  if (options.nonzeros > options.hidden_width * options.num_inputs) {
-    return Invalid("nonzeros", absl::StrCat("must be at most hidden_width x num_inputs = ",
-                                            options.hidden_width * options.num_inputs, ", is ",
-                                            options.nonzeros));
+  const int64_t num_matrices = NumMatrices(options);
+  int64_t entries = 0;
+  for (int64_t t = 0; t < num_matrices; ++t) {
+    const auto [rows, columns] = MatrixShape(options, t);
+    if (columns > kMostColumns) {
+      return Invalid("hidden_width",
+                     absl::StrCat("must be at most ", kMostColumns, " below another layer"));
+    }
+    if (rows > (kLargest - entries) / columns) {
+      return Invalid("hidden_width",
+                     t == 0 ? "hidden_width x num_inputs overflows; choose smaller sizes"
+                            : "the number of weights overflows; choose smaller sizes");
+    }
+    entries += rows * columns;
+  }
+  if (options.nonzeros < num_matrices) {
+    return Invalid("nonzeros", absl::StrCat("must be at least the number of weight matrices = ",
+                                            num_matrices, ", is ", options.nonzeros));
+  }
+  if (options.nonzeros > entries) {
+    return Invalid("nonzeros",
+                   absl::StrCat("must be at most ",
+                                num_matrices == 1 ? "hidden_width x num_inputs"
+                                                  : "the entries of all weight matrices",
+                                " = ", entries, ", is ", options.nonzeros));
+  }
+  if (options.output_signs == OutputSigns::kMixed && options.num_outputs > 1) {
+    return Invalid("output_signs",
+                   "mixed needs num_outputs = 1; several outputs have weights of both signs");
+  }
+  if (options.linear_term && num_matrices > 1) {
+    return Invalid("linear_term", "needs hidden_layers = 1 and num_outputs = 1");
   }
   if (options.nonzeros > kMostWork / options.num_samples) {
     return Invalid("num_samples",
@@ -119,25 +167,43 @@ double DrawWeight(WeightDistribution distribution, CounterRandom& random) {
   return 0;
 }
 
+SparseRows DrawRows(int64_t num_rows, int64_t num_columns, int64_t nonzeros,
+                    WeightDistribution distribution, CounterRandom position_random,
+                    CounterRandom weight_random) {
+  const std::vector<int64_t> positions =
+      DrawPositions(num_rows * num_columns, nonzeros, position_random);
+  SparseRows rows;
+  rows.row_begin.assign(num_rows + 1, 0);
+  rows.column.reserve(positions.size());
+  rows.value.reserve(positions.size());
+  for (const int64_t position : positions) {
+    ++rows.row_begin[position / num_columns + 1];
+    rows.column.push_back(static_cast<int32_t>(position % num_columns));
+    rows.value.push_back(DrawWeight(distribution, weight_random));
+  }
+  for (int64_t j = 0; j < num_rows; ++j) rows.row_begin[j + 1] += rows.row_begin[j];
+  return rows;
+}
+
 SparseNetwork DrawNetwork(const PlantedOptions& options) {
   SparseNetwork network;
   network.num_inputs = options.num_inputs;
-  const std::vector<int64_t> positions =
-      DrawPositions(options.hidden_width * options.num_inputs, options.nonzeros,
-                    CounterRandom(options.seed, kPositionStream));
-  CounterRandom random(options.seed, kWeightStream);
-  SparseRows& weights = network.weights;
-  weights.row_begin.assign(options.hidden_width + 1, 0);
-  weights.column.reserve(positions.size());
-  weights.value.reserve(positions.size());
-  for (const int64_t position : positions) {
-    ++weights.row_begin[position / options.num_inputs + 1];
-    weights.column.push_back(static_cast<int32_t>(position % options.num_inputs));
-    weights.value.push_back(DrawWeight(options.weight_distribution, random));
+  const int64_t num_matrices = NumMatrices(options);
+  for (int64_t t = 0; t < num_matrices; ++t) {
+    const auto [num_rows, num_columns] = MatrixShape(options, t);
+    const uint64_t upper = 2 * static_cast<uint64_t>(t - 1);
+    SparseRows rows = DrawRows(
+        num_rows, num_columns, std::min(num_rows * num_columns, options.nonzeros / num_matrices),
+        options.weight_distribution,
+        CounterRandom(options.seed, t == 0 ? kPositionStream : kUpperPositionStream + upper),
+        CounterRandom(options.seed, t == 0 ? kWeightStream : kUpperWeightStream + upper));
+    if (t == 0) {
+      network.weights = std::move(rows);
+    } else {
+      network.upper_layers.push_back(std::move(rows));
+    }
   }
-  for (int64_t j = 0; j < options.hidden_width; ++j) {
-    weights.row_begin[j + 1] += weights.row_begin[j];
-  }
+  if (options.num_outputs > 1) return network;
   network.output_signs.assign(options.hidden_width, 1);
   if (options.output_signs == OutputSigns::kMixed) {
     CounterRandom signs(options.seed, kSignStream);
@@ -201,11 +267,16 @@ absl::StatusOr<int64_t> PlantedBytes(const PlantedOptions& options) {
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
   // In floating point, because the sum may overflow. Inputs; targets in double and float;
   // per weight its position, the set it was drawn with, column and value, twice; per neuron
-  // row_begin and sign, twice; the linear term, twice.
+  // row_begin and sign, twice; the linear term, twice; per unit of layers below another one what
+  // evaluation and reduction keep.
   const double n = static_cast<double>(options.num_samples);
-  const double bytes = n * (4.0 * static_cast<double>(options.num_inputs) + 12) +
+  const double outputs = static_cast<double>(options.num_outputs);
+  const double lower_units =
+      static_cast<double>(NumMatrices(options) - 1) * static_cast<double>(options.hidden_width);
+  const double bytes = n * (4.0 * static_cast<double>(options.num_inputs) + 12 * outputs) +
                        80.0 * static_cast<double>(options.nonzeros) +
-                       18.0 * static_cast<double>(options.hidden_width) +
+                       18.0 * (static_cast<double>(options.hidden_width) + lower_units + outputs) +
+                       600.0 * lower_units +
                        (options.linear_term ? 16.0 * static_cast<double>(options.num_inputs) : 0.0);
   return bytes < 0x1p62 ? static_cast<int64_t>(bytes) : int64_t{1} << 62;
 }
@@ -224,15 +295,16 @@ absl::StatusOr<PlantedProblem> GeneratePlanted(const PlantedOptions& options) {
   Samples& samples = problem.samples;
   samples.num_samples = options.num_samples;
   samples.num_inputs = options.num_inputs;
+  samples.num_outputs = options.num_outputs;
   samples.inputs = DrawInputs(options);
-  std::vector<double> targets(options.num_samples);
+  std::vector<double> targets(options.num_samples * options.num_outputs);
   // Neurons without weights would be visited for every sample, and there may be very many.
   absl::Status status = Evaluate(DropDeadNeurons(problem.network), samples.input_view(), targets);
   if (!status.ok()) return status;
   if (options.noise_db.has_value()) AddNoise(*options.noise_db, options.seed, targets);
 
-  samples.targets.resize(options.num_samples);
-  for (int64_t i = 0; i < options.num_samples; ++i) {
+  samples.targets.resize(targets.size());
+  for (size_t i = 0; i < targets.size(); ++i) {
     if (!(std::fabs(targets[i]) <= std::numeric_limits<float>::max())) {
       return Invalid("noise_db", "a target is beyond the range of float32; use less noise");
     }

@@ -333,6 +333,245 @@ TEST(CompareTest, TheLinearTermCountsAmongTheWeights) {
   EXPECT_GT(Compare(candidate, reference).relative_weight_error, 0.1);
 }
 
+// ---- Several layers and outputs
+
+SparseRows& LayerOf(SparseNetwork& network, size_t l) {
+  return l == 0 ? network.weights : network.upper_layers[l - 1];
+}
+
+// The rows with row j from row order[j], columns likewise (the constant stays), row j times
+// row_scale[j] and column q times column_scale[q].
+SparseRows Shuffled(const SparseRows& rows, const std::vector<size_t>& row_order,
+                    const std::vector<double>& row_scale, const std::vector<size_t>& column_order,
+                    const std::vector<double>& column_scale) {
+  std::vector<int32_t> column_of(column_order.size() + 1);
+  for (size_t q = 0; q < column_order.size(); ++q) {
+    column_of[column_order[q]] = static_cast<int32_t>(q);
+  }
+  column_of.back() = static_cast<int32_t>(column_order.size());
+  SparseRows shuffled;
+  for (size_t j = 0; j < row_order.size(); ++j) {
+    std::vector<std::pair<int32_t, double>> row;
+    for (int64_t e = rows.row_begin[row_order[j]]; e < rows.row_begin[row_order[j] + 1]; ++e) {
+      const int32_t column = column_of[rows.column[e]];
+      const bool is_constant = static_cast<size_t>(column) == column_order.size();
+      const double factor = row_scale[j] * (is_constant ? 1.0 : column_scale[column]);
+      row.emplace_back(column, factor * rows.value[e]);
+    }
+    std::sort(row.begin(), row.end());
+    for (const auto& [column, value] : row) {
+      shuffled.column.push_back(column);
+      shuffled.value.push_back(value);
+    }
+    shuffled.row_begin.push_back(shuffled.nonzeros());
+  }
+  return shuffled;
+}
+
+// The same function: the units of every hidden layer in another order and, where another layer
+// looks at them, at another scale.
+SparseNetwork Disguised(const SparseNetwork& network, CounterRandom& random) {
+  SparseNetwork disguised = network;
+  std::vector<size_t> order_below(static_cast<size_t>(network.num_inputs));
+  std::iota(order_below.begin(), order_below.end(), size_t{0});
+  std::vector<double> scale_below(order_below.size(), 1.0);
+  const size_t num_layers = network.upper_layers.size() + 1;
+  for (size_t l = 0; l < num_layers; ++l) {
+    SparseRows& rows = LayerOf(disguised, l);
+    const bool is_last = l + 1 == num_layers;
+    std::vector<size_t> order(static_cast<size_t>(rows.num_rows()));
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::vector<double> scale(order.size(), 1.0);
+    if (!is_last || IsFused(network)) {
+      for (size_t k = order.size(); k > 1; --k) std::swap(order[k - 1], order[random.NextBelow(k)]);
+    }
+    if (!is_last) {
+      for (double& factor : scale) factor = 0.1 + 3 * random.NextUniform();
+    }
+    rows = Shuffled(rows, order, scale, order_below, scale_below);
+    if (is_last && IsFused(network)) {
+      for (size_t j = 0; j < order.size(); ++j) {
+        disguised.output_signs[j] = network.output_signs[order[j]];
+      }
+    }
+    order_below = order;
+    scale_below = scale;
+    for (double& factor : scale_below) factor = 1 / factor;
+  }
+  return disguised;
+}
+
+std::vector<double> Outputs(const SparseNetwork& network, const std::vector<float>& data) {
+  const auto num_samples = static_cast<int64_t>(data.size()) / network.num_inputs;
+  std::vector<double> outputs(static_cast<size_t>(num_samples * NumOutputs(network)));
+  EXPECT_TRUE(Evaluate(network, {data.data(), num_samples, network.num_inputs}, outputs).ok());
+  return outputs;
+}
+
+// L = 1..3 hidden layers, fused for num_outputs = 0.
+class LayeredTest : public ::testing::TestWithParam<std::tuple<int, int, bool>> {
+ protected:
+  int num_layers() const { return std::get<0>(GetParam()); }
+  int num_outputs() const { return std::get<1>(GetParam()); }
+  SparseNetwork Draw(double density) {
+    std::vector<int64_t> widths = {9, 7, 8};
+    widths.resize(static_cast<size_t>(num_layers()));
+    return RandomLayeredNetwork(random_, 5, widths, num_outputs(), std::get<2>(GetParam()),
+                                density);
+  }
+  CounterRandom random_ = CounterRandom(31, 0);
+};
+
+INSTANTIATE_TEST_SUITE_P(Shapes, LayeredTest,
+                         ::testing::Combine(::testing::Values(1, 2, 3),
+                                            ::testing::Values(0, 1, 2, 5), ::testing::Bool()));
+
+TEST_P(LayeredTest, ReductionKeepsTheFunctionAndIsIdempotent) {
+  int smaller = 0;
+  for (int trial = 0; trial < 20; ++trial) {
+    SparseNetwork network = Draw(trial % 2 == 0 ? 0.15 : 0.5);
+    // Every third unit of the first layer parallel to the one before.
+    const Dense rows = ToDense(network);
+    Dense parallel = rows;
+    for (size_t j = 2; j < rows.size(); j += 3) {
+      for (size_t q = 0; q < rows[j].size(); ++q) parallel[j][q] = 0.3 * parallel[j - 1][q];
+    }
+    network.weights = FromDense(parallel, {}).weights;
+    ASSERT_TRUE(ValidateNetwork(network).ok());
+    const SparseNetwork reduced = ReduceNetwork(network);
+    ASSERT_TRUE(ValidateNetwork(reduced).ok()) << ValidateNetwork(reduced);
+    EXPECT_EQ(NumOutputs(reduced), NumOutputs(network));
+    EXPECT_LE(Nonzeros(reduced), Nonzeros(network));
+    smaller += ActiveNeurons(reduced) < ActiveNeurons(network) ? 1 : 0;
+    const std::vector<float> data = RandomInputs(random_, 40, 5);
+    const std::vector<double> before = Outputs(network, data);
+    const std::vector<double> after = Outputs(reduced, data);
+    for (size_t i = 0; i < before.size(); ++i) {
+      EXPECT_NEAR(before[i], after[i], 1e-11 * (1 + std::abs(before[i])));
+    }
+    EXPECT_EQ(ReduceNetwork(reduced), reduced);
+    EXPECT_EQ(DropDeadNeurons(reduced), reduced);
+  }
+  EXPECT_GT(smaller, 10);
+}
+
+TEST_P(LayeredTest, OrderAndScaleOfUnitsDoNotMatter) {
+  for (int trial = 0; trial < 20; ++trial) {
+    const SparseNetwork network = Draw(0.5);
+    const SparseNetwork disguised = Disguised(network, random_);
+    ASSERT_TRUE(ValidateNetwork(disguised).ok()) << ValidateNetwork(disguised);
+    const NetworkComparison comparison = Compare(disguised, network);
+    EXPECT_TRUE(comparison.same_support);
+    EXPECT_EQ(comparison.support_recall, 1);
+    EXPECT_EQ(comparison.support_precision, 1);
+    EXPECT_LT(comparison.relative_weight_error, 1e-13);
+    EXPECT_LT(comparison.relative_function_error, 1e-13);
+    EXPECT_EQ(comparison.candidate_neurons, comparison.reference_neurons);
+    EXPECT_EQ(comparison.matched_neuron.size(), static_cast<size_t>(comparison.reference_neurons));
+    // Each candidate once.
+    std::vector<int64_t> sorted = comparison.matched_neuron;
+    std::sort(sorted.begin(), sorted.end());
+    for (size_t j = 0; j < sorted.size(); ++j) EXPECT_EQ(sorted[j], static_cast<int64_t>(j));
+  }
+}
+
+TEST_P(LayeredTest, AFlippedWeightIsDetectedInEveryLayer) {
+  const SparseNetwork network = ReduceNetwork(Draw(0.9));
+  for (size_t l = 0; l <= network.upper_layers.size(); ++l) {
+    SparseNetwork flipped = Disguised(network, random_);
+    std::vector<double>& values = LayerOf(flipped, l).value;
+    double& largest = *std::max_element(
+        values.begin(), values.end(), [](double a, double b) { return std::abs(a) < std::abs(b); });
+    largest = -largest;
+    const NetworkComparison comparison = Compare(flipped, network);
+    EXPECT_GT(comparison.relative_weight_error, 1e-3) << l;
+    EXPECT_GT(comparison.relative_function_error, 1e-6) << l;
+    // A weight less is one position less.
+    flipped = Disguised(network, random_);
+    SparseRows& rows = LayerOf(flipped, l);
+    rows.value[0] = 0;
+    EXPECT_FALSE(Compare(flipped, network).same_support) << l;
+    EXPECT_LT(Compare(flipped, network).support_recall, 1) << l;
+  }
+}
+
+TEST(CompareTest, WeightErrorsOfLayersAddUpByHand) {
+  // (3, 4) has length 5, which goes into the output weight: 2 * 5 against 2 * 5 and 1 more.
+  SparseNetwork reference{.num_inputs = 2,
+                          .has_bias = false,
+                          .weights = {.row_begin = {0, 2}, .column = {0, 1}, .value = {3, 4}},
+                          .output_signs = {},
+                          .upper_layers = {{.row_begin = {0, 1, 1}, .column = {0}, .value = {2}}}};
+  SparseNetwork candidate = reference;
+  candidate.weights.value = {0.3, 0.4};
+  candidate.upper_layers[0] = {.row_begin = {0, 1, 2}, .column = {0, 0}, .value = {20, 2}};
+  const NetworkComparison comparison = Compare(candidate, reference);
+  EXPECT_EQ(comparison.support_recall, 1);
+  EXPECT_EQ(comparison.support_precision, 3.0 / 4);
+  EXPECT_NEAR(comparison.relative_weight_error, std::sqrt(1.0 / (1 + 100)), 1e-14);
+  EXPECT_NEAR(comparison.relative_function_error, 0.1, 1e-14);
+}
+
+TEST(ReduceNetworkTest, ConstantUnitsStayWhereOneLooksAtThem) {
+  // With a bias: units (bias alone), (x), (nothing); the next layer looks at the first two.
+  SparseNetwork network{
+      .num_inputs = 1,
+      .has_bias = true,
+      .weights = {.row_begin = {0, 1, 2, 2}, .column = {1, 0}, .value = {2, 1}},
+      .output_signs = {1},
+      .upper_layers = {{.row_begin = {0, 3}, .column = {0, 1, 3}, .value = {1, -1, 0.5}}}};
+  SparseNetwork reduced = network;
+  reduced.weights.row_begin = {0, 1, 2};
+  reduced.upper_layers[0].column[2] = 2;
+  EXPECT_EQ(ReduceNetwork(network), reduced);
+  network.upper_layers[0].value[0] = 0;
+  EXPECT_EQ(HiddenWidths(ReduceNetwork(network)), (std::vector<int64_t>{1, 1}));
+}
+
+TEST(ReduceNetworkTest, NothingLeftOfAFusedNetworkIsThePlainZeroNetwork) {
+  // W_2 looks only at a unit without weights.
+  const SparseNetwork network{.num_inputs = 1,
+                              .has_bias = false,
+                              .weights = {.row_begin = {0, 1, 1}, .column = {0}, .value = {1}},
+                              .output_signs = {-1},
+                              .upper_layers = {{.row_begin = {0, 1}, .column = {1}, .value = {1}}}};
+  EXPECT_EQ(ReduceNetwork(network),
+            (SparseNetwork{.num_inputs = 1, .has_bias = false, .weights = {}, .output_signs = {}}));
+  ExpectEqualNetworks(Compare(network, network));
+  // Several outputs keep their rows.
+  SparseNetwork outputs = network;
+  outputs.output_signs.clear();
+  EXPECT_EQ(HiddenWidths(ReduceNetwork(outputs)), (std::vector<int64_t>{0}));
+  EXPECT_EQ(NumOutputs(ReduceNetwork(outputs)), 1);
+}
+
+TEST(CompareErrorsTest, FormsMustAgree) {
+  CounterRandom random(41, 0);
+  const std::vector<float> data = RandomInputs(random, 8, 3);
+  const std::vector<SparseNetwork> networks = {
+      RandomLayeredNetwork(random, 3, {4}, 0, false, 1),
+      RandomLayeredNetwork(random, 3, {4}, 1, false, 1),
+      RandomLayeredNetwork(random, 3, {4}, 2, false, 1),
+      RandomLayeredNetwork(random, 3, {4, 4}, 0, false, 1),
+      RandomLayeredNetwork(random, 3, {4, 4}, 2, false, 1)};
+  for (size_t a = 0; a < networks.size(); ++a) {
+    for (size_t b = 0; b < networks.size(); ++b) {
+      EXPECT_EQ(HaveSameForm(networks[a], networks[b]), a == b);
+      const auto comparison = CompareNetworks(networks[a], networks[b], {data.data(), 8, 3});
+      EXPECT_EQ(comparison.ok(), a == b);
+      if (a != b) {
+        EXPECT_THAT(std::string(comparison.status().message()), HasSubstr("hidden layers"));
+      }
+    }
+  }
+  // Lengths whose product is no double.
+  SparseNetwork huge = networks[2];
+  for (double& value : huge.weights.value) value *= 1e200;
+  for (double& value : huge.upper_layers[0].value) value *= 1e200;
+  const auto overflow = CompareNetworks(huge, huge, {data.data(), 8, 3});
+  EXPECT_EQ(overflow.status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(CompareTest, ASplitNeuronCountsAsOne) {
   const SparseNetwork whole = FromDense({{1, 2, 0}, {0, -3, 1}}, {1, -1});
   const SparseNetwork split = FromDense(

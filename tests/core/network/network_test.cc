@@ -1,8 +1,10 @@
 #include "core/network/network.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -80,6 +82,72 @@ TEST_P(EvaluateTest, SparseNetworkAgreesWithThePlainSum) {
       }
     }
   }
+}
+
+// One layer after the other on dense matrices.
+std::vector<double> PlainOutputs(const SparseNetwork& network, std::span<const float> x) {
+  std::vector<SparseRows> matrices = {network.weights};
+  matrices.insert(matrices.end(), network.upper_layers.begin(), network.upper_layers.end());
+  std::vector<double> values(x.begin(), x.end());
+  for (size_t l = 0; l < matrices.size(); ++l) {
+    if (network.has_bias) values.push_back(1);
+    std::vector<double> next;
+    for (const auto& row : Dense(matrices[l], static_cast<int64_t>(values.size()))) {
+      const double sum = Dot(row, values);
+      const bool is_output = network.output_signs.empty() && l + 1 == matrices.size();
+      next.push_back(is_output ? sum : std::max(0.0, sum));
+    }
+    values = std::move(next);
+  }
+  if (network.output_signs.empty()) return values;
+  double sum = 0;
+  for (size_t j = 0; j < values.size(); ++j) sum += network.output_signs[j] * values[j];
+  return {sum};
+}
+
+TEST_P(EvaluateTest, LayersAndOutputsAgreeWithThePlainLoop) {
+  CounterRandom random(4, GetParam() ? 1 : 0);
+  constexpr int64_t kSamples = 70;  // more than a block
+  for (const std::vector<int64_t>& widths :
+       std::vector<std::vector<int64_t>>{{5}, {1}, {6, 3}, {2, 7}, {4, 1, 5}}) {
+    for (int64_t num_outputs = 0; num_outputs <= 5; ++num_outputs) {
+      const SparseNetwork network =
+          RandomLayeredNetwork(random, 4, widths, num_outputs, GetParam(), 0.6);
+      ASSERT_TRUE(ValidateNetwork(network).ok()) << ValidateNetwork(network);
+      EXPECT_EQ(IsFused(network), num_outputs == 0);
+      EXPECT_EQ(HiddenWidths(network), widths);
+      const auto k = static_cast<size_t>(NumOutputs(network));
+      EXPECT_EQ(k, static_cast<size_t>(std::max<int64_t>(num_outputs, 1)));
+      const std::vector<float> data = RandomInputs(random, kSamples, 4);
+      const InputView inputs{data.data(), kSamples, 4};
+      std::vector<double> outputs(kSamples * k, -1);
+      ASSERT_TRUE(Evaluate(network, inputs, outputs).ok());
+      for (int64_t i = 0; i < kSamples; ++i) {
+        const std::vector<double> expected = PlainOutputs(network, inputs.row(i));
+        ASSERT_EQ(expected.size(), k);
+        for (size_t c = 0; c < k; ++c) {
+          EXPECT_NEAR(outputs[static_cast<size_t>(i) * k + c], expected[c], 1e-11);
+        }
+      }
+    }
+  }
+}
+
+// Beyond 2^20 units blocks of samples are smaller.
+TEST(EvaluateWideTest, ManyUnitsGiveTheSameBits) {
+  CounterRandom random(5, 0);
+  SparseNetwork network = RandomLayeredNetwork(random, 4, {6, 3}, 2, true, 0.7);
+  const std::vector<float> data = RandomInputs(random, 70, 4);
+  std::vector<double> outputs(140);
+  ASSERT_TRUE(Evaluate(network, {data.data(), 70, 4}, outputs).ok());
+  // Units without weights in front of the constant's column.
+  constexpr int32_t kMore = 1 << 20;
+  network.weights.row_begin.resize(network.weights.row_begin.size() + kMore,
+                                   network.weights.nonzeros());
+  for (int32_t& column : network.upper_layers[0].column) column += column == 6 ? kMore : 0;
+  std::vector<double> wide_outputs(140);
+  ASSERT_TRUE(Evaluate(network, {data.data(), 70, 4}, wide_outputs).ok());
+  EXPECT_EQ(outputs, wide_outputs);
 }
 
 TEST_P(EvaluateTest, GatedNetworkAgreesWithThePlainSumForBothKindsOfGates) {
@@ -243,6 +311,81 @@ TEST(ValidateNetworkTest, RefusesEachFaultOfASparseNetwork) {
     network.output_signs[1] = sign;
     ExpectInvalid(ValidateNetwork(network), "output_signs: entry 1");
   }
+}
+
+// Two inputs, layers of 2 and 1 units, 2 outputs.
+SparseNetwork SmallLayeredNetwork() {
+  return {.num_inputs = 2,
+          .has_bias = true,
+          .weights = {.row_begin = {0, 2, 3}, .column = {0, 2, 1}, .value = {2, -1, 3}},
+          .output_signs = {},
+          .upper_layers = {{.row_begin = {0, 3}, .column = {0, 1, 2}, .value = {1, -2, 5}},
+                           {.row_begin = {0, 1, 3}, .column = {0, 0, 1}, .value = {3, -1, 2}}}};
+}
+
+TEST(EvaluateByHandTest, SmallLayeredNetwork) {
+  const std::vector<float> data = {1, 1, 0, -1};
+  std::vector<double> outputs(4);
+  // z_1 = (1, 3) and (0, 0), z_2 = 1 - 6 + 5 = 0 and 5.
+  ASSERT_TRUE(Evaluate(SmallLayeredNetwork(), {data.data(), 2, 2}, outputs).ok());
+  EXPECT_THAT(outputs, ElementsAre(0, 2, 15, -3));
+  SparseNetwork fused = SmallLayeredNetwork();
+  fused.upper_layers.pop_back();
+  fused.output_signs = {-1};
+  outputs.resize(2);
+  ASSERT_TRUE(Evaluate(fused, {data.data(), 2, 2}, outputs).ok());
+  EXPECT_THAT(outputs, ElementsAre(0, -5));
+  ExpectInvalid(Evaluate(SmallLayeredNetwork(), {data.data(), 2, 2}, outputs),
+                "2 entries for 2 samples and num_outputs = 2");
+}
+
+TEST(ValidateNetworkTest, RefusesEachFaultOfALayeredNetwork) {
+  EXPECT_TRUE(ValidateNetwork(SmallLayeredNetwork()).ok());
+  SparseNetwork network = SmallLayeredNetwork();
+  network.upper_layers[0].column[2] = 3;
+  ExpectInvalid(ValidateNetwork(network), "layer_2: column 3 in row 0 lies outside [0, 3)");
+  network = SmallLayeredNetwork();
+  network.upper_layers[1].column[2] = 2;
+  ExpectInvalid(ValidateNetwork(network), "layer_3: column 2");
+  network = SmallLayeredNetwork();
+  network.has_bias = false;
+  network.weights = {.row_begin = {0, 1, 2}, .column = {0, 1}, .value = {2, 3}};
+  ExpectInvalid(ValidateNetwork(network), "layer_2: column 2");
+  network = SmallLayeredNetwork();
+  network.upper_layers[1].value[0] = kNan;
+  ExpectInvalid(ValidateNetwork(network), "layer_3: the value in row 0, column 0 is not finite");
+  network = SmallLayeredNetwork();
+  network.upper_layers[1] = {};
+  ExpectInvalid(ValidateNetwork(network), "layer_3: has no rows");
+  network = SmallLayeredNetwork();
+  network.output_signs = {1};
+  ExpectInvalid(ValidateNetwork(network), "output_signs has 1 entries for 2 neurons");
+  network.output_signs = {1, 0};
+  ExpectInvalid(ValidateNetwork(network), "output_signs: entry 1");
+  network.output_signs = {1, -1};
+  EXPECT_TRUE(ValidateNetwork(network).ok());
+  network.linear.assign(3, 1.0);
+  ExpectInvalid(ValidateNetwork(network), "linear: a linear term needs");
+  network = SmallLayeredNetwork();
+  const SparseRows one_unit{.row_begin = {0, 1}, .column = {0}, .value = {1}};
+  network.upper_layers.assign(kMaxHiddenLayers, one_unit);
+  EXPECT_TRUE(ValidateNetwork(network).ok());
+  network.upper_layers.push_back(one_unit);
+  ExpectInvalid(ValidateNetwork(network), "upper_layers make 17 hidden layers");
+}
+
+TEST(ValidateNetworkTest, CountsAreOverAllLayers) {
+  SparseNetwork network = SmallLayeredNetwork();
+  EXPECT_EQ(Nonzeros(network), 9);
+  EXPECT_EQ(Nonzeros(Network(network)), 9);
+  EXPECT_EQ(ActiveNeurons(network), 3);
+  network.upper_layers[0].value = {0, 0, 0};
+  EXPECT_EQ(Nonzeros(network), 6);
+  EXPECT_EQ(ActiveNeurons(Network(network)), 2);
+  // As many units, the last ones hidden.
+  network.output_signs = {1, 1};
+  EXPECT_EQ(ActiveNeurons(network), 4);
+  EXPECT_EQ(HiddenWidths(Network(network)), (std::vector<int64_t>{2, 1, 2}));
 }
 
 TEST(ValidateNetworkTest, RefusesEachFaultOfAGatedNetwork) {

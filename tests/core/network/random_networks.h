@@ -38,6 +38,28 @@ inline SparseNetwork RandomSparseNetwork(CounterRandom& random, int64_t hidden_w
   return network;
 }
 
+// With hidden layers of the given widths: fused with random signs for num_outputs = 0, else with
+// a linear output layer of so many rows.
+inline SparseNetwork RandomLayeredNetwork(CounterRandom& random, int64_t num_inputs,
+                                          const std::vector<int64_t>& hidden_widths,
+                                          int64_t num_outputs, bool has_bias, double density) {
+  SparseNetwork network =
+      RandomSparseNetwork(random, hidden_widths[0], num_inputs, has_bias, density);
+  network.output_signs.clear();
+  std::vector<int64_t> widths = hidden_widths;
+  if (num_outputs > 0) widths.push_back(num_outputs);
+  for (size_t l = 1; l < widths.size(); ++l) {
+    network.upper_layers.push_back(
+        RandomRows(random, widths[l], widths[l - 1] + (has_bias ? 1 : 0), density));
+  }
+  if (num_outputs == 0) {
+    for (int64_t j = 0; j < widths.back(); ++j) {
+      network.output_signs.push_back(random.NextBelow(2) == 0 ? 1 : -1);
+    }
+  }
+  return network;
+}
+
 // Lists about half of the gates.
 inline GatedNetwork RandomGatedNetwork(CounterRandom& random, int64_t num_gates, int64_t num_inputs,
                                        bool has_bias, bool vectors, double density) {

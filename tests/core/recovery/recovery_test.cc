@@ -601,6 +601,10 @@ TEST(RecoverErrorsTest, NameTheField) {
   ExpectInvalid(good, with([](auto& o) { o.hidden_width = 3; }), start, "network");
   ExpectInvalid(good, with([](auto& o) { o.bias = true; }), start, "network");
   ExpectInvalid(good, with([](auto& o) { o.gate_mode = GateMode::kRandom; }), start, "network");
+  // A second layer, which recovery does not take: 4 neurons into one.
+  start.network->upper_layers = {{.row_begin = {0, 1}, .column = {3}, .value = {1}}};
+  start.network->output_signs = {1};
+  ExpectInvalid(good, options, start, "network");
 }
 
 TEST(RecoverErrorsTest, DamagedOrForeignCheckpointsAreRefused) {

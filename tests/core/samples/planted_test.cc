@@ -263,6 +263,93 @@ TEST(GeneratePlantedTest, MixedSignsAreBoth) {
   EXPECT_EQ(std::count(positive.output_signs.begin(), positive.output_signs.end(), 1), 1000);
 }
 
+TEST(GeneratePlantedTest, EveryWeightMatrixGetsItsShare) {
+  for (const int64_t num_outputs : {1, 2, 10}) {
+    for (const int64_t hidden_layers : {1, 2, 3}) {
+      PlantedOptions options = Small();
+      options.num_outputs = num_outputs;
+      options.hidden_layers = hidden_layers;
+      options.nonzeros = 47;
+      const PlantedProblem problem = Generate(options);
+      const SparseNetwork& network = problem.network;
+      ASSERT_TRUE(ValidateNetwork(network).ok());
+      ASSERT_TRUE(ValidateSamples(problem.samples).ok());
+      EXPECT_EQ(IsFused(network), num_outputs == 1);
+      EXPECT_EQ(NumOutputs(network), num_outputs);
+      EXPECT_EQ(problem.samples.num_outputs, num_outputs);
+      EXPECT_EQ(HiddenWidths(network), std::vector<int64_t>(hidden_layers, 6));
+      const int64_t matrices = hidden_layers + (num_outputs > 1 ? 1 : 0);
+      EXPECT_EQ(network.weights.nonzeros(), std::min<int64_t>(48, 47 / matrices));
+      ASSERT_EQ(network.upper_layers.size(), static_cast<size_t>(matrices) - 1);
+      for (int64_t l = 2; l <= matrices; ++l) {
+        const int64_t entries = 6 * (l > hidden_layers ? num_outputs : 6);
+        EXPECT_EQ(network.upper_layers[l - 2].nonzeros(), std::min(entries, 47 / matrices));
+      }
+      std::vector<double> outputs(problem.samples.targets.size());
+      ASSERT_TRUE(Evaluate(network, problem.samples.input_view(), outputs).ok());
+      for (size_t i = 0; i < outputs.size(); ++i) {
+        EXPECT_NEAR(problem.samples.targets[i], outputs[i], 1e-6 * (1 + std::fabs(outputs[i])));
+      }
+    }
+  }
+}
+
+TEST(GeneratePlantedTest, LayersAreDrawnApart) {
+  PlantedOptions options = Small();
+  options.hidden_layers = 3;
+  options.hidden_width = 8;
+  options.nonzeros = 60;
+  const SparseNetwork network = Generate(options).network;
+  EXPECT_NE(network.weights.value, network.upper_layers[0].value);
+  EXPECT_NE(network.upper_layers[0].value, network.upper_layers[1].value);
+  EXPECT_NE(network.weights.column, network.upper_layers[0].column);
+  // The lower layers do not change with what is above; 80 / 4 = 60 / 3.
+  options.num_outputs = 4;
+  options.nonzeros = 80;
+  const PlantedProblem above = Generate(options);
+  EXPECT_EQ(above.network.weights, network.weights);
+  EXPECT_EQ(above.network.upper_layers[0], network.upper_layers[0]);
+  EXPECT_EQ(above.network.upper_layers[1], network.upper_layers[1]);
+  EXPECT_EQ(above.samples.inputs, Generate(Small()).samples.inputs);
+}
+
+TEST(GeneratePlantedTest, MixedSignsReachTheLastLayerOfADeepNetwork) {
+  PlantedOptions options = Small();
+  options.hidden_layers = 2;
+  options.hidden_width = 30;
+  options.output_signs = OutputSigns::kMixed;
+  const SparseNetwork network = Generate(options).network;
+  ASSERT_EQ(network.output_signs.size(), 30u);
+  EXPECT_GT(std::count(network.output_signs.begin(), network.output_signs.end(), 1), 0);
+  EXPECT_GT(std::count(network.output_signs.begin(), network.output_signs.end(), -1), 0);
+}
+
+TEST(GeneratePlantedTest, WithoutAPathTargetsAreZero) {
+  PlantedOptions options = Small();
+  options.hidden_layers = 4;
+  options.hidden_width = 1000;
+  options.nonzeros = 4;
+  const PlantedProblem problem = Generate(options);
+  EXPECT_EQ(problem.samples.targets, std::vector<float>(50, 0.0f));
+}
+
+TEST(GeneratePlantedTest, NoiseIsOverAllOutputs) {
+  PlantedOptions options = Small();
+  options.num_samples = 4000;
+  options.num_outputs = 3;
+  options.nonzeros = 30;
+  const std::vector<float> clean = Generate(options).samples.targets;
+  options.noise_db = 10;
+  const std::vector<float> noisy = Generate(options).samples.targets;
+  double power = 0;
+  double noise = 0;
+  for (size_t i = 0; i < clean.size(); ++i) {
+    power += clean[i] * clean[i];
+    noise += (noisy[i] - clean[i]) * (noisy[i] - clean[i]);
+  }
+  EXPECT_NEAR(10 * std::log10(power / noise), 10, 0.3);
+}
+
 TEST(GeneratePlantedTest, NamesTheFieldThatIsWrong) {
   const auto error = [](auto change) {
     PlantedOptions options = Small();
@@ -282,6 +369,37 @@ TEST(GeneratePlantedTest, NamesTheFieldThatIsWrong) {
   EXPECT_THAT(error([](auto& o) { o.num_samples = kHuge; }), StartsWith("num_samples:"));
   EXPECT_THAT(error([](auto& o) { o.hidden_width = kHuge; }), StartsWith("hidden_width:"));
   EXPECT_THAT(error([](auto& o) { o.num_samples = 200'000'000'000; }), StartsWith("num_samples:"));
+  EXPECT_THAT(error([](auto& o) { o.num_outputs = 0; }), StartsWith("num_outputs:"));
+  EXPECT_THAT(error([](auto& o) { o.num_outputs = kHuge; }), StartsWith("num_outputs:"));
+  EXPECT_THAT(error([](auto& o) { o.hidden_layers = 0; }), StartsWith("hidden_layers:"));
+  EXPECT_THAT(error([](auto& o) { o.hidden_layers = kMaxHiddenLayers + 1; }),
+              StartsWith("hidden_layers:"));
+  EXPECT_THAT(error([](auto& o) {
+                o.hidden_layers = 2;
+                o.hidden_width = int64_t{1} << 32;
+              }),
+              StartsWith("hidden_width:"));
+  EXPECT_THAT(error([](auto& o) {
+                o.hidden_layers = 3;
+                o.nonzeros = 2;
+              }),
+              StartsWith("nonzeros:"));
+  EXPECT_THAT(error([](auto& o) {
+                o.hidden_layers = 2;
+                o.num_outputs = 2;
+                o.nonzeros = 8 * 6 + 6 * 6 + 6 * 2 + 1;
+              }),
+              StartsWith("nonzeros:"));
+  EXPECT_THAT(error([](auto& o) {
+                o.num_outputs = 2;
+                o.output_signs = OutputSigns::kMixed;
+              }),
+              StartsWith("output_signs:"));
+  EXPECT_THAT(error([](auto& o) {
+                o.hidden_layers = 2;
+                o.linear_term = true;
+              }),
+              StartsWith("linear_term:"));
   EXPECT_THAT(error([](auto& o) { o.noise_db = std::nan(""); }), StartsWith("noise_db:"));
   EXPECT_THAT(error([](auto& o) { o.noise_db = -101; }), StartsWith("noise_db:"));
   EXPECT_THAT(error([](auto& o) { o.input_correlation = 1; }), StartsWith("input_correlation:"));
