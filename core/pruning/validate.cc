@@ -16,7 +16,6 @@ constexpr int64_t kMaxSamples = int64_t{1} << 40;
 constexpr int64_t kMaxUnits = std::numeric_limits<int32_t>::max() - 64;
 // All weights are held at first.
 constexpr int64_t kMaxWeights = int64_t{1} << 40;
-constexpr int64_t kMaxHiddenLayers = 32;
 constexpr int64_t kMaxEpochs = 1'000'000;
 constexpr double kMaxLearningRate = 1000;
 constexpr double kMaxPower = 10;
