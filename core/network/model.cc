@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 
@@ -85,10 +86,14 @@ absl::Status ValidateScaling(const Scaling& scaling, int64_t num_inputs) {
 }
 
 absl::Status ValidateTexts(const Model& model) {
-  if (!model.class_names.empty() && model.class_names.size() != 2) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("class_names has ", model.class_names.size(),
-                     " entries; a scalar output has two classes, or none for regression"));
+  const int64_t num_outputs = NumOutputs(model.network);
+  const int64_t num_classes = num_outputs == 1 ? 2 : num_outputs;
+  if (!model.class_names.empty() &&
+      (num_outputs == 2 || static_cast<int64_t>(model.class_names.size()) != num_classes)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "class_names has ", model.class_names.size(), " entries for ", num_outputs,
+        " outputs; a scalar output has two classes, three and more have one each; or none for "
+        "regression"));
   }
   for (const std::string& name : model.class_names) {
     if (absl::Status status = ValidateText("class_names: a name", name, kMaxClassNameBytes);
@@ -162,7 +167,11 @@ absl::StatusOr<std::vector<double>> Predict(const Model& model, InputView inputs
     return absl::InvalidArgumentError(
         absl::StrCat("inputs: no data for num_samples = ", inputs.num_samples));
   }
-  std::vector<double> predictions(static_cast<size_t>(inputs.num_samples));
+  const int64_t num_outputs = NumOutputs(model.network);
+  if (inputs.num_samples > std::numeric_limits<int64_t>::max() / num_outputs) {
+    return absl::InvalidArgumentError("inputs: num_samples x num_outputs overflows");
+  }
+  std::vector<double> predictions(static_cast<size_t>(inputs.num_samples * num_outputs));
   const int64_t tile_rows = std::max<int64_t>(1, kTileEntries / num_inputs);
   std::vector<float> tile;
   for (int64_t begin = 0; begin < inputs.num_samples; begin += tile_rows) {
@@ -171,15 +180,16 @@ absl::StatusOr<std::vector<double>> Predict(const Model& model, InputView inputs
     if (!status.ok()) return status;
     const std::span<double> outputs =
         std::span<double>(predictions)
-            .subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+            .subspan(static_cast<size_t>(begin * num_outputs),
+                     static_cast<size_t>((end - begin) * num_outputs));
     status = Evaluate(model.network, {tile.data(), end - begin, num_inputs}, outputs);
     if (!status.ok()) return status;
   }
   for (size_t i = 0; i < predictions.size(); ++i) {
     predictions[i] = predictions[i] * model.scaling.target_scale + model.scaling.target_offset;
     if (!std::isfinite(predictions[i])) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("inputs: the prediction for row ", i, " overflows"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "inputs: the prediction for row ", i / static_cast<size_t>(num_outputs), " overflows"));
     }
   }
   return predictions;

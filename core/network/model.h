@@ -17,8 +17,8 @@ namespace thresher {
 
 // Affine scaling of inputs and targets: the network sees
 //   x'_q = (x_q - input_offset_q) / input_scale_q,
-// and y = y' * target_scale + target_offset is what the user sees. Empty vectors
-// mean no scaling of the inputs.
+// and y = y' * target_scale + target_offset, for every output, is what the user sees. Empty
+// vectors mean no scaling of the inputs.
 struct Scaling {
   std::vector<double> input_offset;
   std::vector<double> input_scale;  // all > 0
@@ -30,8 +30,9 @@ struct Scaling {
 struct Model {
   Network network;
   Scaling scaling;
-  // Names of the classes that targets 0 and 1 stand for; empty for regression. A
-  // prediction of at least 0.5 is class 1.
+  // Names of the classes that targets 0 and 1 of one output stand for, where a prediction of at
+  // least 0.5 is class 1; of k > 2 outputs one each, where the largest prediction is the class.
+  // Empty for regression.
   std::vector<std::string> class_names;
   // Origin and report as plain text: job, dataset, dataset_sha256, seed,
   // algorithm, gates ("sequential", "random" or "vectors"), version, ...
@@ -48,15 +49,14 @@ inline constexpr int64_t kMaxMetadataValueBytes = 65536;
 // Errors: INVALID_ARGUMENT naming the field: as ValidateNetwork; `input_offset` and
 // `input_scale` (length neither 0 nor num_inputs, not finite, a scale that is not
 // positive; both or none are given), `target_offset`, `target_scale`, `class_names`
-// (neither none nor two) and `metadata` (too many or too long). Texts must be UTF-8
-// without NUL.
+// (neither none nor two, or one for each of k > 2 outputs) and `metadata` (too many or too long).
+// Texts must be UTF-8 without NUL.
 absl::Status ValidateModel(const Model& model);
 
-// Predictions in the user's units on unscaled inputs. Scaled inputs are rounded to
-// float, as they are when a network is fitted.
-// Errors: INVALID_ARGUMENT as ValidateModel and Evaluate, and for inputs that are not
-// finite or become so by scaling, and predictions that overflow.
-// Memory: besides the result at most 16 MiB, or one row of inputs.
+// Predictions in the user's units on unscaled inputs, n x NumOutputs row-major. Scaled inputs are
+// rounded to float, as they are when a network is fitted. Errors: INVALID_ARGUMENT as ValidateModel
+// and Evaluate, and for inputs that are not finite or become so by scaling, and predictions that
+// overflow. Memory: besides the result at most 16 MiB, or one row of inputs.
 absl::StatusOr<std::vector<double>> Predict(const Model& model, InputView inputs);
 
 // NPZ: member names are documented in core/network/README.md. The weights are the

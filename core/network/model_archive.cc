@@ -36,19 +36,31 @@ NpyArray ScalarOf(T value) {
   return {.shape = {}, .values = std::vector<T>{std::move(value)}};
 }
 
-void AddWeights(const SparseRows& weights, int64_t num_columns, NpzArchive& archive) {
-  archive["format"] = ScalarOf(std::string("csr"));
-  archive["shape"] = ListOf(std::vector<int64_t>{weights.num_rows(), num_columns});
-  archive["data"] = ListOf(weights.value);
-  archive["indices"] = ListOf(weights.column);
-  archive["indptr"] = ListOf(weights.row_begin);
+// The names of a weight matrix's members begin with its prefix.
+void AddRows(const std::string& prefix, const SparseRows& rows, int64_t num_columns,
+             NpzArchive& archive) {
+  archive[prefix + "shape"] = ListOf(std::vector<int64_t>{rows.num_rows(), num_columns});
+  archive[prefix + "data"] = ListOf(rows.value);
+  archive[prefix + "indices"] = ListOf(rows.column);
+  archive[prefix + "indptr"] = ListOf(rows.row_begin);
 }
+
+// Of upper_layers[l].
+std::string LayerPrefix(size_t l) { return absl::StrCat("layer_", l + 2, "_"); }
 
 void AddNetwork(const SparseNetwork& network, NpzArchive& archive) {
   archive["network_kind"] = ScalarOf(std::string(kReluNetwork));
   archive["output_signs"] =
       ListOf(std::vector<int32_t>(network.output_signs.begin(), network.output_signs.end()));
   if (!network.linear.empty()) archive["linear"] = ListOf(network.linear);
+  if (network.upper_layers.empty()) return;
+  archive["num_outputs"] = ScalarOf(NumOutputs(network));
+  archive["hidden_widths"] = ListOf(HiddenWidths(network));
+  int64_t width = network.hidden_width();
+  for (size_t l = 0; l < network.upper_layers.size(); ++l) {
+    AddRows(LayerPrefix(l), network.upper_layers[l], width + (network.has_bias ? 1 : 0), archive);
+    width = network.upper_layers[l].num_rows();
+  }
 }
 
 void AddNetwork(const GatedNetwork& network, NpzArchive& archive) {
@@ -203,31 +215,81 @@ class ArchiveReader {
 constexpr int64_t kMaxInt64 = std::numeric_limits<int64_t>::max();
 constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 
+SparseRows ReadRows(ArchiveReader& reader, const std::string& prefix, int64_t num_columns,
+                    std::string_view needs_columns) {
+  const std::string shape_name = prefix + "shape";
+  const std::vector<int64_t> shape = reader.Integers(shape_name, {2}, 0, kMaxInt64);
+  if (shape.size() == 2 && shape[1] != num_columns) {
+    reader.Fail(shape_name, absl::StrCat("has ", shape[1], " columns; ", std::string(needs_columns),
+                                         " need ", num_columns));
+  }
+  const std::string data_name = prefix + "data";
+  const int64_t entries = reader.Length(data_name);
+  SparseRows rows;
+  rows.value = reader.Doubles(data_name, {entries});
+  const std::vector<int64_t> columns =
+      reader.Integers(prefix + "indices", {entries}, 0, num_columns - 1);
+  rows.column.assign(columns.begin(), columns.end());
+  // Compared by subtraction, as one more than the number of rows could overflow.
+  const std::string starts_name = prefix + "indptr";
+  const int64_t starts = reader.Length(starts_name);
+  if (shape.size() == 2 && starts - 1 != shape[0]) {
+    reader.Fail(starts_name, absl::StrCat("has ", starts, " entries; ", shape[0],
+                                          " rows need one more than that"));
+  }
+  rows.row_begin = reader.Integers(starts_name, {starts}, 0, entries);
+  return rows;
+}
+
 SparseRows ReadWeights(ArchiveReader& reader, int64_t num_columns) {
   if (reader.Text("format") != "csr") {
     reader.Fail("format", "must be 'csr'; in SciPy save matrix.tocsr()");
   }
-  const std::vector<int64_t> shape = reader.Integers("shape", {2}, 0, kMaxInt64);
-  if (shape.size() == 2 && shape[1] != num_columns) {
-    reader.Fail("shape", absl::StrCat("has ", shape[1], " columns; num_inputs and has_bias need ",
-                                      num_columns));
+  return ReadRows(reader, "", num_columns, "num_inputs and has_bias");
+}
+
+// The members of a network with upper layers, which follow from hidden_widths and num_outputs.
+SparseNetwork ReadLayers(ArchiveReader& reader, SparseNetwork network) {
+  const int64_t num_hidden = reader.Length("hidden_widths");
+  if (num_hidden < 1 || num_hidden > kMaxHiddenLayers) {
+    reader.Fail("hidden_widths", absl::StrCat("has ", num_hidden, " entries; a network has 1 to ",
+                                              kMaxHiddenLayers, " hidden layers"));
+    return network;
   }
-  const int64_t entries = reader.Length("data");
-  SparseRows weights;
-  weights.value = reader.Doubles("data", {entries});
-  const std::vector<int64_t> columns = reader.Integers("indices", {entries}, 0, num_columns - 1);
-  weights.column.assign(columns.begin(), columns.end());
-  // Compared by subtraction, as one more than the number of rows could overflow.
-  const int64_t starts = reader.Length("indptr");
-  if (shape.size() == 2 && starts - 1 != shape[0]) {
-    reader.Fail("indptr", absl::StrCat("has ", starts, " entries; ", shape[0],
-                                       " rows need one more than that"));
+  std::vector<int64_t> widths = reader.Integers("hidden_widths", {num_hidden}, 0, kMaxInt32 - 1);
+  const int64_t num_outputs = reader.Integer("num_outputs", 1, kMaxInt32);
+  const int64_t num_signs = reader.Length("output_signs");
+  const std::vector<int64_t> signs = reader.Integers("output_signs", {num_signs}, -1, 1);
+  network.output_signs.assign(signs.begin(), signs.end());
+  if (!reader.status().ok()) return network;
+  if (widths[0] != network.hidden_width()) {
+    reader.Fail("hidden_widths", absl::StrCat("begins with ", widths[0], "; shape has ",
+                                              network.hidden_width(), " rows"));
   }
-  weights.row_begin = reader.Integers("indptr", {starts}, 0, entries);
-  return weights;
+  if (num_signs == 0) {
+    widths.push_back(num_outputs);
+  } else if (num_outputs != 1) {
+    reader.Fail("num_outputs", absl::StrCat("must be 1 beside output_signs, not ", num_outputs));
+  } else if (num_signs != widths.back()) {
+    reader.Fail("output_signs", absl::StrCat("has ", num_signs, " entries for ", widths.back(),
+                                             " units of the last hidden layer"));
+  }
+  for (size_t l = 0; l + 1 < widths.size() && reader.status().ok(); ++l) {
+    const std::string prefix = LayerPrefix(l);
+    SparseRows rows = ReadRows(reader, prefix, widths[l] + (network.has_bias ? 1 : 0),
+                               "hidden_widths and has_bias");
+    if (reader.status().ok() && rows.num_rows() != widths[l + 1]) {
+      reader.Fail(prefix + "shape",
+                  absl::StrCat("has ", rows.num_rows(),
+                               " rows; hidden_widths and num_outputs need ", widths[l + 1]));
+    }
+    network.upper_layers.push_back(std::move(rows));
+  }
+  return network;
 }
 
 SparseNetwork ReadReluNetwork(ArchiveReader& reader, SparseNetwork network) {
+  if (reader.Has("hidden_widths")) return ReadLayers(reader, std::move(network));
   const int64_t width = network.hidden_width();
   const std::vector<int64_t> signs = reader.Integers("output_signs", {width}, -1, 1);
   network.output_signs.assign(signs.begin(), signs.end());
@@ -288,7 +350,8 @@ NpzArchive ModelToArchive(const Model& model) {
       [&](const auto& network) {
         archive["num_inputs"] = ScalarOf(network.num_inputs);
         archive["has_bias"] = ScalarOf(static_cast<uint8_t>(network.has_bias ? 1 : 0));
-        AddWeights(network.weights, network.num_columns(), archive);
+        archive["format"] = ScalarOf(std::string("csr"));
+        AddRows("", network.weights, network.num_columns(), archive);
         AddNetwork(network, archive);
       },
       model.network);

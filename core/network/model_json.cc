@@ -22,11 +22,24 @@ using nlohmann::json;
 // ---- Writing
 
 // The order in which members stand in the file: what a reader wants to know first.
-constexpr const char* kOrder[] = {
-    "network_kind",  "model_version", "num_inputs", "has_bias",     "format",       "shape",
-    "data",          "indices",       "indptr",     "output_signs", "linear",       "gates_kind",
-    "gates_seed",    "gates_count",   "gate_index", "gate_vectors", "input_offset", "input_scale",
-    "target_offset", "target_scale",  "class_names"};
+std::vector<std::string> Order(const Model& model) {
+  std::vector<std::string> order = {"network_kind",  "model_version", "num_inputs", "num_outputs",
+                                    "hidden_widths", "has_bias",      "format",     "shape",
+                                    "data",          "indices",       "indptr"};
+  if (const auto* sparse = std::get_if<SparseNetwork>(&model.network)) {
+    for (size_t layer = 2; layer < sparse->upper_layers.size() + 2; ++layer) {
+      for (const char* part : {"shape", "data", "indices", "indptr"}) {
+        order.push_back(absl::StrCat("layer_", layer, "_", part));
+      }
+    }
+  }
+  for (const char* name : {"output_signs", "linear", "gates_kind", "gates_seed", "gates_count",
+                           "gate_index", "gate_vectors", "input_offset", "input_scale",
+                           "target_offset", "target_scale", "class_names"}) {
+    order.emplace_back(name);
+  }
+  return order;
+}
 
 std::string Dump(const json& value) {
   return value.dump(/*indent=*/-1, /*indent_char=*/' ', /*ensure_ascii=*/false,
@@ -51,7 +64,7 @@ json ToJson(const NpyArray& array) {
 
 // ---- Reading
 
-constexpr size_t kMaxMembers = 64;
+constexpr size_t kMaxMembers = 128;  // of each of kMaxHiddenLayers layers four
 constexpr size_t kMaxTextsInList = 64;
 
 // Members whose form differs between the two formats.
@@ -294,11 +307,11 @@ class ModelJsonHandler {
 std::string WriteModelJson(const Model& model) {
   const NpzArchive archive = ModelToArchive(model);
   std::string text = "{\n";
-  for (const char* name : kOrder) {
+  for (const std::string& name : Order(model)) {
     const auto it = archive.find(name);
     if (it == archive.end()) continue;
-    const std::string_view word = std::string_view(name) == "network_kind" ? kJsonKind : name;
-    const json value = std::string_view(name) == "has_bias"
+    const std::string_view word = name == "network_kind" ? kJsonKind : std::string_view(name);
+    const json value = name == "has_bias"
                            ? json(std::get<std::vector<uint8_t>>(it->second.values)[0] == 1)
                            : ToJson(it->second);
     absl::StrAppend(&text, "  \"", std::string(word), "\": ", Dump(value), ",\n");

@@ -49,6 +49,16 @@ Model SmallLinearModel() {
   return model;
 }
 
+// Layers of 2 and 1 units under 3 outputs.
+Model SmallLayeredModel() {
+  Model model = SmallModel();
+  auto& network = std::get<SparseNetwork>(model.network);
+  network.output_signs.clear();
+  network.upper_layers = {{.row_begin = {0, 3}, .column = {0, 1, 2}, .value = {1, -2, 5}},
+                          {.row_begin = {0, 1, 3, 3}, .column = {0, 0, 1}, .value = {3, -1, 2}}};
+  return model;
+}
+
 Model SmallGatedModel(bool vectors) {
   Model model;
   GatedNetwork network{.num_inputs = 2,
@@ -86,13 +96,22 @@ std::vector<Model> ExampleModels() {
       -0.0, std::numeric_limits<double>::denorm_min(), -std::numeric_limits<double>::max()};
   models.push_back(extreme);
   models.push_back(SmallLinearModel());
+  models.push_back(SmallLayeredModel());
+  models.back().class_names = {"a", "b", "c"};
   CounterRandom random(1, 0);
   for (int trial = 0; trial < 20; ++trial) {
     Model model;
     const int64_t num_inputs = 1 + static_cast<int64_t>(random.NextBelow(9));
     const bool has_bias = random.NextBelow(2) == 0;
     const double density = random.NextUniform();
-    if (trial % 2 == 0) {
+    if (trial % 5 == 0) {
+      std::vector<int64_t> widths;
+      for (uint64_t l = 0; l <= random.NextBelow(4); ++l) {
+        widths.push_back(1 + static_cast<int64_t>(random.NextBelow(6)));
+      }
+      model.network = RandomLayeredNetwork(
+          random, num_inputs, widths, static_cast<int64_t>(random.NextBelow(4)), has_bias, density);
+    } else if (trial % 2 == 0) {
       model.network = RandomSparseNetwork(random, static_cast<int64_t>(random.NextBelow(20)),
                                           num_inputs, has_bias, density);
     } else {
@@ -127,6 +146,30 @@ bool SameBits(const Model& a, const Model& b) {
     return bits;
   };
   return a == b && signs(a) == signs(b);
+}
+
+TEST(PredictTest, ScalesEveryOutputOfEveryRow) {
+  const Model model = SmallLayeredModel();
+  const std::vector<float> data = {1.5F, 2, 1, -2};
+  const absl::StatusOr<std::vector<double>> predictions = Predict(model, {data.data(), 2, 2});
+  ASSERT_TRUE(predictions.ok()) << predictions.status();
+  // Scaled inputs (1, 1) and (0, 0): z_1 = (1, 3), (0, 0), z_2 = 0, 5; outputs (0, 2, 0) and
+  // (15, -3, 0), times 3 and 10 more.
+  EXPECT_THAT(*predictions, ElementsAre(10, 16, 10, 55, 1, 10));
+}
+
+TEST(ValidateModelTest, ClassesFollowTheOutputs) {
+  Model model = SmallLayeredModel();
+  model.class_names = {"a", "b", "c"};
+  EXPECT_TRUE(ValidateModel(model).ok());
+  model.class_names = {"a", "b"};
+  ExpectInvalid(ValidateModel(model), "class_names has 2 entries for 3 outputs");
+  // Two classes are one output.
+  auto& network = std::get<SparseNetwork>(model.network);
+  network.upper_layers[1] = {.row_begin = {0, 1, 1}, .column = {0}, .value = {1}};
+  ExpectInvalid(ValidateModel(model), "class_names has 2 entries for 2 outputs");
+  network.upper_layers[1] = {.row_begin = {0, 1}, .column = {0}, .value = {1}};
+  EXPECT_TRUE(ValidateModel(model).ok());
 }
 
 TEST(ModelFormatsTest, NpzRoundTripsExactly) {
@@ -176,6 +219,37 @@ TEST(ModelFormatsTest, NpzHoldsScipysCsrMembers) {
   EXPECT_THAT(*ToDoubles(archive->at("data")), ElementsAre(2, -1, 3));
 }
 
+TEST(ModelFormatsTest, ThePlainFormHasNoMembersOfLayers) {
+  for (const auto& [name, array] : ModelToArchive(SmallLinearModel())) {
+    EXPECT_THAT(name, Not(HasSubstr("layer_")));
+    EXPECT_NE(name, "hidden_widths");
+    EXPECT_NE(name, "num_outputs");
+  }
+  const NpzArchive layered = ModelToArchive(SmallLayeredModel());
+  EXPECT_THAT(*ToIntegers(layered.at("hidden_widths")), ElementsAre(2, 1));
+  EXPECT_THAT(*ToIntegers(layered.at("num_outputs")), ElementsAre(3));
+  EXPECT_THAT(*ToIntegers(layered.at("layer_2_shape")), ElementsAre(1, 3));
+  EXPECT_THAT(*ToIntegers(layered.at("layer_3_shape")), ElementsAre(3, 2));
+  EXPECT_THAT(*ToDoubles(layered.at("layer_3_data")), ElementsAre(3, -1, 2));
+}
+
+TEST(ModelFormatsTest, TheMostLayersAreReadAndOneMoreIsRefused) {
+  Model model = SmallLayeredModel();
+  auto& network = std::get<SparseNetwork>(model.network);
+  const SparseRows unit = {.row_begin = {0, 1}, .column = {0}, .value = {1}};
+  network.weights = unit;
+  network.upper_layers.assign(kMaxHiddenLayers, unit);
+  const absl::StatusOr<Model> npz = ReadModelNpz(*WriteModelNpz(model), kMaxBytes);
+  ASSERT_TRUE(npz.ok()) << npz.status();
+  EXPECT_EQ(*npz, model);
+  const absl::StatusOr<Model> text = ReadModelJson(WriteModelJson(model));
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_EQ(*text, model);
+  network.upper_layers.push_back(unit);
+  ExpectInvalid(WriteModelNpz(model).status(), "upper_layers");
+  ExpectInvalid(ReadModelJson(WriteModelJson(model)).status(), "'hidden_widths': has 17 entries");
+}
+
 TEST(ModelFormatsTest, IntegersMayBeWrittenAsDoublesAndDoublesAsIntegers) {
   auto json = nlohmann::json::parse(WriteModelJson(SmallModel()));
   json["data"] = {2, -1, 3};
@@ -201,6 +275,7 @@ struct Fault {
   std::function<void(NpzArchive&)> change;
   bool gated = false;
   bool vectors = false;
+  bool layered = false;
 };
 
 NpyArray Texts(std::vector<std::string> values) {
@@ -226,6 +301,13 @@ Fault Set(std::string name, std::string member, NpyArray array, std::string mess
             archive[member] = array;
           },
           gated, vectors};
+}
+
+// Of the network with upper layers.
+Fault SetLayered(std::string name, std::string member, NpyArray array, std::string message) {
+  Fault fault = Set(std::move(name), std::move(member), std::move(array), std::move(message));
+  fault.layered = true;
+  return fault;
 }
 
 std::vector<Fault> Faults() {
@@ -289,8 +371,54 @@ std::vector<Fault> Faults() {
       Set("ManyVectors", "gates_count", Integer(kHuge), "'gate_vectors': expected shape", true,
           true),
       Set("SeedOfVectors", "gates_seed", Text("1"), "'gates_seed': is unknown", true, true),
+      SetLayered("NoWidths", "hidden_widths", Integers({}), "'hidden_widths': has 0 entries"),
+      SetLayered("WidthIsANumber", "hidden_widths", Integer(2), "'hidden_widths': expected a list"),
+      SetLayered("OtherFirstWidth", "hidden_widths", Integers({3, 1}),
+                 "'hidden_widths': begins with 3"),
+      SetLayered("NegativeWidth", "hidden_widths", Integers({2, -1}),
+                 "'hidden_widths': -1 lies outside"),
+      SetLayered("HugeWidth", "hidden_widths", Integers({2, kHuge}),
+                 "'hidden_widths': 9223372036854775807 lies outside"),
+      SetLayered("NoOutputs", "num_outputs", Integer(0), "'num_outputs': 0 lies outside"),
+      SetLayered("HugeOutputs", "num_outputs", Integer(kHuge),
+                 "'num_outputs': 9223372036854775807 lies outside"),
+      SetLayered("OutputsAsList", "num_outputs", Integers({3}), "'num_outputs': expected shape ()"),
+      SetLayered("SignsBesideOutputs", "output_signs", Integers({1}), "'num_outputs': must be 1"),
+      SetLayered("LayerShapeDisagrees", "layer_2_shape", Integers({1, 2}),
+                 "'layer_2_shape': has 2 columns"),
+      SetLayered("LayerOfMoreRows", "layer_2_shape", Integers({kHuge, 3}),
+                 "'layer_2_indptr': has 2 entries"),
+      SetLayered("LayerDataTooShort", "layer_2_data", Doubles({1, 2}),
+                 "'layer_2_indices': expected shape (2)"),
+      SetLayered("LayerDataIsText", "layer_3_data", Texts({"1", "2", "3"}), "'layer_3_data'"),
+      SetLayered("LayerIndexTooLarge", "layer_3_indices", Integers({0, 0, 2}),
+                 "'layer_3_indices': 2 lies outside [0, 1]"),
+      SetLayered("LayerStartsTooShort", "layer_3_indptr", Integers({0, 3}),
+                 "'layer_3_indptr': has 2 entries; 3 rows"),
+      SetLayered("LayerStartsBeyond", "layer_3_indptr", Integers({0, 4, 3, 3}),
+                 "'layer_3_indptr': 4 lies outside"),
+      SetLayered("ALayerTooMany", "layer_4_data", Doubles({1}), "'layer_4_data': is unknown"),
+      SetLayered("LinearBesideLayers", "linear", Doubles({1, 2, 3}), "'linear': is unknown"),
+      SetLayered("LayerIndicesDescend", "layer_2_indices", Integers({1, 0, 2}),
+                 "layer_2: columns of row 0 must ascend"),
   };
+  // Rows that agree with each other but not with the widths.
+  Fault rows = SetLayered("LayerOfTwoRows", "layer_2_shape", Integers({2, 3}),
+                          "'layer_2_shape': has 2 rows; hidden_widths and num_outputs need 1");
+  rows.change = [](NpzArchive& archive) {
+    archive["layer_2_shape"] = Integers({2, 3});
+    archive["layer_2_indptr"] = Integers({0, 3, 3});
+  };
+  faults.push_back(rows);
   // Every member is needed.
+  for (const auto& [member, array] : ModelToArchive(SmallLayeredModel())) {
+    // Without its widths a network is a plain one, of which the others are unknown.
+    const bool widths = member == "hidden_widths";
+    faults.push_back(
+        {"Without" + member + "OfLayers",
+         widths ? "'output_signs': expected shape (2)" : "'" + member + "': is missing",
+         [member = member](NpzArchive& archive) { archive.erase(member); }, false, false, true});
+  }
   for (const bool vectors : {false, true}) {
     for (const auto& [member, array] : ModelToArchive(SmallGatedModel(vectors))) {
       faults.push_back(
@@ -341,7 +469,9 @@ INSTANTIATE_TEST_SUITE_P(Faults, ModelFaultTest, ::testing::ValuesIn(Faults()),
 
 TEST_P(ModelFaultTest, IsRefusedInBothFormats) {
   const Fault& fault = GetParam();
-  Model model = fault.gated ? SmallGatedModel(fault.vectors) : SmallModel();
+  Model model = fault.gated     ? SmallGatedModel(fault.vectors)
+                : fault.layered ? SmallLayeredModel()
+                                : SmallModel();
   model.class_names.clear();
   model.metadata.clear();
   NpzArchive archive = ModelToArchive(model);
@@ -474,8 +604,8 @@ TEST(ModelFormatsTest, WithoutALinearTermThereIsNoSuchMember) {
 }
 
 TEST(PredictTest, AddsTheLinearTerm) {
-  // Scaled inputs of (2, 6) and (1, -2): (2, 2, 1) and (0, 0, 1). The neurons give 3 - 6 and 0, the
-  // linear term 2 - 2.5 and -2.5.
+  // Scaled inputs of (2, 6) and (1, -2): (2, 2, 1) and (0, 0, 1). The neurons give 3 - 6 and 0,
+  // the linear term 2 - 2.5 and -2.5.
   const std::vector<float> inputs = {2, 6, 1, -2};
   EXPECT_THAT(*Predict(SmallLinearModel(), {inputs.data(), 2, 2}),
               ElementsAre(10 + 3 * (3 - 6 + 2 - 2.5), 10 + 3 * -2.5));
