@@ -103,6 +103,89 @@ TEST(JobRecordTest, WithoutALinearTermNothingIsWritten) {
   EXPECT_FALSE(std::get<RecoverySpec>(read->spec).options.linear_term);
 }
 
+TEST(JobRecordTest, APruningRoundTripsEveryField) {
+  JobRecord record = FullRecord();
+  PruningSpec spec;
+  spec.dataset_id = "digits";
+  spec.options = {.hidden_widths = {300, 100},
+                  .nonzeros = 2000,
+                  .bias = true,
+                  .loss = Loss::kCrossEntropy,
+                  .epochs = 7,
+                  .batch_size = 0,
+                  .learning_rate = 0.1,
+                  .learning_rate_decay = 0.2,
+                  .schedule = PruneSchedule::kGradual,
+                  .saliency = Saliency::kFisher,
+                  .seed = std::numeric_limits<uint64_t>::max(),
+                  .prune_fraction = 0.3,
+                  .rewind_epoch = 4,
+                  .retrain_after_last_prune = true,
+                  .schedule_power = 5,
+                  .prune_end = 0.6,
+                  .num_threads = 8,
+                  .time_limit_seconds = 9.5};
+  spec.held_out_fraction = 1.0 / 3;
+  spec.split_seed = 6;
+  record.spec = spec;
+  record.progress = PruneReport{.iteration = 1,
+                                .round = 2,
+                                .epoch = 3,
+                                .fit = {.loss = 1e-17, .accuracy = 0.25},
+                                .nonzeros = 4,
+                                .learning_rate = 0.5,
+                                .divergences = 6,
+                                .elapsed_seconds = 7.5};
+  record.report = PruningReport{.termination_reason = TerminationReason::kTimeLimit,
+                                .iterations = 8,
+                                .rounds = 9,
+                                .elapsed_seconds = 10.5,
+                                .options_used = spec.options,
+                                .training = {.num_samples = 11, .fit = {.loss = 0.5}},
+                                .held_out = PruningFit{12, {.loss = 0.75, .psnr_db = 400.0}},
+                                .nonzeros = 13,
+                                .active_neurons = 14,
+                                .divergences = 15,
+                                .partial = true};
+  const std::string text = JobRecordToJson(record);
+  auto read = JobRecordFromJson(text);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(JobRecordToJson(*read), text);
+  const auto& options = std::get<PruningSpec>(read->spec).options;
+  EXPECT_EQ(options.hidden_widths, spec.options.hidden_widths);
+  EXPECT_EQ(options.seed, spec.options.seed);
+  EXPECT_EQ(options.loss, Loss::kCrossEntropy);
+  EXPECT_EQ(options.schedule, PruneSchedule::kGradual);
+  EXPECT_EQ(options.saliency, Saliency::kFisher);
+  EXPECT_EQ(options.schedule_power, 5);
+  const auto& progress = std::get<PruneReport>(*read->progress);
+  EXPECT_EQ(progress.fit.loss, 1e-17);
+  EXPECT_FALSE(progress.fit.psnr_db.has_value());
+  EXPECT_EQ(progress.fit.accuracy, 0.25);
+  EXPECT_EQ(progress.divergences, 6);
+  EXPECT_EQ(progress.elapsed_seconds, 7.5);
+  const auto& report = std::get<PruningReport>(*read->report);
+  EXPECT_EQ(report.termination_reason, TerminationReason::kTimeLimit);
+  EXPECT_EQ(report.held_out->fit.psnr_db, 400);
+  EXPECT_EQ(report.active_neurons, 14);
+  EXPECT_TRUE(report.partial);
+  JobEvent event;
+  event.number = 5;
+  event.event = *record.progress;
+  auto event_read = JobEventFromJson(5, JobEventToJson(event));
+  ASSERT_TRUE(event_read.ok()) << event_read.status();
+  EXPECT_EQ(std::get<PruneReport>(std::get<JobProgress>(event_read->event)).round, 2);
+}
+
+// Records of before there were prunings have these members.
+TEST(JobRecordTest, ARecoveryIsWrittenAsEver) {
+  const std::string text = JobRecordToJson(FullRecord());
+  for (const char* member : {"\"recovery\":{", "\"report\":{", "\"progress\":["}) {
+    EXPECT_NE(text.find(member), std::string::npos) << member;
+  }
+  EXPECT_EQ(text.find("pruning"), std::string::npos);
+}
+
 TEST(JobRecordTest, JsonRoundTripsEveryField) {
   const JobRecord record = FullRecord();
   const std::string text = JobRecordToJson(record);
