@@ -26,6 +26,7 @@ constexpr size_t kUploadChunkBytes = 512 << 10;
 constexpr int kLargestPage = 1000;
 // Values in one Predict call: 1 MiB of inputs, well under any message limit.
 constexpr int64_t kPredictValues = 1 << 18;
+constexpr int64_t kFirstPredictRows = 256;
 
 // Cancels a call when the client is stopped.
 class CancelOnStop {
@@ -510,10 +511,12 @@ absl::StatusOr<v1::PredictResponse> Client::Predict(const std::string& name,
         "inputs: must have at least one row and num_rows * num_columns values");
   }
   const int64_t columns = inputs.num_columns();
-  const int64_t batch = std::max<int64_t>(1, kPredictValues / columns);
   v1::PredictResponse all;
-  for (int64_t first = 0; first < inputs.num_rows(); first += batch) {
-    const int64_t rows = std::min(batch, inputs.num_rows() - first);
+  // The first answer says how many outputs a row has; servers of before it have models of one.
+  int64_t batch = std::clamp<int64_t>(kPredictValues / columns, 1, kFirstPredictRows);
+  int64_t rows = 0;
+  for (int64_t first = 0; first < inputs.num_rows(); first += rows) {
+    rows = std::min(batch, inputs.num_rows() - first);
     v1::PredictRequest request;
     request.set_name(name);
     request.mutable_inputs()->set_num_rows(rows);
@@ -525,6 +528,8 @@ absl::StatusOr<v1::PredictResponse> Client::Predict(const std::string& name,
     });
     if (!part.ok()) return part.status();
     all.MergeFrom(*part);
+    const int64_t widest = std::max({columns, part->num_outputs(), int64_t{1}});
+    batch = std::max<int64_t>(1, kPredictValues / widest);
   }
   return all;
 }

@@ -216,12 +216,20 @@ void AddPlant(CLI::App* datasets, Parameters* p) {
       ->required();
   AddValue<int64_t>(
       app, "--hidden_width", [=](auto m) { planted->set_hidden_width(m); },
-      "Hidden neurons m of the planted network", "M")
+      "Hidden neurons m of a layer of the planted network", "M")
       ->required();
   AddValue<int64_t>(
       app, "--nonzeros", [=](auto s) { planted->set_nonzeros(s); },
-      "Its non-zero weights, at most D * M", "S")
+      "Its non-zero weights, at most D * M with one hidden layer and one output; else shared by "
+      "the weight matrices",
+      "S")
       ->required();
+  AddValue<int64_t>(
+      app, "--num_outputs", [=](auto k) { planted->set_num_outputs(k); }, "Outputs k (default 1)",
+      "K");
+  AddValue<int64_t>(
+      app, "--hidden_layers", [=](auto l) { planted->set_hidden_layers(l); },
+      "Hidden layers of M neurons each (default 1)", "L");
   AddValue<uint64_t>(
       app, "--seed", [=](auto seed) { planted->set_seed(seed); },
       "Equal seeds give equal data (default 0)", "K");

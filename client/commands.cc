@@ -1,5 +1,6 @@
 #include "client/commands.h"
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -154,11 +155,20 @@ class Runner {
     const auto prediction = client_.Predict(command.name, *inputs);
     if (!prediction.ok()) return Fail(prediction.status());
     if (line_.json) return Json(*prediction);
-    const bool has_classes = prediction->classes_size() == prediction->outputs_size();
-    std::vector<std::vector<std::string>> rows = {{"ROW", "OUTPUT"}};
+    const int k = static_cast<int>(
+        std::clamp<int64_t>(prediction->num_outputs(), 1, std::max(1, prediction->outputs_size())));
+    const int num_rows = prediction->outputs_size() / k;
+    const bool has_classes = prediction->classes_size() == num_rows;
+    std::vector<std::vector<std::string>> rows = {{"ROW"}};
+    for (int c = 0; c < k; ++c) {
+      rows[0].push_back(k == 1 ? "OUTPUT" : absl::StrCat("OUTPUT ", c + 1));
+    }
     if (has_classes) rows[0].push_back("CLASS");
-    for (int i = 0; i < prediction->outputs_size(); ++i) {
-      rows.push_back({absl::StrCat(i + 1), absl::StrFormat("%.9g", prediction->outputs(i))});
+    for (int i = 0; i < num_rows; ++i) {
+      rows.push_back({absl::StrCat(i + 1)});
+      for (int c = 0; c < k; ++c) {
+        rows.back().push_back(absl::StrFormat("%.9g", prediction->outputs(i * k + c)));
+      }
       if (has_classes) rows.back().push_back(prediction->classes(i));
     }
     return Text(FormatTable(rows));

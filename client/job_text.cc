@@ -352,6 +352,24 @@ void DropUnknownDetails(google::rpc::Status* status) {
                  details->end());
 }
 
+// "hidden width 20", "2 hidden layers of 20, 10 outputs".
+std::string LayersText(const v1::PlantedSource& planted) {
+  std::string text =
+      planted.hidden_layers() > 1
+          ? absl::StrCat(planted.hidden_layers(), " hidden layers of ", planted.hidden_width())
+          : absl::StrCat("hidden width ", planted.hidden_width());
+  if (planted.num_outputs() > 1) {
+    absl::StrAppend(&text, ", ", FormatCount(planted.num_outputs(), "output"));
+  }
+  return text;
+}
+
+// "10 outputs, " where there are several.
+std::string OutputsText(const v1::Model& model) {
+  if (model.num_outputs() <= 1) return "";
+  return absl::StrCat(FormatCount(model.num_outputs(), "output"), ", ");
+}
+
 }  // namespace
 
 std::string ToJson(const google::protobuf::Message& message) {
@@ -492,9 +510,9 @@ std::vector<Field> DescribeDataset(const v1::Dataset& dataset) {
   std::vector<Field> fields = {{"name", dataset.name()}};
   if (dataset.has_planted()) {
     const v1::PlantedSource& planted = dataset.planted();
-    std::string text = absl::StrCat(
-        "hidden width ", planted.hidden_width(), ", ", FormatCount(planted.nonzeros(), "weight"),
-        LinearTermText(planted.linear_term()), ", seed ", planted.seed());
+    std::string text =
+        absl::StrCat(LayersText(planted), ", ", FormatCount(planted.nonzeros(), "weight"),
+                     LinearTermText(planted.linear_term()), ", seed ", planted.seed());
     if (planted.has_noise_db()) {
       absl::StrAppend(&text, ", noise at ", FormatDecibel(planted.noise_db()));
     }
@@ -558,12 +576,16 @@ std::vector<Field> DescribeJob(const v1::Job& job) {
 
 std::vector<Field> DescribeModel(const v1::Model& model) {
   std::vector<Field> fields = {{"name", model.name()}};
-  fields.push_back({"network", absl::StrCat(EnumWord(model.network_kind(), sizeof("NETWORK_KIND")),
-                                            ", ", FormatCount(model.num_inputs(), "input"),
-                                            model.bias() ? " and a bias" : "", ", ",
-                                            FormatCount(model.nonzeros(), "weight"), " in ",
-                                            FormatCount(model.active_neurons(), "neuron"),
-                                            LinearTermText(model.linear_term()))});
+  fields.push_back(
+      {"network",
+       absl::StrCat(EnumWord(model.network_kind(), sizeof("NETWORK_KIND")), ", ",
+                    FormatCount(model.num_inputs(), "input"), model.bias() ? " and a bias" : "",
+                    ", ", OutputsText(model), FormatCount(model.nonzeros(), "weight"), " in ",
+                    FormatCount(model.active_neurons(), "neuron"),
+                    LinearTermText(model.linear_term()))});
+  if (model.hidden_widths_size() > 1) {
+    fields.push_back({"hidden widths", absl::StrJoin(model.hidden_widths(), ", ")});
+  }
   if (!model.class_names().empty()) {
     fields.push_back({"classes", absl::StrJoin(model.class_names(), ", ")});
   }
@@ -618,17 +640,18 @@ std::string JobTable(const std::vector<v1::Job>& jobs) {
 }
 
 std::string ModelTable(const std::vector<v1::Model>& models) {
-  std::vector<std::vector<std::string>> rows = {{"ID", "KIND", "INPUTS", "NONZEROS", "NEURONS",
-                                                 "PSNR", "ACCURACY", "DATASET", "CREATED",
-                                                 "LABELS"}};
+  std::vector<std::vector<std::string>> rows = {{"ID", "KIND", "INPUTS", "OUTPUTS", "LAYERS",
+                                                 "NONZEROS", "NEURONS", "PSNR", "ACCURACY",
+                                                 "DATASET", "CREATED", "LABELS"}};
   for (const v1::Model& model : models) {
     const ModelFit fit = FitOf(model);
-    rows.push_back({IdOf(model.name()), EnumWord(model.network_kind(), sizeof("NETWORK_KIND")),
-                    absl::StrCat(model.num_inputs()), absl::StrCat(model.nonzeros()),
-                    absl::StrCat(model.active_neurons()),
-                    fit.psnr_db ? FormatDecibel(*fit.psnr_db) : "-",
-                    fit.accuracy ? FormatShare(*fit.accuracy) : "-", IdOf(model.dataset()),
-                    FormatTime(model.create_time()), Labels(model.labels())});
+    rows.push_back(
+        {IdOf(model.name()), EnumWord(model.network_kind(), sizeof("NETWORK_KIND")),
+         absl::StrCat(model.num_inputs()), absl::StrCat(std::max<int64_t>(model.num_outputs(), 1)),
+         absl::StrCat(std::max(model.hidden_widths_size(), 1)), absl::StrCat(model.nonzeros()),
+         absl::StrCat(model.active_neurons()), fit.psnr_db ? FormatDecibel(*fit.psnr_db) : "-",
+         fit.accuracy ? FormatShare(*fit.accuracy) : "-", IdOf(model.dataset()),
+         FormatTime(model.create_time()), Labels(model.labels())});
   }
   return FormatTable(rows);
 }

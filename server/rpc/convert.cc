@@ -884,6 +884,8 @@ v1::PlantedSource ToProto(const PlantedOptions& options) {
   result.set_input_distribution(ToProto(options.input_distribution));
   result.set_input_correlation(options.input_correlation);
   result.set_linear_term(options.linear_term);
+  result.set_num_outputs(options.num_outputs);
+  result.set_hidden_layers(options.hidden_layers);
   return result;
 }
 
@@ -1012,6 +1014,8 @@ absl::StatusOr<PlantedOptions> FromProto(const v1::PlantedSource& source) {
   result.input_distribution = *inputs;
   result.input_correlation = source.input_correlation();
   result.linear_term = source.linear_term();
+  if (source.num_outputs() != 0) result.num_outputs = source.num_outputs();
+  if (source.hidden_layers() != 0) result.hidden_layers = source.hidden_layers();
   return result;
 }
 
@@ -1162,6 +1166,8 @@ v1::Model ToProto(const store::ModelRecord& record) {
   model.set_num_inputs(record.num_inputs);
   model.set_bias(record.bias);
   model.set_linear_term(record.linear_term);
+  model.set_num_outputs(record.num_outputs);
+  model.mutable_hidden_widths()->Assign(record.hidden_widths.begin(), record.hidden_widths.end());
   model.set_nonzeros(record.nonzeros);
   model.set_active_neurons(record.active_neurons);
   model.mutable_class_names()->Assign(record.class_names.begin(), record.class_names.end());

@@ -12,7 +12,8 @@ namespace {
 // absurd, which the generator refuses.
 int64_t PlantingMemory(const PlantedOptions& options, int64_t budget) {
   const double values =
-      static_cast<double>(options.num_samples) * (static_cast<double>(options.num_inputs) + 1.0);
+      static_cast<double>(options.num_samples) *
+      (static_cast<double>(options.num_inputs) + static_cast<double>(options.num_outputs));
   const double bytes = 2.0 * 4.0 * values;
   return bytes >= 0 && bytes < static_cast<double>(budget) ? static_cast<int64_t>(bytes) : budget;
 }

@@ -16,7 +16,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "blobs are little endian");
 
-// Bounds the time that one planted problem may take, n (d + s) multiply-adds.
+// Bounds the time that one planted problem may take, n (d + s + k) multiply-adds.
 constexpr double kMaxPlantedWork = 5e10;
 
 // Header of a float32 .npy file in C order, version 1.0, as numpy.save pads it.
@@ -60,11 +60,12 @@ absl::Status CheckPlantedSize(const PlantedOptions& options, int64_t max_bytes) 
   // In doubles, because the product may overflow.
   const double work =
       static_cast<double>(options.num_samples) *
-      (static_cast<double>(options.num_inputs) + static_cast<double>(options.nonzeros));
+      (static_cast<double>(options.num_inputs) + static_cast<double>(options.nonzeros) +
+       static_cast<double>(options.num_outputs));
   if (work > kMaxPlantedWork) {
     return WithQuota(WithReason(absl::ResourceExhaustedError(absl::StrCat(
-                                    "planted: num_samples * (num_inputs + nonzeros) must be at "
-                                    "most ",
+                                    "planted: num_samples * (num_inputs + nonzeros + "
+                                    "num_outputs) must be at most ",
                                     kMaxPlantedWork, "; use fewer samples or non-zeros")),
                                 kReasonTooLarge),
                      "planted_work");

@@ -24,6 +24,8 @@ std::string RecordToJson(const ModelRecord& record) {
                {"bias", record.bias},
                {"nonzeros", record.nonzeros},
                {"active_neurons", record.active_neurons},
+               {"num_outputs", record.num_outputs},
+               {"hidden_widths", record.hidden_widths},
                {"class_names", record.class_names},
                {"program_version", record.program_version},
                {"labels", record.labels},
@@ -48,6 +50,8 @@ absl::StatusOr<ModelRecord> RecordFromJson(std::string_view text) {
     record.num_inputs = json.at("num_inputs").get<int64_t>();
     record.bias = json.at("bias").get<bool>();
     record.linear_term = json.value("linear_term", false);
+    record.num_outputs = json.value("num_outputs", int64_t{1});
+    record.hidden_widths = json.value("hidden_widths", std::vector<int64_t>());
     record.nonzeros = json.at("nonzeros").get<int64_t>();
     record.active_neurons = json.at("active_neurons").get<int64_t>();
     record.class_names = json.at("class_names").get<std::vector<std::string>>();
@@ -80,6 +84,8 @@ absl::StatusOr<PreparedModel> ModelStore::Prepare(const Model& model) {
   record.bias = std::visit([](const auto& network) { return network.has_bias; }, model.network);
   const auto* relu = std::get_if<SparseNetwork>(&model.network);
   record.linear_term = relu != nullptr && !relu->linear.empty();
+  record.num_outputs = NumOutputs(model.network);
+  record.hidden_widths = HiddenWidths(model.network);
   record.nonzeros = Nonzeros(model.network);
   record.active_neurons = ActiveNeurons(model.network);
   record.class_names = model.class_names;

@@ -31,6 +31,8 @@ struct ModelRecord {
   int64_t num_inputs = 0;
   bool bias = false;
   bool linear_term = false;  // beside the neurons of a ReLU network
+  int64_t num_outputs = 1;
+  std::vector<int64_t> hidden_widths;  // empty in records of before it
   int64_t nonzeros = 0;
   int64_t active_neurons = 0;
   std::vector<std::string> class_names;

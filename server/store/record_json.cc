@@ -662,6 +662,8 @@ Json ToJson(const DatasetSource& source) {
     };
     if (planted->noise_db.has_value()) json["noise_db"] = ToJson(*planted->noise_db);
     if (planted->linear_term) json["linear_term"] = true;
+    if (planted->num_outputs != 1) json["num_outputs"] = planted->num_outputs;
+    if (planted->hidden_layers != 1) json["hidden_layers"] = planted->hidden_layers;
     return {{"planted", json}};
   }
   const auto& upload = std::get<thresher::ReadOptions>(source);
@@ -691,6 +693,8 @@ DatasetSource ReadDatasetSource(const Json& json) {
     planted.input_correlation = ReadDouble(from.at("input_correlation"));
     if (from.contains("noise_db")) planted.noise_db = ReadDouble(from.at("noise_db"));
     planted.linear_term = from.value("linear_term", false);
+    planted.num_outputs = from.value("num_outputs", int64_t{1});
+    planted.hidden_layers = from.value("hidden_layers", int64_t{1});
     return planted;
   }
   const Json& from = json.at("upload");

@@ -294,6 +294,28 @@ TEST_F(ClientTest, PredictSplitsLargeInputsAndJoinsTheOutputs) {
   }
 }
 
+// The answer, not only the request, must fit into a message.
+TEST_F(ClientTest, PredictSplitsByTheOutputsToo) {
+  constexpr int kOutputs = 100;
+  constexpr int kRows = 10000;
+  server_.Edit([](FakeWorld& world) { world.num_outputs = kOutputs; });
+  v1::Matrix inputs;
+  inputs.set_num_rows(kRows);
+  inputs.set_num_columns(1);
+  for (int row = 0; row < kRows; ++row) inputs.add_values(static_cast<float>(row));
+  const auto prediction = MakeClient().Predict("models/m", inputs);
+  ASSERT_TRUE(prediction.ok()) << prediction.status();
+  EXPECT_EQ(prediction->num_outputs(), kOutputs);
+  ASSERT_EQ(prediction->outputs_size(), kRows * kOutputs);
+  for (int row = 0; row < kRows; ++row) {
+    ASSERT_EQ(prediction->outputs(row * kOutputs), row);
+    ASSERT_EQ(prediction->outputs(row * kOutputs + kOutputs - 1), kOutputs * row);
+  }
+  for (const auto& request : server_.Look().predict_requests) {
+    EXPECT_LE(request.inputs().num_rows() * kOutputs, 1 << 18);
+  }
+}
+
 TEST_F(ClientTest, PredictRefusesSizesThatDisagree) {
   v1::Matrix inputs;
   EXPECT_TRUE(absl::IsInvalidArgument(MakeClient().Predict("models/m", inputs).status()));

@@ -74,6 +74,8 @@ TEST(Plant, EachFlagReachesItsField) {
       {"--input_distribution binary", "input_distribution: INPUT_DISTRIBUTION_BINARY"},
       {"--input_correlation 0.5", "input_correlation: 0.5"},
       {"--linear_term", "linear_term: true"},
+      {"--num_outputs 10", "num_outputs: 10"},
+      {"--hidden_layers 2", "hidden_layers: 2"},
   };
   for (const FlagCase& each : cases) {
     ExpectMessage(ParseAs<PlantDatasetCommand>(kPlant + each.flag).request,
@@ -253,7 +255,7 @@ TEST(Recover, CoversEveryOptionOfTheContract) {
   EXPECT_EQ(v1::RecoveryOptions::descriptor()->field_count(), 14);
   EXPECT_EQ(v1::RecoverySpec::descriptor()->field_count(), 6);
   EXPECT_EQ(v1::PathOptions::descriptor()->field_count(), 7);
-  EXPECT_EQ(v1::PlantedSource::descriptor()->field_count(), 11);
+  EXPECT_EQ(v1::PlantedSource::descriptor()->field_count(), 13);
   EXPECT_EQ(v1::UploadSource::descriptor()->field_count(), 8);
 }
 

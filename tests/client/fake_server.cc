@@ -242,19 +242,20 @@ class FakeServer::Services {
       }
       return status;
     }
-    // The sum of each row.
     grpc::Status Predict(grpc::ServerContext*, const v1::PredictRequest* request,
                          v1::PredictResponse* response) override {
       const v1::Matrix& inputs = request->inputs();
-      for (int64_t row = 0; row < inputs.num_rows(); ++row) {
-        double sum = 0;
-        for (int64_t k = 0; k < inputs.num_columns(); ++k) {
-          sum += inputs.values(static_cast<int>(row * inputs.num_columns() + k));
+      return services_->Begin("Predict", [&](FakeWorld& world) {
+        world.predict_requests.push_back(*request);
+        response->set_num_outputs(world.num_outputs);
+        for (int64_t row = 0; row < inputs.num_rows(); ++row) {
+          double sum = 0;
+          for (int64_t k = 0; k < inputs.num_columns(); ++k) {
+            sum += inputs.values(static_cast<int>(row * inputs.num_columns() + k));
+          }
+          for (int c = 1; c <= world.num_outputs; ++c) response->add_outputs(c * sum);
         }
-        response->add_outputs(sum);
-      }
-      return services_->Begin(
-          "Predict", [&](FakeWorld& world) { world.predict_requests.push_back(*request); });
+      });
     }
     grpc::Status DeleteModel(grpc::ServerContext*, const v1::DeleteModelRequest* request,
                              google::protobuf::Empty*) override {

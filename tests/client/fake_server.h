@@ -58,6 +58,7 @@ struct FakeWorld {
   std::vector<v1::ListJobsRequest> list_jobs_requests;
   std::vector<v1::WatchJobRequest> watch_requests;
   std::vector<v1::PredictRequest> predict_requests;
+  int num_outputs = 1;             // of a prediction: c times the sum of the row, c = 1, 2, ...
   std::vector<std::string> named;  // resources of Get, Delete, Cancel and Download
   std::vector<ReceivedUpload> uploads;
 };

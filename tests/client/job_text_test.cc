@@ -255,6 +255,26 @@ TEST(EventLine, NumbersEventsAndStaysOnOneLine) {
   EXPECT_THAT(EventLine(event), HasSubstr("support 9 (4 new)  neurons 0  step 0.5"));
 }
 
+TEST(Describe, NamesLayersAndOutputsWhereThereAreSeveral) {
+  v1::Dataset dataset;
+  *dataset.mutable_planted() = Planted(20);
+  dataset.mutable_planted()->set_hidden_width(7);
+  v1::Model model;
+  model.set_num_outputs(1);
+  model.add_hidden_widths(7);
+  EXPECT_THAT(FormatFields(DescribeDataset(dataset)), HasSubstr("hidden width 7, 20 weights"));
+  EXPECT_THAT(FormatFields(DescribeModel(model)), Not(HasSubstr("output")));
+  EXPECT_THAT(FormatFields(DescribeModel(model)), Not(HasSubstr("hidden widths")));
+  dataset.mutable_planted()->set_hidden_layers(2);
+  dataset.mutable_planted()->set_num_outputs(10);
+  model.set_num_outputs(10);
+  model.add_hidden_widths(5);
+  EXPECT_THAT(FormatFields(DescribeDataset(dataset)),
+              HasSubstr("2 hidden layers of 7, 10 outputs, 20 weights"));
+  EXPECT_THAT(FormatFields(DescribeModel(model)), HasSubstr("10 outputs, "));
+  EXPECT_THAT(FormatFields(DescribeModel(model)), HasSubstr("7, 5"));
+}
+
 TEST(Tables, HaveALineForEachResource) {
   EXPECT_THAT(JobTable({ExactJob(), ExactJob()}), HasSubstr("\na   SUCCEEDED"));
   v1::Dataset dataset;

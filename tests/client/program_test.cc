@@ -393,6 +393,11 @@ TEST_F(ProgramTest, PredictsFromAFile) {
   const Result result = Run("--json models predict first --inputs " + csv);
   EXPECT_THAT(JsonLines(result.out)[0]["outputs"], ElementsAre(3, 7.5));
   EXPECT_THAT(Run("models predict first --inputs " + csv).out, HasSubstr("2     7.5"));
+  server_.Edit([](FakeWorld& world) { world.num_outputs = 2; });
+  const std::string table = Run("models predict first --inputs " + csv).out;
+  EXPECT_THAT(table, HasSubstr("OUTPUT 1"));
+  EXPECT_THAT(table, HasSubstr("OUTPUT 2"));
+  EXPECT_THAT(table, testing::ContainsRegex("2 +7.5 +15"));
 }
 
 TEST_F(ProgramTest, FullOutputIsAnError) {

@@ -8,6 +8,7 @@
 
 #include "core/gates/random_gates.h"
 #include "core/network/model.h"
+#include "server/jobs/recovery_runner.h"
 #include "tests/server/jobs/manager_fixture.h"
 
 namespace thresher::jobs {
@@ -278,6 +279,29 @@ TEST_F(PruningRunnerTest, TheManagerDrainsItAndEndsWithTheSameModel) {
   ASSERT_TRUE(first.ok() && second.ok()) << first.status() << second.status();
   EXPECT_EQ((*first)->network, (*second)->network);
   EXPECT_TRUE(std::holds_alternative<PruningSpec>(store_->models().Get(record.model_id)->spec));
+}
+
+TEST_F(PruningRunnerTest, APrunedModelStartsNoRecovery) {
+  CreateJobRequest request;
+  PruningSpec spec = Spec();
+  spec.dataset_id = "classes";
+  spec.options.bias = false;
+  request.spec = spec;
+  JobManager manager(
+      {}, store_.get(),
+      [this](const JobSpec& each) { return runner_->Plan(std::get<PruningSpec>(each)); },
+      [this](const JobRun& run) { return runner_->Run(run); });
+  ASSERT_TRUE(manager.Start().ok());
+  auto created = manager.Create(request);
+  ASSERT_TRUE(created.ok()) << created.status();
+  RecoverySpec recovery;
+  recovery.dataset_id = "classes";
+  recovery.options.hidden_width = 12;
+  recovery.options.nonzeros = 30;
+  recovery.initial_model_id = Follower(manager, created->id).WaitFor(JobState::kSucceeded).model_id;
+  RecoveryRunner recovery_runner(store_.get(), 1, "1.2.3");
+  const absl::Status status = recovery_runner.Plan(recovery).status();
+  EXPECT_EQ(store::FieldOf(status), "recovery.initial_model") << status;
 }
 
 }  // namespace

@@ -147,6 +147,26 @@ TEST_F(RecoveryRunnerTest, ReportsFitAndComparison) {
   }
 }
 
+// A network of one layer is fitted; there is no neuron to compare with the planted ones.
+TEST_F(RecoveryRunnerTest, ADataSetOfADeepNetworkIsFittedWithoutComparison) {
+  ASSERT_TRUE(store_->datasets()
+                  .CreatePlanted({.id = "deep", .request_id = "", .fingerprint = ""},
+                                 {.num_samples = 400,
+                                  .num_inputs = 8,
+                                  .hidden_width = 5,
+                                  .nonzeros = 30,
+                                  .seed = 5,
+                                  .hidden_layers = 2},
+                                 {})
+                  .ok());
+  RecoverySpec spec = Spec();
+  spec.dataset_id = "deep";
+  auto outcome = runner_->Run(RunOf(spec));
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_TRUE(outcome->model.has_value());
+  EXPECT_FALSE(std::get<RecoveryReport>(outcome->report).planted.has_value());
+}
+
 TEST_F(RecoveryRunnerTest, APathChoosesTheBudgetAndIsReported) {
   RecoverySpec spec = Spec();
   spec.options.nonzeros = 0;

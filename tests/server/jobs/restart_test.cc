@@ -184,6 +184,36 @@ TEST_F(RestartTest, AnAcknowledgedCancelOutlivesTheServer) {
   EXPECT_FALSE(WaitFor("with", JobState::kCancelled).model_id.empty()) << "the iterate is kept";
 }
 
+TEST_F(RestartTest, APruningGoesOnAsWhatItIs) {
+  auto blob = store_->blobs().Put("checkpoint");
+  ASSERT_TRUE(blob.ok());
+  JobRecord record = Running("pruning");
+  record.spec = PruningSpec{.dataset_id = "data", .options = {.hidden_widths = {7, 5}}};
+  record.progress = PruneReport{.iteration = 12, .round = 2, .epoch = 2};
+  record.checkpoint_sha256 = blob->sha256();
+  PutJob(record);
+  *blob = store::BlobPin();
+  Script("pruning", [](const JobRun& run) -> absl::StatusOr<JobOutcome> {
+    EXPECT_EQ(run.checkpoint, "checkpoint");
+    EXPECT_EQ(std::get<PruningSpec>(run.job.spec).options.hidden_widths,
+              (std::vector<int64_t>{7, 5}));
+    EXPECT_EQ(IterationOf(*run.job.progress), 12);
+    run.on_iteration(PruneReport{.iteration = 13, .round = 2, .epoch = 3});
+    JobOutcome outcome = Outcome(TerminationReason::kIterationLimit);
+    outcome.report = PruningReport{.iterations = 13, .rounds = 2};
+    return outcome;
+  });
+  StartManager();
+  WaitFor("pruning", JobState::kSucceeded);
+  Restart();
+  auto ended = manager_->Get("pruning");
+  ASSERT_TRUE(ended.ok()) << ended.status();
+  EXPECT_EQ(std::get<PruneReport>(*ended->progress).epoch, 3);
+  EXPECT_EQ(std::get<PruningReport>(*ended->report).rounds, 2);
+  EXPECT_TRUE(
+      std::holds_alternative<PruningReport>(*store_->models().Get(ended->model_id)->report));
+}
+
 TEST_F(RestartTest, AJobThatKillsTheServerIsGivenUp) {
   options_.max_crashes = 2;
   JobRecord record = Running("killer");

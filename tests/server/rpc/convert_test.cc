@@ -544,6 +544,8 @@ TEST(ConvertPlantedTest, RoundTripsThroughTheRecord) {
   source.set_input_distribution(v1::INPUT_DISTRIBUTION_BINARY);
   source.set_input_correlation(-0.5);
   source.set_linear_term(true);
+  source.set_num_outputs(3);
+  source.set_hidden_layers(2);
   const auto options = FromProto(source);
   ASSERT_TRUE(options.ok());
   store::DatasetRecord record;
@@ -553,6 +555,11 @@ TEST(ConvertPlantedTest, RoundTripsThroughTheRecord) {
   EXPECT_EQ(dataset.name(), "datasets/d");
   EXPECT_TRUE(MessageDifferencer::Equals(dataset.planted(), source))
       << dataset.planted().DebugString();
+  // Left out means one.
+  source.clear_num_outputs();
+  source.clear_hidden_layers();
+  EXPECT_EQ(FromProto(source)->num_outputs, 1);
+  EXPECT_EQ(FromProto(source)->hidden_layers, 1);
   for (int bad : {-1, 5, 100}) {
     source.set_weight_distribution(static_cast<v1::WeightDistribution>(bad));
     EXPECT_FALSE(FromProto(source).ok());

@@ -71,6 +71,75 @@ class ModelServiceTest : public ::testing::Test {
   std::string name_;
 };
 
+// A server with one model, of the given network.
+class GivenModelTest : public ModelServiceTest {
+ protected:
+  void SetUp() override {}
+
+  void Make(const Model& model) {
+    server_.Plant("a");
+    server_.gate().SetModel(model);
+    server_.gate().Open();
+    server_.Submit(RunningServer::JobRequest("a", "made-it"));
+    name_ = server_.WaitForState("jobs/made-it", v1::JOB_STATE_SUCCEEDED).model();
+    ASSERT_FALSE(name_.empty());
+  }
+};
+
+// Outputs (z, -2 z, 3 z) of z = ((x_0)_+ + (x_1)_+)_+.
+SparseNetwork ThreeOutputs() {
+  return {.num_inputs = 4,
+          .weights = {.row_begin = {0, 1, 2}, .column = {0, 1}, .value = {1, 1}},
+          .output_signs = {},
+          .upper_layers = {{.row_begin = {0, 2}, .column = {0, 1}, .value = {1, 1}},
+                           {.row_begin = {0, 1, 2, 3}, .column = {0, 0, 0}, .value = {1, -2, 3}}}};
+}
+
+TEST_F(GivenModelTest, SeveralLayersAndOutputsArePredictedRowByRow) {
+  Make({.network = ThreeOutputs()});
+  v1::Model model;
+  ASSERT_TRUE(Get(name_, &model).ok());
+  EXPECT_EQ(model.num_outputs(), 3);
+  EXPECT_THAT(model.hidden_widths(), ElementsAre(2, 1));
+  EXPECT_EQ(model.nonzeros(), 7);
+  EXPECT_EQ(model.active_neurons(), 3);
+  v1::PredictResponse response;
+  ASSERT_TRUE(Predict(2, 4, {1, 2, 0, 0, 5, -1, 0, 0}, &response).ok());
+  EXPECT_EQ(response.num_outputs(), 3);
+  EXPECT_THAT(response.outputs(), ElementsAre(3, -6, 9, 5, -10, 15));
+  EXPECT_EQ(response.classes_size(), 0);
+  std::string npz;
+  ASSERT_TRUE(Download(name_, v1::MODEL_FORMAT_NPZ, &npz).ok());
+  const auto read = ReadModelNpz(npz, 1 << 20);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(std::get<SparseNetwork>(read->network), ThreeOutputs());
+}
+
+TEST_F(GivenModelTest, TheLargestOutputIsTheClass) {
+  Make({.network = ThreeOutputs(), .class_names = {"a", "b", "c"}});
+  v1::PredictResponse response;
+  ASSERT_TRUE(Predict(2, 4, {1, 2, 0, 0, -1, -1, 0, 0}, &response).ok());
+  EXPECT_THAT(response.classes(), ElementsAre("c", "a"));  // the first of equal ones
+}
+
+TEST_F(GivenModelTest, OutputsOfAPredictionAreBounded) {
+  Make({.network = ThreeOutputs()});
+  constexpr int64_t kMostRows = (1 << 18) / 3;
+  v1::PredictResponse response;
+  const std::vector<float> values(static_cast<size_t>(4 * (kMostRows + 1)), 1.0F);
+  EXPECT_TRUE(IsInvalidField(Predict(kMostRows + 1, 4, values, &response), "inputs.num_rows"));
+  ASSERT_TRUE(Predict(kMostRows, 4, {values.begin(), values.end() - 4}, &response).ok());
+  EXPECT_EQ(response.outputs_size(), 3 * kMostRows);
+}
+
+TEST_F(GivenModelTest, AModelOfSeveralLayersStartsNoJob) {
+  Make({.network = ThreeOutputs()});
+  v1::CreateJobRequest request = RunningServer::JobRequest("a", "from-it");
+  request.mutable_job()->mutable_recovery()->set_initial_model(name_);
+  v1::Job job;
+  EXPECT_TRUE(IsInvalidField(server_.CreateJob(request, &job), "job.recovery.initial_model"));
+}
+
 TEST_F(ModelServiceTest, SaysWhereItCameFrom) {
   v1::Model model;
   ASSERT_TRUE(Get(name_, &model).ok());
@@ -80,6 +149,8 @@ TEST_F(ModelServiceTest, SaysWhereItCameFrom) {
   EXPECT_EQ(model.network_kind(), v1::NETWORK_KIND_RELU);
   EXPECT_EQ(model.nonzeros(), 1);
   EXPECT_EQ(model.num_inputs(), 4);
+  EXPECT_EQ(model.num_outputs(), 1);
+  EXPECT_THAT(model.hidden_widths(), ElementsAre(1));
   EXPECT_EQ(model.program_version(), "1.2.3");
   EXPECT_EQ(model.labels().at("team"), "x");
   EXPECT_EQ(model.spec().options().nonzeros(), 3);
@@ -92,6 +163,7 @@ TEST_F(ModelServiceTest, PredictsInRowOrder) {
   v1::PredictResponse response;
   ASSERT_TRUE(Predict(3, 4, {0, 0, 1, 0, 9, 9, -1, 9, 0, 0, 2.5, 0}, &response).ok());
   EXPECT_THAT(response.outputs(), ElementsAre(DoubleEq(2), DoubleEq(0), DoubleEq(5)));
+  EXPECT_EQ(response.num_outputs(), 1);
   EXPECT_EQ(response.classes_size(), 0);
 }
 

@@ -40,6 +40,9 @@ class Gate {
     changed_.notify_all();
   }
 
+  // Instead of that network; before a job runs.
+  void SetModel(Model model) { model_ = std::move(model); }
+
   absl::StatusOr<jobs::JobOutcome> Run(const jobs::JobRun& run) {
     jobs::JobOutcome outcome;
     for (int i = 1; i <= iterations_; ++i) {
@@ -48,10 +51,7 @@ class Gate {
     }
     std::unique_lock<std::mutex> lock(mutex_);
     const bool opened = changed_.wait(lock, run.stop, [this] { return open_; });
-    SparseNetwork network{.num_inputs = 4,
-                          .weights = {.row_begin = {0, 1}, .column = {2}, .value = {2.0}},
-                          .output_signs = {1}};
-    outcome.model = Model{.network = network};
+    outcome.model = model_;
     outcome.report =
         store::RecoveryReport{.termination_reason = opened ? TerminationReason::kConverged
                                                            : TerminationReason::kCancelled,
@@ -62,6 +62,10 @@ class Gate {
 
  private:
   const int iterations_;
+  Model model_ = {.network =
+                      SparseNetwork{.num_inputs = 4,
+                                    .weights = {.row_begin = {0, 1}, .column = {2}, .value = {2.0}},
+                                    .output_signs = {1}}};
   std::mutex mutex_;
   std::condition_variable_any changed_;
   bool open_ = false;

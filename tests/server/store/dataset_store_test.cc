@@ -126,6 +126,33 @@ TEST_F(DatasetStoreTest, PlantedNetworksAreKept) {
             absl::StatusCode::kAlreadyExists);
 }
 
+TEST_F(DatasetStoreTest, PlantedNetworksOfSeveralLayersAndOutputsAreKept) {
+  const PlantedOptions options = {.num_samples = 20,
+                                  .num_inputs = 4,
+                                  .hidden_width = 3,
+                                  .nonzeros = 15,
+                                  .seed = 11,
+                                  .num_outputs = 2,
+                                  .hidden_layers = 2};
+  auto record =
+      datasets().CreatePlanted({.id = "deep", .request_id = "", .fingerprint = ""}, options, {});
+  ASSERT_TRUE(record.ok()) << record.status();
+  // As it is read again.
+  record = datasets().Get("deep");
+  ASSERT_TRUE(record.ok()) << record.status();
+  EXPECT_EQ(record->num_outputs, 2);
+  const auto& source = std::get<PlantedOptions>(record->source);
+  EXPECT_EQ(source.num_outputs, 2);
+  EXPECT_EQ(source.hidden_layers, 2);
+  const auto problem = GeneratePlanted(options);
+  const auto network = datasets().LoadPlantedNetwork(*record);
+  ASSERT_TRUE(network.ok() && network->has_value()) << network.status();
+  EXPECT_EQ(**network, problem->network);
+  const auto samples = datasets().Load(*record);
+  ASSERT_TRUE(samples.ok()) << samples.status();
+  EXPECT_EQ((*samples)->targets, problem->samples.targets);
+}
+
 TEST_F(DatasetStoreTest, PlantedProblemsAreBounded) {
   const int64_t huge = std::numeric_limits<int64_t>::max();
   for (const PlantedOptions& options :
