@@ -61,11 +61,11 @@ bool HaveSameForm(const SparseNetwork& a, const SparseNetwork& b);
 //
 // Other weights can give the same function, for example (x)_+ - (-x)_+ = x; so a small
 // function error with a large weight error is possible, the reverse is not.
-// Errors: INVALID_ARGUMENT when a network is invalid, the networks differ in inputs or
-// form (HaveSameForm), their canonical weights overflow, the inputs do not fit, are not finite or
-// hold no sample; RESOURCE_EXHAUSTED beyond kMaxComparedNeurons. Cost: O(m^3) for m neurons, O(n s)
-// for the function; O(n k + m + s) memory. Networks of 2000 neurons take a second or two, dense
-// ones of 5000 up to some minutes.
+// Errors: INVALID_ARGUMENT when a network is invalid, the networks differ in inputs or form
+// (HaveSameForm), their canonical weights overflow, the inputs do not fit, are not finite or
+// hold no sample; RESOURCE_EXHAUSTED beyond kMaxComparedNeurons.
+// Cost: O(m^3) for m neurons, O(n s) for the function; O(n k + m + s) memory. Networks of
+// 2000 neurons take a second or two, dense ones of 5000 up to some minutes.
 absl::StatusOr<NetworkComparison> CompareNetworks(const SparseNetwork& candidate,
                                                   const SparseNetwork& reference, InputView inputs);
 

@@ -224,20 +224,20 @@ Unfolded Unfold(const Unfolded& network, size_t j, std::optional<size_t> k, bool
 }
 
 // The weight matrices of a network with upper layers, from the inputs on.
-std::vector<SparseRows> Matrices(const SparseNetwork& network) {
-  std::vector<SparseRows> matrices = {network.weights};
-  matrices.insert(matrices.end(), network.upper_layers.begin(), network.upper_layers.end());
+std::vector<const SparseRows*> Matrices(const SparseNetwork& network) {
+  std::vector<const SparseRows*> matrices = {&network.weights};
+  for (const SparseRows& layer : network.upper_layers) matrices.push_back(&layer);
   return matrices;
 }
 
 // For every layer of units its units' new numbers, -1 for those dropped. Rows of the output layer
 // are no units and stay.
-std::vector<std::vector<int32_t>> NumberLiveUnits(const std::vector<SparseRows>& matrices,
+std::vector<std::vector<int32_t>> NumberLiveUnits(const std::vector<const SparseRows*>& matrices,
                                                   bool fused) {
   // From the inputs up: what is fed. From the outputs down: what is looked at by such a unit.
   // Then none that stays has lost its inputs, so that once is enough.
   const auto visit = [&](size_t l, auto unit_and_column) {
-    const SparseRows& rows = matrices[l];
+    const SparseRows& rows = *matrices[l];
     for (size_t j = 0; j + 1 < rows.row_begin.size(); ++j) {
       for (auto e = static_cast<size_t>(rows.row_begin[j]);
            e < static_cast<size_t>(rows.row_begin[j + 1]); ++e) {
@@ -248,7 +248,7 @@ std::vector<std::vector<int32_t>> NumberLiveUnits(const std::vector<SparseRows>&
   std::vector<std::vector<bool>> lives(matrices.size());
   for (size_t l = 0; l < matrices.size(); ++l) {
     const bool is_output = !fused && l + 1 == matrices.size();
-    lives[l].assign(static_cast<size_t>(matrices[l].num_rows()), is_output);
+    lives[l].assign(static_cast<size_t>(matrices[l]->num_rows()), is_output);
     visit(l, [&](size_t j, size_t q) {
       if (l == 0 || q >= lives[l - 1].size() || lives[l - 1][q]) lives[l][j] = true;
     });
@@ -269,7 +269,7 @@ std::vector<std::vector<int32_t>> NumberLiveUnits(const std::vector<SparseRows>&
 }
 
 SparseNetwork DropDeadUnits(const SparseNetwork& network) {
-  const std::vector<SparseRows> matrices = Matrices(network);
+  const std::vector<const SparseRows*> matrices = Matrices(network);
   const std::vector<std::vector<int32_t>> numbers = NumberLiveUnits(matrices, IsFused(network));
   SparseNetwork kept;
   kept.num_inputs = network.num_inputs;
@@ -277,7 +277,7 @@ SparseNetwork DropDeadUnits(const SparseNetwork& network) {
   kept.upper_layers.resize(network.upper_layers.size());
   int32_t width_below = 0;  // of what is kept
   for (size_t l = 0; l < matrices.size(); ++l) {
-    const SparseRows& rows = matrices[l];
+    const SparseRows& rows = *matrices[l];
     SparseRows& kept_rows = l == 0 ? kept.weights : kept.upper_layers[l - 1];
     int32_t width = 0;
     for (size_t j = 0; j < numbers[l].size(); ++j) {

@@ -53,10 +53,11 @@ inline constexpr int64_t kMaxMetadataValueBytes = 65536;
 // Texts must be UTF-8 without NUL.
 absl::Status ValidateModel(const Model& model);
 
-// Predictions in the user's units on unscaled inputs, n x NumOutputs row-major. Scaled inputs are
-// rounded to float, as they are when a network is fitted. Errors: INVALID_ARGUMENT as ValidateModel
-// and Evaluate, and for inputs that are not finite or become so by scaling, and predictions that
-// overflow. Memory: besides the result at most 16 MiB, or one row of inputs.
+// Predictions in the user's units on unscaled inputs, n x NumOutputs row-major. Scaled
+// inputs are rounded to float, as they are when a network is fitted.
+// Errors: INVALID_ARGUMENT as ValidateModel and Evaluate, and for inputs that are not
+// finite or become so by scaling, and predictions that overflow.
+// Memory: besides the result and Evaluate's at most 16 MiB, or one row of inputs.
 absl::StatusOr<std::vector<double>> Predict(const Model& model, InputView inputs);
 
 // NPZ: member names are documented in core/network/README.md. The weights are the

@@ -107,7 +107,7 @@ struct GatedNetwork {
 using Network = std::variant<SparseNetwork, GatedNetwork>;
 
 // Errors: INVALID_ARGUMENT naming the field: num_inputs (outside [1, 2^31 - 2]), weights,
-// upper_layers (too many, or no output), layer_2, layer_3, ... (as the rows of upper_layers are
+// upper_layers (too many, or no output), layer_2, layer_3, ... (as entries of upper_layers are
 // called here and in files), output_signs, linear (also beside upper layers), gates or
 // gate_index.
 absl::Status ValidateNetwork(const SparseNetwork& network);
