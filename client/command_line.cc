@@ -14,6 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "client/formatting.h"
 
@@ -166,7 +167,8 @@ struct Parameters {
   PlantDatasetCommand plant;
   UploadDatasetCommand upload;
   std::string csv_path, npz_path;
-  RecoverCommand recover;
+  CreateJobCommand recover;
+  CreateJobCommand prune;
   WatchJobCommand watch;
   CancelJobCommand cancel;
   DownloadModelCommand download;
@@ -432,11 +434,60 @@ void CheckBudget(const CLI::Option& nonzeros, const PathFlags& path) {
   }
 }
 
+// What jobs of every kind have.
+void AddJobFlags(CLI::App* app, CreateJobCommand* command) {
+  v1::CreateJobRequest* request = &command->request;
+  v1::Job* job = request->mutable_job();
+  AddDuration(
+      app, "--time_limit",
+      [=](milliseconds limit) {
+        job->mutable_time_limit()->set_seconds(limit.count() / 1000);
+        job->mutable_time_limit()->set_nanos(limit.count() % 1000 * 1000000);
+      },
+      "End with the best network found after this time, as 90s, 10m, 1h30m");
+  AddValue<int32_t>(
+      app, "--priority", [=](auto n) { job->set_priority(n); },
+      "-100 to 100; higher runs first (default 0)", "P");
+  AddLabels(app, job->mutable_labels());
+  AddValue<std::string>(
+      app, "--id", [=](auto id) { request->set_job_id(id); },
+      "Name of the new job; made by the server when left out", "ID");
+  AddValue<std::string>(
+      app, "--request_id", [=](auto id) { request->set_request_id(id); },
+      "Repeating a call with the same id is safe", "R");
+  app->add_flag_function(
+      "--validate_only", [=](int64_t) { request->set_validate_only(true); },
+      "Check it and predict memory and cost; queue nothing");
+  app->add_flag("--watch", command->watch, "Watch the job to its end");
+}
+
+void CheckWatch(const CreateJobCommand& command) {
+  if (command.watch && command.request.validate_only()) {
+    throw CLI::ValidationError("--watch", "--validate_only makes no job to watch");
+  }
+}
+
+// "50" or "300,100": a width a hidden layer.
+void AddHiddenWidths(CLI::App* app, v1::PruningOptions* options) {
+  const auto parse = [options](const std::string& text) {
+    for (const auto& word : absl::StrSplit(text, ',')) {
+      int64_t width = 0;
+      if (!absl::SimpleAtoi(word, &width)) {
+        throw CLI::ValidationError(
+            "--hidden_widths", absl::StrCat("\"", text, "\" is no list of widths such as 300,100"));
+      }
+      options->add_hidden_widths(width);
+    }
+  };
+  app->add_option_function<std::string>("--hidden_widths", parse,
+                                        "Width of each hidden layer of the dense network")
+      ->type_name("M,M2,...")
+      ->required();
+}
+
 void AddRecover(CLI::App* root, Parameters* p) {
   CLI::App* app = AddCommand(root, "recover", "Find a sparse network that explains a data set");
-  v1::CreateJobRequest* request = &p->recover.request;
-  v1::Job* job = request->mutable_job();
-  v1::RecoverySpec* spec = job->mutable_recovery();
+  v1::RecoverySpec* spec = p->recover.request.mutable_job()->mutable_recovery();
   v1::RecoveryOptions* options = spec->mutable_options();
   AddName(
       app, "--dataset", "datasets", [=](auto name) { spec->set_dataset(name); },
@@ -498,33 +549,84 @@ void AddRecover(CLI::App* root, Parameters* p) {
   AddName(
       app, "--initial_model", "models", [=](auto name) { spec->set_initial_model(name); },
       "Start from this model");
-  AddDuration(
-      app, "--time_limit",
-      [=](milliseconds limit) {
-        job->mutable_time_limit()->set_seconds(limit.count() / 1000);
-        job->mutable_time_limit()->set_nanos(limit.count() % 1000 * 1000000);
-      },
-      "End with the best network found after this time, as 90s, 10m, 1h30m");
-  AddValue<int32_t>(
-      app, "--priority", [=](auto n) { job->set_priority(n); },
-      "-100 to 100; higher runs first (default 0)", "P");
-  AddLabels(app, job->mutable_labels());
-  AddValue<std::string>(
-      app, "--id", [=](auto id) { request->set_job_id(id); },
-      "Name of the new job; made by the server when left out", "ID");
-  AddValue<std::string>(
-      app, "--request_id", [=](auto id) { request->set_request_id(id); },
-      "Repeating a call with the same id is safe", "R");
-  app->add_flag_function(
-      "--validate_only", [=](int64_t) { request->set_validate_only(true); },
-      "Check it and predict memory and cost; queue nothing");
-  app->add_flag("--watch", p->recover.watch, "Watch the job to its end");
+  AddJobFlags(app, &p->recover);
   app->callback([p, nonzeros, path] {
     CheckBudget(*nonzeros, path);
-    if (p->recover.watch && p->recover.request.validate_only()) {
-      throw CLI::ValidationError("--watch", "--validate_only makes no job to watch");
-    }
+    CheckWatch(p->recover);
     p->line.command = p->recover;
+  });
+}
+
+void AddPrune(CLI::App* root, Parameters* p) {
+  CLI::App* app = AddCommand(
+      root, "prune", "Train a dense network on a data set and prune it to a budget of weights");
+  v1::PruningSpec* spec = p->prune.request.mutable_job()->mutable_pruning();
+  v1::PruningOptions* options = spec->mutable_options();
+  AddName(
+      app, "--dataset", "datasets", [=](auto name) { spec->set_dataset(name); },
+      "Data set to learn, with any number of outputs")
+      ->required();
+  AddHiddenWidths(app, options);
+  AddValue<int64_t>(
+      app, "--nonzeros", [=](auto s) { options->set_nonzeros(s); },
+      "Budget of non-zero weights over all layers, biases and output weights included", "S")
+      ->required();
+  AddEnum<v1::PruningMethod>(
+      app, "--method", [=](auto v) { options->set_method(v); },
+      "Which algorithm prunes: iterative magnitude pruning (default imp)");
+  app->add_flag_function(
+      "--bias", [=](int64_t) { options->set_bias(true); }, "Give every layer a constant input");
+  AddEnum<v1::Loss>(
+      app, "--loss", [=](auto v) { options->set_loss(v); },
+      "What is minimised: cross_entropy for three and more classes, logistic for two (default "
+      "squared)");
+  AddValue<int64_t>(
+      app, "--epochs", [=](auto n) { options->set_epochs(n); },
+      "Passes over the samples, of each round or of the whole gradual training (default 50)", "N");
+  AddValue<int64_t>(
+      app, "--batch_size", [=](auto n) { options->set_batch_size(n); },
+      "Samples that a step looks at; 0: all (default 5000)", "N");
+  AddValue<double>(
+      app, "--learning_rate", [=](auto x) { options->set_learning_rate(x); },
+      "Of Adam (default 0.001)", "X");
+  AddValue<double>(
+      app, "--learning_rate_decay", [=](auto x) { options->set_learning_rate_decay(x); },
+      "Last share of the epochs over which the learning rate falls to 0, in [0, 1] (default 0)",
+      "X");
+  AddEnum<v1::PruneSchedule>(
+      app, "--schedule", [=](auto v) { options->set_schedule(v); },
+      "Rounds of training, pruning and rewinding, or gradually in one training (default rounds)");
+  AddEnum<v1::Saliency>(
+      app, "--saliency", [=](auto v) { options->set_saliency(v); },
+      "By what a weight w is kept: |w|, or w^2 E[g^2] (default magnitude)");
+  AddValue<double>(
+      app, "--prune_fraction", [=](auto x) { options->set_prune_fraction(x); },
+      "rounds: share of the remaining weights that a round prunes (default 0.1)", "X");
+  AddValue<int64_t>(
+      app, "--rewind_epoch", [=](auto n) { options->set_rewind_epoch(n); },
+      "rounds: return to the weights after so many epochs of the first (default 0)", "N");
+  app->add_flag_function(
+      "--retrain_after_last_prune", [=](int64_t) { options->set_retrain_after_last_prune(true); },
+      "rounds: train once more at the end");
+  AddValue<double>(
+      app, "--schedule_power", [=](auto x) { options->set_schedule_power(x); },
+      "gradual: power of the fall, 1 to 10 (default 3)", "X");
+  AddValue<double>(
+      app, "--prune_end", [=](auto x) { options->set_prune_end(x); },
+      "gradual: share of the epochs after which pruning ends (default 0.75)", "X");
+  AddValue<uint64_t>(
+      app, "--seed", [=](auto seed) { options->set_seed(seed); },
+      "Seed of the initial weights and the orders; equal seeds give equal bits", "K");
+  AddValue<double>(
+      app, "--held_out_fraction", [=](auto x) { spec->set_held_out_fraction(x); },
+      "Share of the samples kept for the report, in [0, 1) (default 0.2)", "X");
+  AddValue<uint64_t>(
+      app, "--split_seed", [=](auto seed) { spec->set_split_seed(seed); },
+      "Seed of the choice of held-out samples", "K");
+  AddJobFlags(app, &p->prune);
+  app->callback([p] {
+    CheckWatch(p->prune);
+    p->line.command = p->prune;
   });
 }
 
@@ -823,6 +925,7 @@ ParsedCommandLine ParseCommandLine(const std::vector<std::string>& arguments) {
   AddUpload(datasets, p);
   AddStandardCommands(datasets, p, Collection::kDatasets, "datasets", "dataset");
   AddRecover(&app, p);
+  AddPrune(&app, p);
   AddJobCommands(&app, p);
   AddModelCommands(&app, p);
 

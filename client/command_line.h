@@ -34,7 +34,8 @@ struct UploadDatasetCommand {
   v1::UploadDatasetHeader header;
   UploadFiles files;
 };
-struct RecoverCommand {
+// `recover` and `prune`.
+struct CreateJobCommand {
   v1::CreateJobRequest request;
   bool watch = false;
 };
@@ -73,7 +74,7 @@ struct DeleteCommand {
 
 using Command =
     std::variant<ServerInfoCommand, HealthCommand, PlantDatasetCommand, UploadDatasetCommand,
-                 RecoverCommand, WatchJobCommand, CancelJobCommand, DownloadModelCommand,
+                 CreateJobCommand, WatchJobCommand, CancelJobCommand, DownloadModelCommand,
                  PredictCommand, ListCommand, GetCommand, DeleteCommand>;
 
 struct CommandLine {

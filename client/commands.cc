@@ -96,7 +96,7 @@ class Runner {
     return ShowNew("Uploaded", client_.UploadDataset(command.header, command.files));
   }
 
-  int operator()(const RecoverCommand& command) {
+  int operator()(const CreateJobCommand& command) {
     const auto job = client_.CreateJob(command.request);
     if (!job.ok()) return Fail(job.status());
     if (line_.json) Json(*job);

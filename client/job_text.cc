@@ -48,6 +48,46 @@ std::string FitText(const v1::FitQuality& fit) {
   return text;
 }
 
+// "loss 0.12, accuracy 97.1 %" and what else an epoch or a fit has.
+template <typename Message>
+std::string LossText(const Message& fit) {
+  std::string text = absl::StrCat("loss ", FormatNumber(fit.loss()));
+  if (fit.has_accuracy()) absl::StrAppend(&text, ", ", FormatShare(fit.accuracy()), " right");
+  if (fit.has_psnr_db()) absl::StrAppend(&text, ", PSNR ", FormatDecibel(fit.psnr_db()));
+  return text;
+}
+
+std::string FitText(const v1::PruningFit& fit) {
+  return absl::StrCat(LossText(fit), " (", FormatCount(fit.num_samples(), "sample"), ")");
+}
+
+// Why it ended, after `effort`, for the reasons that every kind of job has.
+std::string EndSentence(v1::TerminationReason reason, const std::string& effort) {
+  switch (reason) {
+    case v1::TERMINATION_REASON_TIME_LIMIT:
+      return absl::StrCat("Stopped at the time limit, after ", effort,
+                          ": this is the best network until then.");
+    case v1::TERMINATION_REASON_CANCELLED:
+      return absl::StrCat("Cancelled after ", effort, ": this is the best network until then.");
+    default:
+      return absl::StrCat("Ended after ", effort, ".");
+  }
+}
+
+std::string EndSentence(const v1::PruningReport& report) {
+  std::string effort = FormatCount(report.iterations(), "epoch");
+  if (report.options_used().schedule() != v1::PRUNE_SCHEDULE_GRADUAL) {
+    absl::StrAppend(&effort, " in ", FormatCount(report.rounds(), "round"));
+  }
+  absl::StrAppend(&effort, " (", FormatDuration(report.elapsed()), ")");
+  if (report.termination_reason() == v1::TERMINATION_REASON_ITERATION_LIMIT) {
+    return absl::StrCat("Pruned to the budget after ", effort, ".");
+  }
+  std::string text = EndSentence(report.termination_reason(), effort);
+  if (report.partial()) absl::StrAppend(&text, " It was pruned to the budget at once.");
+  return text;
+}
+
 std::string EndSentence(const v1::RecoveryReport& report) {
   const std::string effort = absl::StrCat(FormatCount(report.iterations(), "iteration"), " (",
                                           FormatDuration(report.elapsed()), ")");
@@ -61,13 +101,8 @@ std::string EndSentence(const v1::RecoveryReport& report) {
       return absl::StrCat("Stopped after ", effort, ": no further progress.");
     case v1::TERMINATION_REASON_ITERATION_LIMIT:
       return absl::StrCat("Stopped at the iteration limit, after ", effort, ".");
-    case v1::TERMINATION_REASON_TIME_LIMIT:
-      return absl::StrCat("Stopped at the time limit, after ", effort,
-                          ": this is the best network until then.");
-    case v1::TERMINATION_REASON_CANCELLED:
-      return absl::StrCat("Cancelled after ", effort, ": this is the best network until then.");
     default:
-      return absl::StrCat("Ended after ", effort, ".");
+      return EndSentence(report.termination_reason(), effort);
   }
 }
 
@@ -148,6 +183,41 @@ void AddSpec(const v1::RecoverySpec& spec, std::vector<Field>* fields) {
   if (!spec.initial_model().empty()) fields->push_back({"starts from", spec.initial_model()});
 }
 
+// "300, 100".
+std::string WidthsText(const v1::PruningOptions& options, const char* separator) {
+  return absl::StrJoin(options.hidden_widths(), separator);
+}
+
+void AddSpec(const v1::PruningSpec& spec, std::vector<Field>* fields) {
+  const v1::PruningOptions& options = spec.options();
+  fields->push_back({"data set", spec.dataset()});
+  fields->push_back(
+      {"network",
+       absl::StrCat(options.hidden_widths_size() == 1 ? "hidden width " : "hidden widths ",
+                    WidthsText(options, ", "), options.bias() ? " and biases" : "", ", at most ",
+                    FormatCount(options.nonzeros(), "weight"))});
+  // Words of the server's defaults where nothing was asked for.
+  const auto word = [](const std::string& given, const char* unset) {
+    return given == "unspecified" ? std::string(unset) : given;
+  };
+  fields->push_back(
+      {"pruned by",
+       absl::StrCat(word(SmallEnumWord(options.method(), sizeof("PRUNING_METHOD")), "imp"), ", ",
+                    word(SmallEnumWord(options.schedule(), sizeof("PRUNE_SCHEDULE")), "rounds"),
+                    ", ", word(SmallEnumWord(options.saliency(), sizeof("SALIENCY")), "magnitude"),
+                    ", loss ", word(SmallEnumWord(options.loss(), sizeof("LOSS")), "squared"),
+                    ", seed ", options.seed())});
+}
+
+void AddReport(const v1::PruningReport& report, std::vector<Field>* fields) {
+  fields->push_back({"ended", EndSentence(report)});
+  fields->push_back({"found", absl::StrCat(FormatCount(report.nonzeros(), "weight"), " in ",
+                                           FormatCount(report.active_neurons(), "hidden neuron"),
+                                           report.partial() ? ", a partial result" : "")});
+  if (report.has_training()) fields->push_back({"training", FitText(report.training())});
+  if (report.has_held_out()) fields->push_back({"held out", FitText(report.held_out())});
+}
+
 void AddReport(const v1::RecoveryReport& report, std::vector<Field>* fields) {
   fields->push_back({"ended", EndSentence(report)});
   fields->push_back({"found", absl::StrCat(FormatCount(report.nonzeros(), "weight"), " in ",
@@ -159,6 +229,28 @@ void AddReport(const v1::RecoveryReport& report, std::vector<Field>* fields) {
   if (report.has_planted()) {
     fields->push_back({"planted", PlantedSentence(report, std::nullopt)});
   }
+}
+
+// What a list says about a model, on held-out samples where there are some.
+struct ModelFit {
+  std::optional<double> psnr_db;
+  std::optional<double> accuracy;
+};
+
+ModelFit FitOf(const v1::Model& model) {
+  ModelFit result;
+  if (model.has_pruning_report()) {
+    const v1::PruningReport& report = model.pruning_report();
+    const v1::PruningFit& fit = report.has_held_out() ? report.held_out() : report.training();
+    if (fit.has_psnr_db()) result.psnr_db = fit.psnr_db();
+    if (fit.has_accuracy()) result.accuracy = fit.accuracy();
+    return result;
+  }
+  const v1::RecoveryReport& report = model.report();
+  const v1::FitQuality& fit = report.has_held_out() ? report.held_out() : report.training();
+  result.psnr_db = fit.psnr_db();
+  if (fit.has_accuracy()) result.accuracy = fit.accuracy();
+  return result;
 }
 
 std::string VerdictWords(v1::Verdict verdict) {
@@ -313,6 +405,12 @@ std::string EventLine(const v1::JobEvent& event) {
     return absl::StrCat(start, StateWord(change.state()), change.message().empty() ? "" : "  ",
                         Printable(change.message()));
   }
+  if (event.has_pruning_progress()) {
+    const v1::EpochReport& report = event.pruning_progress();
+    return absl::StrCat(start, EpochText(report), "  ", LossText(report), "  weights ",
+                        report.nonzeros(), "  learning rate ", FormatNumber(report.learning_rate()),
+                        "  elapsed ", FormatDuration(report.elapsed()));
+  }
   const v1::IterationReport& report = event.progress();
   // Not every algorithm has a step size, or counts what is new in the support.
   const std::string changes =
@@ -324,6 +422,10 @@ std::string EventLine(const v1::JobEvent& event) {
                       FormatDecibel(report.psnr_db()), "  support ", report.support_size(), changes,
                       "  neurons ", report.active_neurons(), step, "  elapsed ",
                       FormatDuration(report.elapsed()));
+}
+
+std::string EpochText(const v1::EpochReport& report) {
+  return absl::StrCat("round ", report.round(), ", epoch ", report.epoch());
 }
 
 std::string PhaseText(const v1::IterationReport& report) {
@@ -360,7 +462,8 @@ std::string SummariseJob(const v1::Job& job, const std::optional<v1::PlantedSour
   const v1::RecoveryReport& report = job.recovery_report();
   if (job.state() == v1::JOB_STATE_FAILED) {
     lines.push_back(absl::StrCat("The job failed: ", Printable(job.error().message())));
-  } else if (job.state() == v1::JOB_STATE_CANCELLED && !job.has_recovery_report()) {
+  } else if (job.state() == v1::JOB_STATE_CANCELLED && !job.has_recovery_report() &&
+             !job.has_pruning_report()) {
     lines.push_back("The job was cancelled before it had a network.");
   }
   if (job.has_recovery_report()) {
@@ -374,6 +477,15 @@ std::string SummariseJob(const v1::Job& job, const std::optional<v1::PlantedSour
                                    " in ", FormatCount(report.active_neurons(), "neuron"),
                                    LinearTermText(report.options_used().linear_term()), "."));
     }
+  }
+  if (job.has_pruning_report()) {
+    const v1::PruningReport& pruning = job.pruning_report();
+    lines.push_back(EndSentence(pruning));
+    if (pruning.has_training()) lines.push_back("Training: " + FitText(pruning.training()) + ".");
+    if (pruning.has_held_out()) lines.push_back("Held out: " + FitText(pruning.held_out()) + ".");
+    lines.push_back(absl::StrCat("Pruned network: ", FormatCount(pruning.nonzeros(), "weight"),
+                                 " in ", FormatCount(pruning.active_neurons(), "hidden neuron"),
+                                 "."));
   }
   return absl::StrJoin(lines, "\n") + (lines.empty() ? "" : "\n");
 }
@@ -425,7 +537,11 @@ std::vector<Field> DescribeJob(const v1::Job& job) {
   std::vector<Field> fields;
   if (!job.name().empty()) fields.push_back({"name", job.name()});
   if (job.state() != v1::JOB_STATE_UNSPECIFIED) fields.push_back({"state", StateWord(job.state())});
-  AddSpec(job.recovery(), &fields);
+  if (job.has_pruning()) {
+    AddSpec(job.pruning(), &fields);
+  } else {
+    AddSpec(job.recovery(), &fields);
+  }
   if (job.priority() != 0) fields.push_back({"priority", absl::StrCat(job.priority())});
   if (job.has_time_limit()) fields.push_back({"time limit", FormatDuration(job.time_limit())});
   if (job.has_predicted_cost()) {
@@ -445,8 +561,14 @@ std::vector<Field> DescribeJob(const v1::Job& job) {
                                   FormatNumber(job.progress().relative_residual()), ", PSNR ",
                                   FormatDecibel(job.progress().psnr_db()))});
   }
+  if (job.state() == v1::JOB_STATE_RUNNING && job.has_pruning_progress()) {
+    const v1::EpochReport& report = job.pruning_progress();
+    fields.push_back({"progress", absl::StrCat(EpochText(report), ", ", LossText(report), ", ",
+                                               FormatCount(report.nonzeros(), "weight"))});
+  }
   if (job.has_error()) fields.push_back({"error", job.error().message()});
   if (job.has_recovery_report()) AddReport(job.recovery_report(), &fields);
+  if (job.has_pruning_report()) AddReport(job.pruning_report(), &fields);
   if (!job.model().empty()) fields.push_back({"model", job.model()});
   AddLabels(job.labels(), &fields);
   return fields;
@@ -470,8 +592,13 @@ std::vector<Field> DescribeModel(const v1::Model& model) {
   fields.push_back({"size", FormatBytes(model.size_bytes())});
   fields.push_back({"created", FormatTime(model.create_time())});
   fields.push_back({"job", model.job()});
-  AddSpec(model.spec(), &fields);
+  if (model.has_pruning_spec()) {
+    AddSpec(model.pruning_spec(), &fields);
+  } else {
+    AddSpec(model.spec(), &fields);
+  }
   if (model.has_report()) AddReport(model.report(), &fields);
+  if (model.has_pruning_report()) AddReport(model.pruning_report(), &fields);
   fields.push_back({"made by", absl::StrCat("thresherd ", model.program_version())});
   AddLabels(model.labels(), &fields);
   return fields;
@@ -493,6 +620,15 @@ std::string JobTable(const std::vector<v1::Job>& jobs) {
   std::vector<std::vector<std::string>> rows = {{"ID", "STATE", "DATASET", "WIDTH", "NONZEROS",
                                                  "ITERATION", "RESIDUAL", "CREATED", "LABELS"}};
   for (const v1::Job& job : jobs) {
+    if (job.has_pruning()) {
+      const v1::PruningOptions& options = job.pruning().options();
+      rows.push_back(
+          {IdOf(job.name()), StateWord(job.state()), IdOf(job.pruning().dataset()),
+           WidthsText(options, "-"), absl::StrCat(options.nonzeros()),
+           job.has_pruning_progress() ? absl::StrCat(job.pruning_progress().iteration()) : "-", "-",
+           FormatTime(job.create_time()), Labels(job.labels())});
+      continue;
+    }
     const v1::RecoveryOptions& options = job.recovery().options();
     rows.push_back({IdOf(job.name()), StateWord(job.state()), IdOf(job.recovery().dataset()),
                     absl::StrCat(options.hidden_width()), BudgetColumn(job.recovery()),
@@ -508,14 +644,13 @@ std::string ModelTable(const std::vector<v1::Model>& models) {
                                                  "NONZEROS", "NEURONS", "PSNR", "ACCURACY",
                                                  "DATASET", "CREATED", "LABELS"}};
   for (const v1::Model& model : models) {
-    const v1::FitQuality& fit =
-        model.report().has_held_out() ? model.report().held_out() : model.report().training();
+    const ModelFit fit = FitOf(model);
     rows.push_back(
         {IdOf(model.name()), EnumWord(model.network_kind(), sizeof("NETWORK_KIND")),
          absl::StrCat(model.num_inputs()), absl::StrCat(std::max<int64_t>(model.num_outputs(), 1)),
          absl::StrCat(std::max(model.hidden_widths_size(), 1)), absl::StrCat(model.nonzeros()),
-         absl::StrCat(model.active_neurons()), FormatDecibel(fit.psnr_db()),
-         fit.has_accuracy() ? FormatShare(fit.accuracy()) : "-", IdOf(model.dataset()),
+         absl::StrCat(model.active_neurons()), fit.psnr_db ? FormatDecibel(*fit.psnr_db) : "-",
+         fit.accuracy ? FormatShare(*fit.accuracy) : "-", IdOf(model.dataset()),
          FormatTime(model.create_time()), Labels(model.labels())});
   }
   return FormatTable(rows);

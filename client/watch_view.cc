@@ -133,37 +133,82 @@ void Update(const v1::JobEvent& event, WatchState* state) {
     state->notice = event.state_change().message();
     return;
   }
-  state->progress = event.progress();
   state->notice.clear();
-  const double residual = event.progress().relative_residual();
+  double residual = 0;
+  if (event.has_pruning_progress()) {
+    state->pruning_progress = event.pruning_progress();
+    residual = event.pruning_progress().loss();
+  } else {
+    state->progress = event.progress();
+    residual = event.progress().relative_residual();
+  }
   // A residual of 0 is as good as the smallest that single precision tells apart from it.
   state->log_residuals.Add(std::log10(std::max(residual, 1e-20)));
 }
 
+namespace {
+
+double ElapsedSeconds(const WatchState& state, const google::protobuf::Duration& elapsed) {
+  return static_cast<double>(elapsed.seconds()) + 1e-9 * elapsed.nanos() +
+         state.seconds_since_progress;
+}
+
+void AppendRecovery(const WatchState& state, const Terminal& terminal,
+                    std::vector<std::string>* lines) {
+  const v1::IterationReport& report = *state.progress;
+  const std::string changes =
+      report.support_changes() > 0 ? absl::StrCat(" (", report.support_changes(), " new)") : "";
+  // On a line of its own: its length changes all the time, and would move the columns.
+  lines->push_back(IterationText(state));
+  std::vector<std::string> figures = {
+      absl::StrCat("elapsed ", FormatSeconds(ElapsedSeconds(state, report.elapsed()))),
+      absl::StrCat("residual ", FormatNumber(report.relative_residual())),
+      absl::StrCat("PSNR ", FormatDecibel(report.psnr_db())),
+      absl::StrCat("support ", report.support_size(), changes),
+      absl::StrCat("neurons ", report.active_neurons())};
+  // Not every algorithm has one.
+  if (report.step_size() > 0) {
+    figures.push_back(absl::StrCat("step ", FormatNumber(report.step_size())));
+  }
+  AppendFigures(figures, terminal, lines);
+}
+
+void AppendPruning(const WatchState& state, const Terminal& terminal,
+                   std::vector<std::string>* lines) {
+  const v1::EpochReport& report = *state.pruning_progress;
+  const v1::PruningOptions& options = state.job.pruning().options();
+  std::string epoch = EpochText(report);
+  if (options.has_epochs()) absl::StrAppend(&epoch, " of ", options.epochs());
+  lines->push_back(epoch);
+  std::vector<std::string> figures = {
+      absl::StrCat("elapsed ", FormatSeconds(ElapsedSeconds(state, report.elapsed()))),
+      absl::StrCat("loss ", FormatNumber(report.loss())),
+      absl::StrCat("weights ", report.nonzeros(), " to ", options.nonzeros()),
+      absl::StrCat("learning rate ", FormatNumber(report.learning_rate()))};
+  if (report.has_accuracy()) {
+    figures.push_back(absl::StrCat(FormatShare(report.accuracy()), " right"));
+  }
+  if (report.has_psnr_db()) {
+    figures.push_back(absl::StrCat("PSNR ", FormatDecibel(report.psnr_db())));
+  }
+  AppendFigures(figures, terminal, lines);
+}
+
+}  // namespace
+
 std::vector<std::string> RenderPanel(const WatchState& state, const Terminal& terminal) {
   std::vector<std::string> lines = {Title(state, terminal)};
   std::vector<std::string> rest;
-  if (state.progress) {
-    const v1::IterationReport& report = *state.progress;
-    const double elapsed = static_cast<double>(report.elapsed().seconds()) +
-                           1e-9 * report.elapsed().nanos() + state.seconds_since_progress;
-    const std::string changes =
-        report.support_changes() > 0 ? absl::StrCat(" (", report.support_changes(), " new)") : "";
-    // On a line of its own: its length changes all the time, and would move the columns.
-    rest.push_back(IterationText(state));
-    std::vector<std::string> figures = {
-        absl::StrCat("elapsed ", FormatSeconds(elapsed)),
-        absl::StrCat("residual ", FormatNumber(report.relative_residual())),
-        absl::StrCat("PSNR ", FormatDecibel(report.psnr_db())),
-        absl::StrCat("support ", report.support_size(), changes),
-        absl::StrCat("neurons ", report.active_neurons())};
-    // Not every algorithm has one.
-    if (report.step_size() > 0) {
-      figures.push_back(absl::StrCat("step ", FormatNumber(report.step_size())));
+  if (state.progress || state.pruning_progress) {
+    if (state.pruning_progress) {
+      AppendPruning(state, terminal, &rest);
+    } else {
+      AppendRecovery(state, terminal, &rest);
     }
-    AppendFigures(figures, terminal, &rest);
     const std::vector<double>& history = state.log_residuals.values();
-    const std::string label = terminal.width < kNarrow ? "" : "log residual ";
+    const std::string label = terminal.width < kNarrow ? ""
+                              : state.pruning_progress ? "log loss "
+                                                       : "log residual ";
     const std::string line =
         Sparkline(history, terminal.width - DisplayWidth(label), terminal.unicode);
     if (history.size() > 1) rest.push_back(label + Coloured(line, "36", terminal));
@@ -217,7 +262,7 @@ void LivePanel::OnLost(const std::string& reason) {
 void LivePanel::Draw() {
   const Terminal terminal = FindTerminal(descriptor_);
   state_.seconds_since_progress = 0;
-  if (state_.job.state() == v1::JOB_STATE_RUNNING && state_.progress) {
+  if (state_.job.state() == v1::JOB_STATE_RUNNING && (state_.progress || state_.pruning_progress)) {
     state_.seconds_since_progress =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - fresh_).count();
   }

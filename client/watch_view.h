@@ -44,9 +44,11 @@ class History {
 // What is known about a watched job.
 struct WatchState {
   v1::Job job;
-  std::optional<v1::IterationReport> progress;
-  History log_residuals;  // log10 of the relative residual
-  std::string notice;     // last state message, or that the server is out of reach
+  std::optional<v1::IterationReport> progress;      // of a recovery
+  std::optional<v1::EpochReport> pruning_progress;  // of a pruning
+  // log10 of the relative residual, or of the loss.
+  History log_residuals;
+  std::string notice;  // last state message, or that the server is out of reach
   // Since the last progress arrived, while the job runs; 0 otherwise.
   double seconds_since_progress = 0;
 };

@@ -18,7 +18,7 @@
 #include "absl/synchronization/mutex.h"
 #include "server/flags.h"
 #include "server/jobs/job_manager.h"
-#include "server/jobs/recovery_runner.h"
+#include "server/jobs/runner.h"
 #include "server/listen_address.h"
 #include "server/rpc/server.h"
 #include "server/store/store.h"
@@ -119,10 +119,10 @@ int Serve(const Flags& flags, const sigset_t& signals, const std::string& metric
     metrics.StoreOperation("commit", seconds);
   });
 
-  jobs::RecoveryRunner runner(store->get(), flags.threads_per_job, THRESHER_VERSION);
+  jobs::Runner runner(store->get(), flags.threads_per_job, THRESHER_VERSION);
   jobs::JobManager jobs(
       ManagerOptions(flags), store->get(),
-      [&runner](const jobs::RecoverySpec& spec) { return runner.Plan(spec); },
+      [&runner](const jobs::JobSpec& spec) { return runner.Plan(spec); },
       telemetry::CountIterations([&runner](const jobs::JobRun& run) { return runner.Run(run); },
                                  metrics),
       telemetry::CountJobs(metrics));

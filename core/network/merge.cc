@@ -446,6 +446,61 @@ SparseNetwork DropDeadNeurons(const SparseNetwork& network) {
   return kept;
 }
 
+SparseNetwork FoldConstantUnits(const SparseNetwork& network) {
+  SparseNetwork folded = network;
+  int64_t columns_below = network.num_inputs;  // the constant's, where there is one
+  for (size_t l = 0; l < folded.upper_layers.size(); ++l) {
+    SparseRows& below = l == 0 ? folded.weights : folded.upper_layers[l - 1];
+    SparseRows& above = folded.upper_layers[l];
+    const int64_t num_units = below.num_rows();
+    std::vector<std::optional<double>> constants(static_cast<size_t>(num_units));
+    SparseRows live_below;
+    for (size_t j = 0; j < constants.size(); ++j) {
+      Row row = RowOf(below, j);
+      double bias = 0;
+      bool is_constant = true;
+      for (size_t e = 0; e < row.column.size(); ++e) {
+        if (row.column[e] == columns_below) {
+          bias = row.value[e];
+        } else if (row.value[e] != 0) {
+          is_constant = false;
+        }
+      }
+      if (is_constant) {
+        constants[j] = std::max(0.0, bias);
+        row = {};
+      }
+      AppendRow(row, live_below);
+    }
+    SparseRows live_above;
+    for (size_t r = 0; r + 1 < above.row_begin.size(); ++r) {
+      const Row row = RowOf(above, r);
+      Row kept;
+      double bias = 0;
+      for (size_t e = 0; e < row.column.size(); ++e) {
+        if (row.column[e] == num_units) {
+          bias += row.value[e];
+        } else if (constants[static_cast<size_t>(row.column[e])]) {
+          bias += row.value[e] * *constants[static_cast<size_t>(row.column[e])];
+        } else {
+          kept.column.push_back(row.column[e]);
+          kept.value.push_back(row.value[e]);
+        }
+      }
+      if (!std::isfinite(bias)) return network;
+      if (bias != 0) {  // only ever with has_bias
+        kept.column.push_back(static_cast<int32_t>(num_units));
+        kept.value.push_back(bias);
+      }
+      AppendRow(kept, live_above);
+    }
+    below = std::move(live_below);
+    above = std::move(live_above);
+    columns_below = num_units;
+  }
+  return folded;
+}
+
 SparseNetwork MoveConstantNeurons(const SparseNetwork& network) {
   if (network.linear.empty() || !network.has_bias) return network;
   SparseNetwork moved;

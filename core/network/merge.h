@@ -2,8 +2,8 @@
 // weight vectors are parallel, (x.a)_+ + (x.b)_+ = (x.(a + b))_+. Beside a linear term also
 // neurons that are opposite, as sign (x.w)_+ = sign (-x.w)_+ + sign x.w.
 //
-// All expect a valid network (ValidateNetwork); DropDeadNeurons and ReduceNetwork take any, the
-// others the plain form without upper layers.
+// All expect a valid network (ValidateNetwork); DropDeadNeurons, FoldConstantUnits and
+// ReduceNetwork take any, the others the plain form without upper layers.
 #ifndef THRESHER_CORE_NETWORK_MERGE_H_
 #define THRESHER_CORE_NETWORK_MERGE_H_
 
@@ -16,6 +16,12 @@ namespace thresher {
 // stays where one looks at it. The output layer keeps its rows. A fused network of which no unit
 // is left becomes the plain one without neurons. Cost: O(s + units).
 SparseNetwork DropDeadNeurons(const SparseNetwork& network);
+
+// Hidden units below an upper layer that are constants, having no weights but on the constant or on
+// such units: folds them into the biases that they lead to, so that the number of weights never
+// grows, and leaves them dead. A network of which a bias would overflow by that stays as it is.
+// Takes any network. Cost: O(s + units).
+SparseNetwork FoldConstantUnits(const SparseNetwork& network);
 
 // Beside a linear term, neurons whose only weight is on the constant input are part of it: moves
 // them there. Any other network stays as it is. Expects no dead neurons.

@@ -138,10 +138,14 @@ void Rewind(Perceptron& perceptron) {
   }
 }
 
-LayeredNetwork MakeLayeredNetwork(const Perceptron& perceptron) {
-  LayeredNetwork network{.num_inputs = perceptron.num_inputs, .has_bias = perceptron.has_bias};
-  for (const PerceptronLayer& layer : perceptron.layers) {
-    SparseRows rows;
+SparseNetwork MakeNetwork(const Perceptron& perceptron) {
+  SparseNetwork network;
+  network.num_inputs = perceptron.num_inputs;
+  network.has_bias = perceptron.has_bias;
+  network.upper_layers.resize(perceptron.layers.size() - 1);
+  for (size_t l = 0; l < perceptron.layers.size(); ++l) {
+    const PerceptronLayer& layer = perceptron.layers[l];
+    SparseRows& rows = l == 0 ? network.weights : network.upper_layers[l - 1];
     rows.row_begin.assign(layer.num_rows + 1, 0);
     for (const int32_t row : layer.row) ++rows.row_begin[row + 1];
     for (int64_t j = 0; j < layer.num_rows; ++j) rows.row_begin[j + 1] += rows.row_begin[j];
@@ -155,7 +159,6 @@ LayeredNetwork MakeLayeredNetwork(const Perceptron& perceptron) {
         rows.value[at] = layer.weight[e];
       }
     }
-    network.layers.push_back(std::move(rows));
   }
   return network;
 }

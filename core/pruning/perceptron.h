@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/kernels/kernel_table.h"
-#include "core/network/layered_network.h"
+#include "core/network/network.h"
 
 namespace thresher {
 
@@ -65,7 +65,8 @@ void KeepMostSalient(Perceptron& perceptron, int64_t count, Saliency saliency);
 // The remaining weights return to their rewind values, Adam's moments to 0.
 void Rewind(Perceptron& perceptron);
 
-LayeredNetwork MakeLayeredNetwork(const Perceptron& perceptron);
+// With a linear output layer. Expects two layers or more.
+SparseNetwork MakeNetwork(const Perceptron& perceptron);
 
 }  // namespace thresher
 

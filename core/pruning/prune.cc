@@ -6,8 +6,10 @@
 #include <numeric>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "core/gates/random_gates.h"
 #include "core/kernels/engine.h"
+#include "core/network/merge.h"
 #include "core/pruning/adam.h"
 #include "core/pruning/batch_gradient.h"
 #include "core/pruning/training_state.h"
@@ -39,6 +41,32 @@ int64_t PruneRound(int64_t remaining, double& fraction) {
   return remaining - pruned;
 }
 
+// Of a valid network whose sizes are the samples'.
+Fit FitOf(const SparseNetwork& network, const Samples& samples, Loss loss, Engine& engine) {
+  const int64_t n = samples.num_samples;
+  const int64_t k = samples.num_outputs;
+  const int64_t num_blocks = (n + kFitBlock - 1) / kFitBlock;
+  std::vector<FitSums> blocks(num_blocks);
+  engine.pool.ParallelFor(num_blocks, [&](int64_t block, int) {
+    const int64_t first = block * kFitBlock;
+    const int64_t size = std::min(kFitBlock, n - first);
+    std::vector<double> outputs(size * k);
+    std::vector<double> gradient(k);
+    Evaluate(network,
+             {samples.inputs.data() + first * samples.num_inputs, size, samples.num_inputs},
+             outputs)
+        .IgnoreError();
+    for (int64_t i = 0; i < size; ++i) {
+      const std::span<const double> sample(outputs.data() + i * k, k);
+      const std::span<const float> targets(samples.targets.data() + (first + i) * k, k);
+      blocks[block].Add(loss, sample, targets, SampleLoss(loss, sample, targets, gradient));
+    }
+  });
+  FitSums sums;
+  for (const FitSums& block : blocks) sums.Add(block);
+  return SummarizeFit(loss, sums, MakeFitScale(loss, samples));
+}
+
 class Training {
  public:
   Training(const Samples& samples, const PruneOptions& options, const PruneObserver& observer,
@@ -63,7 +91,6 @@ class Training {
   void PruneGradually(TrainingPoint& point) const;
   void EndRound(TrainingPoint& point) const;
   double NoNetworkLoss() const;
-  Fit MeasureFit(const LayeredNetwork& network);
 
   const Samples& samples_;
   const PruneOptions& options_;
@@ -161,33 +188,6 @@ double Training::NoNetworkLoss() const {
   return sums.loss / static_cast<double>(samples_.num_samples);
 }
 
-Fit Training::MeasureFit(const LayeredNetwork& network) {
-  const int64_t n = samples_.num_samples;
-  const int64_t k = samples_.num_outputs;
-  const int64_t num_blocks = (n + kFitBlock - 1) / kFitBlock;
-  std::vector<FitSums> blocks(num_blocks);
-  engine_.pool.ParallelFor(num_blocks, [&](int64_t block, int) {
-    const int64_t first = block * kFitBlock;
-    const int64_t size = std::min(kFitBlock, n - first);
-    std::vector<double> outputs(size * k);
-    std::vector<double> gradient(k);
-    // The network is valid and its sizes are the samples'.
-    Evaluate(network,
-             {samples_.inputs.data() + first * samples_.num_inputs, size, samples_.num_inputs},
-             outputs)
-        .IgnoreError();
-    for (int64_t i = 0; i < size; ++i) {
-      const std::span<const double> sample(outputs.data() + i * k, k);
-      const std::span<const float> targets(samples_.targets.data() + (first + i) * k, k);
-      blocks[block].Add(options_.loss, sample, targets,
-                        SampleLoss(options_.loss, sample, targets, gradient));
-    }
-  });
-  FitSums sums;
-  for (const FitSums& block : blocks) sums.Add(block);
-  return SummarizeFit(options_.loss, sums, fit_scale_);
-}
-
 absl::StatusOr<PruneResult> Training::Run(TrainingState state, uint64_t fingerprint) {
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
@@ -279,10 +279,10 @@ absl::StatusOr<PruneResult> Training::Run(TrainingState state, uint64_t fingerpr
   KeepMostSalient(now.perceptron, options_.nonzeros,
                   now.adam_steps > 0 ? options_.saliency : Saliency::kMagnitude);
   result.pruned_nonzeros = now.perceptron.nonzeros();
-  result.network = RemoveDeadNeurons(MakeLayeredNetwork(now.perceptron));
+  result.network = DropDeadNeurons(FoldConstantUnits(MakeNetwork(now.perceptron)));
   result.iterations = now.iteration;
   result.rounds = now.round + 1;
-  result.fit = MeasureFit(result.network);
+  result.fit = FitOf(result.network, samples_, options_.loss, engine_);
   result.nonzeros = Nonzeros(result.network);
   result.active_neurons = ActiveNeurons(result.network);
   result.divergences = state.divergences;
@@ -340,6 +340,23 @@ absl::StatusOr<PruneResult> Prune(const Samples& samples, const PruneOptions& gi
     state = *std::move(parsed);
   }
   return training.Run(std::move(state), fingerprint);
+}
+
+absl::StatusOr<Fit> MeasureFit(const SparseNetwork& network, const Samples& samples, Loss loss,
+                               int num_threads) {
+  if (samples.num_samples < 1) return absl::InvalidArgumentError("num_samples: there are none");
+  if (samples.num_outputs != NumOutputs(network)) {
+    return absl::InvalidArgumentError(absl::StrCat("num_outputs: the samples have ",
+                                                   samples.num_outputs, ", the network has ",
+                                                   NumOutputs(network)));
+  }
+  // Whatever else may be wrong shows on one sample.
+  std::vector<double> outputs(samples.num_outputs);
+  const absl::Status status =
+      Evaluate(network, {samples.inputs.data(), 1, samples.num_inputs}, outputs);
+  if (!status.ok()) return status;
+  Engine engine(num_threads);
+  return FitOf(network, samples, loss, engine);
 }
 
 }  // namespace thresher

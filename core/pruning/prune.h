@@ -21,7 +21,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "core/network/layered_network.h"
+#include "core/network/network.h"
 #include "core/pruning/loss.h"
 #include "core/pruning/perceptron.h"
 #include "core/recovery/termination.h"
@@ -38,7 +38,8 @@ std::string_view PruneScheduleName(PruneSchedule schedule);
 
 // The defaults are the published experiments'.
 struct PruneOptions {
-  // The dense network: one width a hidden layer, at least one. Its outputs are the samples'.
+  // The dense network: one width a hidden layer, 1 to kMaxHiddenLayers of them. Its outputs are the
+  // samples'.
   std::vector<int64_t> hidden_widths = {};
   // The budget over all layers, biases and output weights included: from 1 to all weights.
   int64_t nonzeros = 0;
@@ -102,8 +103,9 @@ struct PruneResult {
   // kIterationLimit: the schedule has ended; kTimeLimit, kCancelled: before it had.
   TerminationReason termination_reason = TerminationReason::kIterationLimit;
   // At most `nonzeros` weights. Where a stop came before the schedule's end, the weights of that
-  // moment, pruned to the budget at once. Without dead neurons (RemoveDeadNeurons).
-  LayeredNetwork network;
+  // moment, pruned to the budget at once. With a linear output layer, without dead and constant
+  // neurons (DropDeadNeurons, FoldConstantUnits).
+  SparseNetwork network;
   int64_t iterations = 0;  // epochs
   int64_t rounds = 0;      // begun
   double elapsed_seconds = 0;
@@ -145,6 +147,12 @@ std::vector<int64_t> RoundNonzeros(const PruneOptions& options, int64_t num_weig
 absl::StatusOr<PruneResult> Prune(const Samples& samples, const PruneOptions& options,
                                   const PruneObserver& observer = {}, std::stop_token stop = {},
                                   std::string_view checkpoint = {});
+
+// The fit of a pruned network, on samples scaled as those that it was trained on, in double; the
+// same bits for any number of threads.
+// Errors: INVALID_ARGUMENT as Evaluate, and naming num_outputs or num_samples (none).
+absl::StatusOr<Fit> MeasureFit(const SparseNetwork& network, const Samples& samples, Loss loss,
+                               int num_threads);
 
 }  // namespace thresher
 

@@ -74,7 +74,7 @@ EventLog::EventLog(std::vector<JobEvent> events, int64_t last_number, int64_t ma
       reserved_(last_number),
       saved_number_(last_number) {
   for (const JobEvent& event : events_) {
-    if (const auto* progress = std::get_if<IterationReport>(&event.event)) {
+    if (const auto* progress = std::get_if<JobProgress>(&event.event)) {
       latest_progress_ = *progress;
     }
   }
@@ -104,19 +104,18 @@ void EventLog::AppendStateChange(JobEvent event) {
   for (const auto& call : ready) call();
 }
 
-bool EventLog::AppendProgress(Timestamp time, const IterationReport& report,
-                              bool* reservation_low) {
+bool EventLog::AppendProgress(Timestamp time, const JobProgress& progress, bool* reservation_low) {
   std::vector<std::function<void()>> ready;
   bool appended = false;
   {
     MutexLock lock(mutex_);
-    latest_progress_ = report;
+    latest_progress_ = progress;
     appended = next_number_ <= reserved_;
     if (appended) {
       JobEvent event;
       event.number = next_number_++;
       event.time = time;
-      event.event = report;
+      event.event = progress;
       events_.push_back(std::move(event));
       ThinIfFull();
       ready = TakeReady();
@@ -170,7 +169,7 @@ int64_t EventLog::latest_number() {
   return events_.empty() ? 0 : events_.back().number;
 }
 
-std::optional<IterationReport> EventLog::latest_progress() {
+std::optional<JobProgress> EventLog::latest_progress() {
   MutexLock lock(mutex_);
   return latest_progress_;
 }
@@ -202,7 +201,7 @@ void EventLog::ThinIfFull() {
   size_t kept = 0;
   bool drop = false;
   for (size_t i = 0; i < events_.size(); ++i) {
-    if (i < half && std::holds_alternative<IterationReport>(events_[i].event)) {
+    if (i < half && std::holds_alternative<JobProgress>(events_[i].event)) {
       drop = !drop;
       if (drop) continue;
     }

@@ -80,7 +80,7 @@ class EventLog : public std::enable_shared_from_this<EventLog> {
   void AppendStateChange(JobEvent event);
   // False when the reserved numbers are used up: the event is dropped, as a thinned one.
   // `*reservation_low` is set when more should be reserved.
-  bool AppendProgress(Timestamp time, const IterationReport& report, bool* reservation_low);
+  bool AppendProgress(Timestamp time, const JobProgress& progress, bool* reservation_low);
   // The log holds the terminal event: watchers end after it.
   void End();
   // Watchers end after the events that are there.
@@ -97,7 +97,7 @@ class EventLog : public std::enable_shared_from_this<EventLog> {
   void MarkUnsaved();
 
   int64_t latest_number();
-  std::optional<IterationReport> latest_progress();
+  std::optional<JobProgress> latest_progress();
   int64_t num_watchers();
 
   // ----- The watchers'. -----
@@ -117,7 +117,7 @@ class EventLog : public std::enable_shared_from_this<EventLog> {
   store::Mutex mutex_;
   std::vector<JobEvent> events_ THRESHER_GUARDED_BY(mutex_);  // ascending numbers
   std::vector<PositionPtr> positions_ THRESHER_GUARDED_BY(mutex_);
-  std::optional<IterationReport> latest_progress_ THRESHER_GUARDED_BY(mutex_);
+  std::optional<JobProgress> latest_progress_ THRESHER_GUARDED_BY(mutex_);
   int64_t next_number_ THRESHER_GUARDED_BY(mutex_);
   // Below this one a gap may come from an earlier process; from it on, from thinning.
   const int64_t first_own_number_;

@@ -10,26 +10,36 @@
 
 #include "absl/status/statusor.h"
 #include "core/network/model.h"
-#include "core/recovery/recovery.h"
 #include "server/store/job_record.h"
 
 namespace thresher::jobs {
 
+using store::ElapsedSecondsOf;
 using store::IsEnded;
+using store::IterationOf;
+using store::IterationsOf;
+using store::JobCost;
 using store::JobError;
 using store::JobEvent;
+using store::JobProgress;
 using store::JobRecord;
+using store::JobReport;
+using store::JobSpec;
 using store::JobState;
 using store::JobStateName;
+using store::PruningFit;
+using store::PruningReport;
+using store::PruningSpec;
 using store::RecoveryReport;
 using store::RecoverySpec;
 using store::StateChange;
+using store::TerminationReasonOf;
 using store::Timestamp;
 
 // What the manager asks before it takes a job in: is the spec right, and what will it
 // need? Must be quick (no samples read).
 // Errors: INVALID_ARGUMENT naming the field; NOT_FOUND (data set, model).
-using JobPlanner = std::function<absl::StatusOr<RecoveryCost>(const RecoverySpec&)>;
+using JobPlanner = std::function<absl::StatusOr<JobCost>(const JobSpec&)>;
 
 // One attempt at a job, as the runner sees it.
 struct JobRun {
@@ -40,14 +50,14 @@ struct JobRun {
   // Requested when the job is cancelled or the server stops.
   std::stop_token stop;
   // Call from the solving thread.
-  std::function<void(const IterationReport&)> on_iteration;
-  std::function<bool(const IterationReport&)> checkpoint_due;
+  std::function<void(const JobProgress&)> on_iteration;
+  std::function<bool(const JobProgress&)> checkpoint_due;
   std::function<void(std::string checkpoint)> on_checkpoint;
 };
 
 struct JobOutcome {
   std::optional<Model> model;  // none: there was no iterate
-  RecoveryReport report;       // termination_reason says how the job ends
+  JobReport report;            // of the spec's kind; its termination_reason says how the job ends
   std::string checkpoint;      // to go on from, when the server stops
 };
 

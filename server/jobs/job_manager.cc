@@ -54,9 +54,9 @@ absl::StatusOr<JobOutcome> RunGuarded(const JobRunner& runner, const JobRun& run
   }
 }
 
-std::string EndMessage(const RecoveryReport& report) {
-  const std::string_view reason = TerminationReasonName(report.termination_reason);
-  return absl::StrCat("ended after ", report.iterations,
+std::string EndMessage(const JobReport& report) {
+  const std::string_view reason = TerminationReasonName(TerminationReasonOf(report));
+  return absl::StrCat("ended after ", IterationsOf(report),
                       " iterations: ", absl::string_view(reason.data(), reason.size()));
 }
 
@@ -251,7 +251,7 @@ absl::StatusOr<JobRecord> JobManager::Validate(const CreateJobRequest& request) 
                         absl::StrCat("must be more than 0 and at most ", kMaxTimeLimitSeconds,
                                      " seconds; leave it out for the server's default"));
   }
-  absl::StatusOr<RecoveryCost> cost = planner_(request.spec);
+  absl::StatusOr<JobCost> cost = planner_(request.spec);
   if (!cost.ok()) return cost.status();
   if (cost->peak_memory_bytes > options_.memory_budget_bytes) {
     return WithQuota(
@@ -339,7 +339,7 @@ absl::StatusOr<JobRecord> JobManager::Insert(const CreateJobRequest& request, Jo
 
 JobRecord JobManager::Snapshot(const ActiveJob& job) const {
   JobRecord record = job.record;
-  if (std::optional<IterationReport> progress = job.log->latest_progress()) {
+  if (std::optional<JobProgress> progress = job.log->latest_progress()) {
     record.progress = *progress;
   }
   record.latest_event_number = std::max(record.latest_event_number, job.log->latest_number());
@@ -600,7 +600,14 @@ void JobManager::RunJob(const std::shared_ptr<ActiveJob>& job) {
   if (!BeginAttempt(job)) return;
   const auto start = steady_clock::now();
   absl::StatusOr<JobOutcome> outcome = CallRunner(job);
-  if (metrics_.job_ran) metrics_.job_ran(SecondsSince(start));
+  if (metrics_.job_ran) {
+    JobSpec spec;
+    {
+      MutexLock lock(mutex_);
+      spec = job->record.spec;
+    }
+    metrics_.job_ran(spec, SecondsSince(start));
+  }
   EndAttempt(job, std::move(outcome));
 }
 
@@ -641,12 +648,12 @@ absl::StatusOr<JobOutcome> JobManager::CallRunner(const std::shared_ptr<ActiveJo
   run.num_threads = options_.threads_per_job;
   run.time_limit_seconds = run.job.time_limit_seconds.value_or(options_.default_time_limit_seconds);
   auto checkpoint_time = steady_clock::now();
-  run.on_iteration = [this, job](const IterationReport& report) {
+  run.on_iteration = [this, job](const JobProgress& progress) {
     bool reservation_low = false;
-    job->log->AppendProgress(store::Now(), report, &reservation_low);
+    job->log->AppendProgress(store::Now(), progress, &reservation_low);
     if (reservation_low) ReserveEventNumbers(job);
   };
-  run.checkpoint_due = [this, &checkpoint_time](const IterationReport&) {
+  run.checkpoint_due = [this, &checkpoint_time](const JobProgress&) {
     return steady_clock::now() - checkpoint_time >= options_.checkpoint_interval;
   };
   run.on_checkpoint = [this, job, &checkpoint_time](const std::string& checkpoint) {
@@ -677,7 +684,7 @@ void JobManager::WriteCheckpoint(const std::shared_ptr<ActiveJob>& job,
   }
   const std::string old_sha256 = next.checkpoint_sha256;
   next.progress = job->log->latest_progress();
-  next.checkpoint_iteration = next.progress.has_value() ? next.progress->iteration : 0;
+  next.checkpoint_iteration = next.progress.has_value() ? IterationOf(*next.progress) : 0;
   next.crash_count = 0;
   absl::StatusOr<store::BlobPin> blob = store_->blobs().Put(checkpoint);
   absl::Status status = blob.status();
@@ -714,7 +721,7 @@ void JobManager::EndAttempt(const std::shared_ptr<ActiveJob>& job,
     draining = draining_;
   }
   const bool stopped = outcome.ok()
-                           ? outcome->report.termination_reason == TerminationReason::kCancelled
+                           ? TerminationReasonOf(outcome->report) == TerminationReason::kCancelled
                            : absl::IsCancelled(outcome.status());
   if (stopped && !next.cancel_requested && draining) {
     Requeue(job, next, outcome.ok() ? std::move(outcome->checkpoint) : std::string());
@@ -726,7 +733,7 @@ void JobManager::EndAttempt(const std::shared_ptr<ActiveJob>& job,
     next.state = JobState::kCancelled;
     message = "cancelled before there was an iterate";
     if (outcome.ok() && outcome->model.has_value()) {
-      message = absl::StrCat("cancelled after ", outcome->report.iterations,
+      message = absl::StrCat("cancelled after ", IterationsOf(outcome->report),
                              " iterations; the best iterate is kept");
     }
   } else if (!outcome.ok()) {
@@ -758,7 +765,7 @@ void JobManager::Requeue(const std::shared_ptr<ActiveJob>& job, JobRecord next,
     if (blob.ok()) {
       pin = std::move(*blob);
       next.checkpoint_sha256 = pin.sha256();
-      next.checkpoint_iteration = next.progress.has_value() ? next.progress->iteration : 0;
+      next.checkpoint_iteration = next.progress.has_value() ? IterationOf(*next.progress) : 0;
       if (metrics_.checkpoint_written) metrics_.checkpoint_written(pin.size());
     } else if (metrics_.store_failed) {
       metrics_.store_failed();  // it goes on from the checkpoint before
@@ -863,7 +870,7 @@ absl::Status JobManager::CommitState(const std::shared_ptr<ActiveJob>& job, JobR
   job->log->AppendStateChange(std::move(event));
   if (ends) {
     job->log->End();
-    if (metrics_.job_ended) metrics_.job_ended(record.state);
+    if (metrics_.job_ended) metrics_.job_ended(record.spec, record.state);
   }
   if (!old_checkpoint.empty()) CollectBlob(old_checkpoint);
   return absl::OkStatus();
@@ -880,7 +887,7 @@ bool JobManager::CommitStateUntilDone(const std::shared_ptr<ActiveJob>& job,
       if (status.ok()) {
         store::ModelRecord& about = prepared->record;
         about.job_id = record.id;
-        about.dataset_id = record.spec.dataset_id;
+        about.dataset_id = store::DatasetIdOf(record.spec);
         const auto sha256 = model->metadata.find("dataset_sha256");
         if (sha256 != model->metadata.end()) about.dataset_sha256 = sha256->second;
         about.spec = record.spec;

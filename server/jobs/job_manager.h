@@ -51,9 +51,9 @@ struct JobManagerOptions {
 // Called as things happen, on the threads where they happen; must be quick and must
 // not call the manager. Unset ones are not called.
 struct JobMetrics {
-  std::function<void(JobState outcome)> job_ended;
+  std::function<void(const JobSpec& spec, JobState outcome)> job_ended;
   std::function<void(double seconds)> job_waited;  // creation or requeueing to RUNNING
-  std::function<void(double seconds)> job_ran;     // one attempt
+  std::function<void(const JobSpec& spec, double seconds)> job_ran;  // one attempt
   std::function<void(int64_t bytes)> checkpoint_written;
   std::function<void(int64_t events)> events_thinned;  // that a watcher did not get
   std::function<void()> store_failed;  // a commit of a running job failed; it is retried
@@ -73,7 +73,7 @@ struct JobStats {
 
 struct CreateJobRequest {
   store::CreateIdentity identity;
-  RecoverySpec spec;
+  JobSpec spec;
   int priority = 0;
   store::Labels labels;
   std::optional<double> time_limit_seconds;

@@ -1,7 +1,6 @@
 #include "server/jobs/recovery_runner.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <memory>
 #include <optional>
@@ -14,7 +13,7 @@
 #include "core/network/merge.h"
 #include "core/recovery/path.h"
 #include "core/recovery/report.h"
-#include "core/samples/split.h"
+#include "server/jobs/job_samples.h"
 #include "server/store/error_details.h"
 
 namespace thresher::jobs {
@@ -30,10 +29,6 @@ namespace {
 constexpr int64_t kCancelledReportWork = 2'000'000;  // multiply-adds for each set of samples
 constexpr int64_t kCancelledReportSamples = 100;     // at least
 constexpr int64_t kCancelledComparedNeurons = 200;   // matching them takes their cube
-
-int64_t NumHeldOut(double fraction, int64_t num_samples) {
-  return static_cast<int64_t>(std::floor(fraction * static_cast<double>(num_samples)));
-}
 
 absl::Status ValidateDataset(const DatasetRecord& dataset) {
   if (dataset.num_outputs != 1) {
@@ -67,6 +62,12 @@ absl::Status ValidateInitialModel(const store::ModelRecord& model, const Recover
         absl::StrCat(name, " has ", model.num_inputs, " inputs and ", model.bias ? "a" : "no",
                      " bias, the job has ", dataset.num_inputs, " and ",
                      spec.options.bias ? "a" : "no", " bias"));
+  }
+  if (std::holds_alternative<PruningSpec>(model.spec)) {
+    return InvalidField("recovery.initial_model",
+                        name +
+                            " was pruned and has output weights of its own; a start is what a "
+                            "recovery found");
   }
   if (model.num_outputs != 1 || model.hidden_widths.size() > 1) {
     return InvalidField(
@@ -154,34 +155,17 @@ bool HasParameters(const Network& network) {
                                          [](double entry) { return entry != 0; }));
 }
 
-// Every so many-th sample, at most `count` of them.
-Samples Thinned(const Samples& samples, int64_t count) {
-  Samples thinned;
-  thinned.num_inputs = samples.num_inputs;
-  thinned.num_outputs = samples.num_outputs;
-  thinned.class_names = samples.class_names;
-  thinned.scaling = samples.scaling;
-  const int64_t stride = (samples.num_samples + count - 1) / count;
-  for (int64_t i = 0; i < samples.num_samples; i += stride) {
-    const auto input = samples.inputs.begin() + i * samples.num_inputs;
-    thinned.inputs.insert(thinned.inputs.end(), input, input + samples.num_inputs);
-    const auto target = samples.targets.begin() + i * samples.num_outputs;
-    thinned.targets.insert(thinned.targets.end(), target, target + samples.num_outputs);
-    ++thinned.num_samples;
-  }
-  return thinned;
-}
-
 Model MakeModel(Network network, const Samples& samples, const DatasetRecord& dataset,
                 const JobRun& run, const RecoveryReport& report, const std::string& version) {
+  const auto& spec = std::get<RecoverySpec>(run.job.spec);
   Model model;
   model.metadata = {
       {"job", run.job.id},
       {"dataset", dataset.id},
       {"dataset_sha256", dataset.sha256},
       {"seed", absl::StrCat(report.options_used.seed)},
-      {"split_seed", absl::StrCat(run.job.spec.split_seed)},
-      {"held_out_fraction", absl::StrCat(run.job.spec.held_out_fraction)},
+      {"split_seed", absl::StrCat(spec.split_seed)},
+      {"held_out_fraction", absl::StrCat(spec.held_out_fraction)},
       {"algorithm", std::string(AlgorithmName(report.options_used.algorithm))},
       {"gates", GatesWord(network)},
       {"iterations", absl::StrCat(report.iterations)},
@@ -190,7 +174,7 @@ Model MakeModel(Network network, const Samples& samples, const DatasetRecord& da
       {"partial", report.partial ? "true" : "false"},
       {"version", version},
   };
-  if (const std::optional<PathOptions>& path = run.job.spec.path) {
+  if (const std::optional<PathOptions>& path = spec.path) {
     model.metadata["path"] =
         absl::StrCat(path->min_nonzeros, " to ", path->max_nonzeros, " weights, by ",
                      std::string(SelectionCriterionName(path->criterion)));
@@ -210,30 +194,23 @@ RecoveryRunner::RecoveryRunner(store::Store* store, int threads_per_job,
       threads_per_job_(threads_per_job),
       program_version_(std::move(program_version)) {}
 
-absl::StatusOr<RecoveryCost> RecoveryRunner::Plan(const RecoverySpec& spec) {
+absl::StatusOr<JobCost> RecoveryRunner::Plan(const RecoverySpec& spec) {
   if (spec.dataset_id.empty()) return InvalidField("recovery.dataset", "is required");
   absl::StatusOr<DatasetRecord> dataset = store_->datasets().Get(spec.dataset_id);
   if (!dataset.ok()) return dataset.status();
   absl::Status status = ValidateDataset(*dataset);
   if (!status.ok()) return status;
-  if (!(spec.held_out_fraction >= 0 && spec.held_out_fraction < 1)) {
-    return InvalidField("recovery.held_out_fraction", "must be at least 0 and less than 1");
-  }
-  const int64_t num_held_out = NumHeldOut(spec.held_out_fraction, dataset->num_samples);
-  const int64_t num_training = dataset->num_samples - num_held_out;
-  if (num_training < 1) {
-    return InvalidField("recovery.held_out_fraction",
-                        absl::StrCat("leaves no sample to learn from of ", dataset->num_samples,
-                                     "; use a smaller fraction"));
-  }
+  const absl::StatusOr<int64_t> num_training =
+      NumTrainingSamples(spec.held_out_fraction, dataset->num_samples);
+  if (!num_training.ok()) return NameField(num_training.status(), "recovery.");
   RecoveryOptions options = spec.options;
   options.num_threads = threads_per_job_;
   if (spec.path) {
-    status = ValidatePath(*spec.path, options, num_training, dataset->num_inputs);
+    status = ValidatePath(*spec.path, options, *num_training, dataset->num_inputs);
     if (!status.ok()) return NameField(status, "recovery.path.");
-    status = ValidateOptionsOfPath(options, *spec.path, num_training, dataset->num_inputs);
+    status = ValidateOptionsOfPath(options, *spec.path, *num_training, dataset->num_inputs);
   } else {
-    status = ValidateOptions(options, num_training, dataset->num_inputs);
+    status = ValidateOptions(options, *num_training, dataset->num_inputs);
   }
   if (!status.ok()) return NameField(status, "recovery.options.");
   if (spec.path && !spec.initial_model_id.empty()) {
@@ -246,35 +223,21 @@ absl::StatusOr<RecoveryCost> RecoveryRunner::Plan(const RecoverySpec& spec) {
     status = ValidateInitialModel(*model, spec, *dataset);
     if (!status.ok()) return status;
   }
-  RecoveryCost cost = spec.path
-                          ? PredictPathCost(options, *spec.path, num_training, dataset->num_inputs)
-                          : PredictCost(options, num_training, dataset->num_inputs);
-  if (num_held_out > 0) {
-    // While it is split the data set is there twice, then without its training half.
-    constexpr int64_t kFloatBytes = sizeof(float);
-    const int64_t row_bytes = kFloatBytes * (dataset->num_inputs + 1);
-    cost.peak_memory_bytes += row_bytes * (dataset->num_samples + num_held_out);
-  }
-  return cost;
+  const RecoveryCost cost =
+      spec.path ? PredictPathCost(options, *spec.path, *num_training, dataset->num_inputs)
+                : PredictCost(options, *num_training, dataset->num_inputs);
+  return JobCost{.peak_memory_bytes = cost.peak_memory_bytes + SplitBytes(*dataset, *num_training),
+                 .flops_per_iteration = cost.flops_per_iteration};
 }
 
 absl::StatusOr<JobOutcome> RecoveryRunner::Run(const JobRun& run) {
-  const RecoverySpec& spec = run.job.spec;
+  const auto& spec = std::get<RecoverySpec>(run.job.spec);
   absl::StatusOr<DatasetRecord> dataset = store_->datasets().Get(spec.dataset_id);
   if (!dataset.ok()) return dataset.status();
-  absl::StatusOr<std::shared_ptr<const Samples>> loaded = store_->datasets().Load(*dataset);
-  if (!loaded.ok()) return loaded.status();
-
-  // Without held-out samples the data set itself, shared with other jobs.
-  std::shared_ptr<const Samples> training = *loaded;
-  Samples held_out;
-  if (NumHeldOut(spec.held_out_fraction, dataset->num_samples) > 0) {
-    absl::StatusOr<SplitSamples> split = Split(**loaded, spec.held_out_fraction, spec.split_seed);
-    if (!split.ok()) return split.status();
-    training = std::make_shared<const Samples>(std::move(split->training));
-    held_out = std::move(split->held_out);
-  }
-  loaded->reset();
+  absl::StatusOr<JobSamples> samples =
+      LoadJobSamples(*store_, *dataset, spec.held_out_fraction, spec.split_seed);
+  if (!samples.ok()) return samples.status();
+  auto& [training, held_out] = *samples;
 
   RecoveryStart start;
   if (!spec.initial_model_id.empty()) {
@@ -289,19 +252,19 @@ absl::StatusOr<JobOutcome> RecoveryRunner::Run(const JobRun& run) {
                                      .checkpoint_due = run.checkpoint_due,
                                      .on_checkpoint = run.on_checkpoint};
   JobOutcome outcome;
+  RecoveryReport report;
   absl::StatusOr<RecoveryResult> result;
   if (spec.path) {
     absl::StatusOr<PathResult> path =
         RecoverPath(*training, options, *spec.path, observer, run.stop, run.checkpoint);
     if (!path.ok()) return NameField(path.status(), "");
     result = std::move(path->recovery);
-    outcome.report.path = std::move(path->points);
+    report.path = std::move(path->points);
   } else {
     result = Recover(*training, options, start, observer, run.stop, run.checkpoint);
     if (!result.ok()) return NameField(result.status(), "");
   }
   outcome.checkpoint = std::move(result->checkpoint);
-  RecoveryReport& report = outcome.report;
   report.termination_reason = result->termination_reason;
   report.iterations = result->iterations;
   report.elapsed_seconds = result->elapsed_seconds;
@@ -313,7 +276,10 @@ absl::StatusOr<JobOutcome> RecoveryRunner::Run(const JobRun& run) {
   const bool cancelled = report.termination_reason == TerminationReason::kCancelled;
   // Stopped before the first iterate.
   if (report.partial && !HasParameters(result->network)) {
-    if (cancelled) return outcome;
+    if (cancelled) {
+      outcome.report = std::move(report);
+      return outcome;
+    }
     return absl::DeadlineExceededError(
         absl::StrCat("time_limit: ", run.time_limit_seconds,
                      " s passed before there was a first network; allow more time"));
@@ -352,6 +318,7 @@ absl::StatusOr<JobOutcome> RecoveryRunner::Run(const JobRun& run) {
   }
   outcome.model =
       MakeModel(std::move(result->network), *training, *dataset, run, report, program_version_);
+  outcome.report = std::move(report);
   return outcome;
 }
 

@@ -17,9 +17,9 @@ class RecoveryRunner {
 
   // Checks the spec against the data set's record, without reading samples.
   // Errors: INVALID_ARGUMENT naming `recovery.<field>`; NOT_FOUND.
-  absl::StatusOr<RecoveryCost> Plan(const RecoverySpec& spec);
+  absl::StatusOr<JobCost> Plan(const RecoverySpec& spec);
 
-  // Loads, splits, solves, reports.
+  // Loads, splits, solves, reports. Expects a job with a RecoverySpec.
   absl::StatusOr<JobOutcome> Run(const JobRun& run);
 
  private:

@@ -653,6 +653,222 @@ v1::RecoveryReport ToProto(const store::RecoveryReport& report) {
   return result;
 }
 
+// ----- Pruning. -----
+
+absl::StatusOr<Loss> FromProto(v1::Loss value) {
+  switch (value) {
+    case v1::LOSS_UNSPECIFIED:
+    case v1::LOSS_SQUARED:
+      return Loss::kSquared;
+    case v1::LOSS_CROSS_ENTROPY:
+      return Loss::kCrossEntropy;
+    case v1::LOSS_LOGISTIC:
+      return Loss::kLogistic;
+    default:
+      return UnknownEnumValue("job.pruning.options.loss", value);
+  }
+}
+
+v1::Loss ToProto(Loss value) {
+  switch (value) {
+    case Loss::kSquared:
+      return v1::LOSS_SQUARED;
+    case Loss::kCrossEntropy:
+      return v1::LOSS_CROSS_ENTROPY;
+    case Loss::kLogistic:
+      return v1::LOSS_LOGISTIC;
+  }
+  return v1::LOSS_UNSPECIFIED;
+}
+
+absl::StatusOr<PruneSchedule> FromProto(v1::PruneSchedule value) {
+  switch (value) {
+    case v1::PRUNE_SCHEDULE_UNSPECIFIED:
+    case v1::PRUNE_SCHEDULE_ROUNDS:
+      return PruneSchedule::kRounds;
+    case v1::PRUNE_SCHEDULE_GRADUAL:
+      return PruneSchedule::kGradual;
+    default:
+      return UnknownEnumValue("job.pruning.options.schedule", value);
+  }
+}
+
+v1::PruneSchedule ToProto(PruneSchedule value) {
+  switch (value) {
+    case PruneSchedule::kRounds:
+      return v1::PRUNE_SCHEDULE_ROUNDS;
+    case PruneSchedule::kGradual:
+      return v1::PRUNE_SCHEDULE_GRADUAL;
+  }
+  return v1::PRUNE_SCHEDULE_UNSPECIFIED;
+}
+
+absl::StatusOr<Saliency> FromProto(v1::Saliency value) {
+  switch (value) {
+    case v1::SALIENCY_UNSPECIFIED:
+    case v1::SALIENCY_MAGNITUDE:
+      return Saliency::kMagnitude;
+    case v1::SALIENCY_FISHER:
+      return Saliency::kFisher;
+    default:
+      return UnknownEnumValue("job.pruning.options.saliency", value);
+  }
+}
+
+v1::Saliency ToProto(Saliency value) {
+  switch (value) {
+    case Saliency::kMagnitude:
+      return v1::SALIENCY_MAGNITUDE;
+    case Saliency::kFisher:
+      return v1::SALIENCY_FISHER;
+  }
+  return v1::SALIENCY_UNSPECIFIED;
+}
+
+// A field of the other schedule is refused rather than ignored.
+absl::Status OnlyFor(bool given, PruneSchedule wanted, PruneSchedule schedule,
+                     std::string_view field) {
+  if (!given || schedule == wanted) return absl::OkStatus();
+  return InvalidField(Concatenated("job.pruning.options.", field),
+                      Concatenated(Concatenated("is of the schedule ", PruneScheduleName(wanted)),
+                                   "; leave it unset or choose that schedule"));
+}
+
+absl::StatusOr<PruneOptions> FromProto(const v1::PruningOptions& options) {
+  // The only method there is.
+  if (options.method() != v1::PRUNING_METHOD_UNSPECIFIED &&
+      options.method() != v1::PRUNING_METHOD_IMP) {
+    return UnknownEnumValue("job.pruning.options.method", options.method());
+  }
+  PruneOptions result;
+  result.hidden_widths.assign(options.hidden_widths().begin(), options.hidden_widths().end());
+  result.nonzeros = options.nonzeros();
+  result.bias = options.bias();
+  const auto loss = FromProto(options.loss());
+  if (!loss.ok()) return loss.status();
+  result.loss = *loss;
+  if (options.has_epochs()) result.epochs = options.epochs();
+  if (options.has_batch_size()) result.batch_size = options.batch_size();
+  if (options.has_learning_rate()) result.learning_rate = options.learning_rate();
+  result.learning_rate_decay = options.learning_rate_decay();
+  const auto schedule = FromProto(options.schedule());
+  if (!schedule.ok()) return schedule.status();
+  result.schedule = *schedule;
+  const auto saliency = FromProto(options.saliency());
+  if (!saliency.ok()) return saliency.status();
+  result.saliency = *saliency;
+  for (const absl::Status& status :
+       {OnlyFor(options.has_prune_fraction(), PruneSchedule::kRounds, *schedule, "prune_fraction"),
+        OnlyFor(options.has_schedule_power(), PruneSchedule::kGradual, *schedule, "schedule_power"),
+        OnlyFor(options.has_prune_end(), PruneSchedule::kGradual, *schedule, "prune_end")}) {
+    if (!status.ok()) return status;
+  }
+  if (options.has_prune_fraction()) result.prune_fraction = options.prune_fraction();
+  result.rewind_epoch = options.rewind_epoch();
+  result.retrain_after_last_prune = options.retrain_after_last_prune();
+  if (options.has_schedule_power()) result.schedule_power = options.schedule_power();
+  if (options.has_prune_end()) result.prune_end = options.prune_end();
+  result.seed = options.seed();
+  return result;
+}
+
+v1::PruningOptions ToProto(const PruneOptions& options) {
+  v1::PruningOptions result;
+  result.set_method(v1::PRUNING_METHOD_IMP);
+  result.mutable_hidden_widths()->Assign(options.hidden_widths.begin(),
+                                         options.hidden_widths.end());
+  result.set_nonzeros(options.nonzeros);
+  result.set_bias(options.bias);
+  result.set_loss(ToProto(options.loss));
+  result.set_epochs(options.epochs);
+  result.set_batch_size(options.batch_size);
+  result.set_learning_rate(options.learning_rate);
+  result.set_learning_rate_decay(options.learning_rate_decay);
+  result.set_schedule(ToProto(options.schedule));
+  result.set_saliency(ToProto(options.saliency));
+  if (options.schedule == PruneSchedule::kRounds) {
+    result.set_prune_fraction(options.prune_fraction);
+    result.set_rewind_epoch(options.rewind_epoch);
+    result.set_retrain_after_last_prune(options.retrain_after_last_prune);
+  } else {
+    result.set_schedule_power(options.schedule_power);
+    result.set_prune_end(options.prune_end);
+  }
+  result.set_seed(options.seed);
+  return result;
+}
+
+absl::StatusOr<store::PruningSpec> FromProto(const v1::PruningSpec& spec) {
+  store::PruningSpec result;
+  auto dataset = IdFromName(spec.dataset(), kDatasets, "job.pruning.dataset");
+  if (!dataset.ok()) return dataset.status();
+  result.dataset_id = *std::move(dataset);
+  if (!spec.has_options()) {
+    return InvalidField("job.pruning.options", "is required: it holds the budget of weights");
+  }
+  auto options = FromProto(spec.options());
+  if (!options.ok()) return options.status();
+  result.options = *std::move(options);
+  if (spec.has_held_out_fraction()) {
+    const double fraction = spec.held_out_fraction();
+    if (!(fraction >= 0 && fraction < 1)) {
+      return InvalidField("job.pruning.held_out_fraction", "must be at least 0 and less than 1");
+    }
+    result.held_out_fraction = fraction;
+  }
+  result.split_seed = spec.split_seed();
+  return result;
+}
+
+v1::PruningSpec ToProto(const store::PruningSpec& spec) {
+  v1::PruningSpec result;
+  result.set_dataset(Concatenated(kDatasets, spec.dataset_id));
+  *result.mutable_options() = ToProto(spec.options);
+  result.set_held_out_fraction(spec.held_out_fraction);
+  result.set_split_seed(spec.split_seed);
+  return result;
+}
+
+v1::EpochReport ToProto(const PruneReport& report) {
+  v1::EpochReport result;
+  result.set_iteration(report.iteration);
+  result.set_round(report.round);
+  result.set_epoch(report.epoch);
+  result.set_loss(report.fit.loss);
+  if (report.fit.psnr_db) result.set_psnr_db(*report.fit.psnr_db);
+  if (report.fit.accuracy) result.set_accuracy(*report.fit.accuracy);
+  result.set_nonzeros(report.nonzeros);
+  result.set_learning_rate(report.learning_rate);
+  result.set_divergences(report.divergences);
+  *result.mutable_elapsed() = ToDuration(report.elapsed_seconds);
+  return result;
+}
+
+v1::PruningFit ToProto(const store::PruningFit& fit) {
+  v1::PruningFit result;
+  result.set_num_samples(fit.num_samples);
+  result.set_loss(fit.fit.loss);
+  if (fit.fit.psnr_db) result.set_psnr_db(*fit.fit.psnr_db);
+  if (fit.fit.accuracy) result.set_accuracy(*fit.fit.accuracy);
+  return result;
+}
+
+v1::PruningReport ToProto(const store::PruningReport& report) {
+  v1::PruningReport result;
+  result.set_termination_reason(ToProto(report.termination_reason));
+  result.set_iterations(report.iterations);
+  result.set_rounds(report.rounds);
+  *result.mutable_elapsed() = ToDuration(report.elapsed_seconds);
+  *result.mutable_options_used() = ToProto(report.options_used);
+  *result.mutable_training() = ToProto(report.training);
+  if (report.held_out) *result.mutable_held_out() = ToProto(*report.held_out);
+  result.set_nonzeros(report.nonzeros);
+  result.set_active_neurons(report.active_neurons);
+  result.set_divergences(report.divergences);
+  result.set_partial(report.partial);
+  return result;
+}
+
 // ----- Data sets. -----
 
 v1::PlantedSource ToProto(const PlantedOptions& options) {
@@ -688,6 +904,16 @@ v1::UploadSource ToProto(const ReadOptions& options) {
   result.mutable_classes()->Assign(options.classes.begin(), options.classes.end());
   result.set_scaling(ToProto(options.scaling));
   return result;
+}
+
+// Into a Job or a JobEvent.
+template <typename Message>
+void SetProgress(const store::JobProgress& progress, Message& message) {
+  if (const auto* step = std::get_if<IterationReport>(&progress)) {
+    *message.mutable_progress() = ToProto(*step);
+  } else {
+    *message.mutable_pruning_progress() = ToProto(std::get<PruneReport>(progress));
+  }
 }
 
 // ----- Filters. -----
@@ -745,12 +971,17 @@ absl::StatusOr<jobs::CreateJobRequest> FromProto(const v1::CreateJobRequest& req
                      .fingerprint = Fingerprint(request)};
   result.validate_only = request.validate_only();
   const v1::Job& job = request.job();
-  if (!job.has_recovery()) {
-    return InvalidField("job.recovery", "is required: it is the only kind of job there is");
+  if (job.has_recovery()) {
+    auto spec = FromProto(job.recovery());
+    if (!spec.ok()) return spec.status();
+    result.spec = *std::move(spec);
+  } else if (job.has_pruning()) {
+    auto spec = FromProto(job.pruning());
+    if (!spec.ok()) return spec.status();
+    result.spec = *std::move(spec);
+  } else {
+    return InvalidField("job.recovery", "is required, or job.pruning: what is the job to do?");
   }
-  auto spec = FromProto(job.recovery());
-  if (!spec.ok()) return spec.status();
-  result.spec = *std::move(spec);
   if (job.priority() < -100 || job.priority() > 100) {
     return InvalidField("job.priority", "must be between -100 and 100");
   }
@@ -858,7 +1089,11 @@ bool HasTargetsFile(FileFormat format) {
 v1::Job ToProto(const store::JobRecord& record) {
   v1::Job job;
   job.set_name(Concatenated(kJobs, record.id));
-  *job.mutable_recovery() = ToProto(record.spec);
+  if (const auto* recovery = std::get_if<store::RecoverySpec>(&record.spec)) {
+    *job.mutable_recovery() = ToProto(*recovery);
+  } else {
+    *job.mutable_pruning() = ToProto(std::get<store::PruningSpec>(record.spec));
+  }
   job.set_priority(record.priority);
   job.mutable_labels()->insert(record.labels.begin(), record.labels.end());
   if (record.time_limit_seconds) {
@@ -874,9 +1109,15 @@ v1::Job ToProto(const store::JobRecord& record) {
   if (record.error) {
     *job.mutable_error() = ToRpcStatus(absl::Status(record.error->code, record.error->message));
   }
-  if (record.progress) *job.mutable_progress() = ToProto(*record.progress);
+  if (record.progress) SetProgress(*record.progress, job);
   if (!record.model_id.empty()) job.set_model(Concatenated(kModels, record.model_id));
-  if (record.report) *job.mutable_recovery_report() = ToProto(*record.report);
+  if (record.report) {
+    if (const auto* recovery = std::get_if<store::RecoveryReport>(&*record.report)) {
+      *job.mutable_recovery_report() = ToProto(*recovery);
+    } else {
+      *job.mutable_pruning_report() = ToProto(std::get<store::PruningReport>(*record.report));
+    }
+  }
   job.set_latest_event_number(record.latest_event_number);
   return job;
 }
@@ -889,7 +1130,7 @@ v1::JobEvent ToProto(const store::JobEvent& event) {
     result.mutable_state_change()->set_state(ToProto(change->state));
     result.mutable_state_change()->set_message(change->message);
   } else {
-    *result.mutable_progress() = ToProto(std::get<IterationReport>(event.event));
+    SetProgress(std::get<store::JobProgress>(event.event), result);
   }
   if (event.job != nullptr) *result.mutable_job() = ToProto(*event.job);
   return result;
@@ -930,8 +1171,18 @@ v1::Model ToProto(const store::ModelRecord& record) {
   model.set_nonzeros(record.nonzeros);
   model.set_active_neurons(record.active_neurons);
   model.mutable_class_names()->Assign(record.class_names.begin(), record.class_names.end());
-  *model.mutable_spec() = ToProto(record.spec);
-  if (record.report) *model.mutable_report() = ToProto(*record.report);
+  if (const auto* recovery = std::get_if<store::RecoverySpec>(&record.spec)) {
+    *model.mutable_spec() = ToProto(*recovery);
+  } else {
+    *model.mutable_pruning_spec() = ToProto(std::get<store::PruningSpec>(record.spec));
+  }
+  if (record.report) {
+    if (const auto* recovery = std::get_if<store::RecoveryReport>(&*record.report)) {
+      *model.mutable_report() = ToProto(*recovery);
+    } else {
+      *model.mutable_pruning_report() = ToProto(std::get<store::PruningReport>(*record.report));
+    }
+  }
   model.set_program_version(record.program_version);
   model.mutable_labels()->insert(record.labels.begin(), record.labels.end());
   model.set_size_bytes(record.size_bytes);

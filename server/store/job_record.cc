@@ -2,6 +2,26 @@
 
 namespace thresher::store {
 
+const std::string& DatasetIdOf(const JobSpec& spec) {
+  return std::visit([](const auto& each) -> const std::string& { return each.dataset_id; }, spec);
+}
+
+TerminationReason TerminationReasonOf(const JobReport& report) {
+  return std::visit([](const auto& each) { return each.termination_reason; }, report);
+}
+
+int64_t IterationsOf(const JobReport& report) {
+  return std::visit([](const auto& each) { return each.iterations; }, report);
+}
+
+int64_t IterationOf(const JobProgress& progress) {
+  return std::visit([](const auto& each) { return each.iteration; }, progress);
+}
+
+double ElapsedSecondsOf(const JobProgress& progress) {
+  return std::visit([](const auto& each) { return each.elapsed_seconds; }, progress);
+}
+
 std::string_view JobStateName(JobState state) {
   switch (state) {
     case JobState::kQueued:

@@ -1,5 +1,5 @@
 // A job as a value: what was asked, where it stands, what came out. Mirrors
-// proto/thresher/v1/job.proto and recovery.proto; resource names are bare ids here.
+// proto/thresher/v1/job.proto, recovery.proto and pruning.proto; resource names are bare ids here.
 #ifndef THRESHER_SERVER_STORE_JOB_RECORD_H_
 #define THRESHER_SERVER_STORE_JOB_RECORD_H_
 
@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/pruning/prune.h"
 #include "core/recovery/path.h"
 #include "core/recovery/recovery.h"
 #include "core/recovery/report.h"
@@ -44,6 +45,18 @@ struct RecoverySpec {
   std::optional<PathOptions> path = std::nullopt;
 };
 
+struct PruningSpec {
+  std::string dataset_id;
+  // num_threads and time_limit_seconds are the server's to set.
+  PruneOptions options;
+  double held_out_fraction = 0.2;
+  uint64_t split_seed = 0;
+};
+
+using JobSpec = std::variant<RecoverySpec, PruningSpec>;
+
+const std::string& DatasetIdOf(const JobSpec& spec);
+
 using thresher::FitQuality;
 using thresher::PlantedComparison;
 
@@ -62,6 +75,43 @@ struct RecoveryReport {
   std::vector<PathPoint> path;               // empty: none was asked for
 };
 
+// Of a pruned network, in double.
+struct PruningFit {
+  int64_t num_samples = 0;
+  Fit fit;
+};
+
+struct PruningReport {
+  TerminationReason termination_reason = TerminationReason::kIterationLimit;
+  int64_t iterations = 0;  // epochs over all rounds
+  int64_t rounds = 0;      // begun
+  double elapsed_seconds = 0;
+  PruneOptions options_used;
+  PruningFit training;
+  std::optional<PruningFit> held_out;
+  int64_t nonzeros = 0;
+  int64_t active_neurons = 0;
+  int64_t divergences = 0;
+  bool partial = false;
+};
+
+using JobReport = std::variant<RecoveryReport, PruningReport>;
+
+TerminationReason TerminationReasonOf(const JobReport& report);
+int64_t IterationsOf(const JobReport& report);
+
+// One iteration of a job: a step of a recovery, an epoch of a pruning.
+using JobProgress = std::variant<IterationReport, PruneReport>;
+
+int64_t IterationOf(const JobProgress& progress);
+double ElapsedSecondsOf(const JobProgress& progress);
+
+// Predicted before a job starts.
+struct JobCost {
+  int64_t peak_memory_bytes = 0;   // upper estimate, the samples included
+  double flops_per_iteration = 0;  // multiply-adds counted as two; of a pruning the mean epoch's
+};
+
 // Why a job failed. (Not an absl::Status: copies of one across threads look like races
 // to ThreadSanitizer where the abseil library is not instrumented.)
 struct JobError {
@@ -71,7 +121,7 @@ struct JobError {
 
 struct JobRecord {
   std::string id;
-  RecoverySpec spec;
+  JobSpec spec;
   int priority = 0;  // -100 to 100, higher first
   Labels labels;
   std::optional<double> time_limit_seconds;
@@ -81,11 +131,11 @@ struct JobRecord {
   std::optional<Timestamp> start_time;  // of the latest attempt
   std::optional<Timestamp> end_time;
   int attempt_count = 0;
-  RecoveryCost predicted_cost;
+  JobCost predicted_cost;
   std::optional<JobError> error;  // kFailed
-  std::optional<IterationReport> progress;
-  std::string model_id;  // empty: none
-  std::optional<RecoveryReport> report;
+  std::optional<JobProgress> progress;
+  std::string model_id;             // empty: none
+  std::optional<JobReport> report;  // of the spec's kind
   int64_t latest_event_number = 0;
 
   // The server's own.
@@ -103,7 +153,7 @@ struct StateChange {
 struct JobEvent {
   int64_t number = 0;
   Timestamp time;
-  std::variant<StateChange, IterationReport> event;
+  std::variant<StateChange, JobProgress> event;
   // The job as it is after a state change; null on progress.
   std::shared_ptr<const JobRecord> job;
 };

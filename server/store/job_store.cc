@@ -32,9 +32,11 @@ absl::StatusOr<StoredJob> ReadJob(Connection& connection, const RecordRow& row) 
 absl::StatusOr<int64_t> InsertJob(Connection& connection, const CreateIdentity& identity,
                                   const JobRecord& record, const JobEvent& event) {
   absl::Status status =
-      FindRecord(connection, Collection::kDatasets, record.spec.dataset_id).status();
-  if (status.ok() && !record.spec.initial_model_id.empty()) {
-    status = FindRecord(connection, Collection::kModels, record.spec.initial_model_id).status();
+      FindRecord(connection, Collection::kDatasets, DatasetIdOf(record.spec)).status();
+  const auto* recovery = std::get_if<RecoverySpec>(&record.spec);
+  const std::string initial_model_id = recovery == nullptr ? "" : recovery->initial_model_id;
+  if (status.ok() && !initial_model_id.empty()) {
+    status = FindRecord(connection, Collection::kModels, initial_model_id).status();
   }
   if (!status.ok()) return status;
   NewRecord row;
@@ -46,9 +48,9 @@ absl::StatusOr<int64_t> InsertJob(Connection& connection, const CreateIdentity& 
   row.labels = record.labels;
   absl::StatusOr<int64_t> key = InsertRecord(connection, row);
   if (!key.ok()) return key.status();
-  status = AddUse(connection, *key, Collection::kDatasets, record.spec.dataset_id);
-  if (status.ok() && !record.spec.initial_model_id.empty()) {
-    status = AddUse(connection, *key, Collection::kModels, record.spec.initial_model_id);
+  status = AddUse(connection, *key, Collection::kDatasets, DatasetIdOf(record.spec));
+  if (status.ok() && !initial_model_id.empty()) {
+    status = AddUse(connection, *key, Collection::kModels, initial_model_id);
   }
   if (status.ok()) status = AddEvent(connection, *key, event);
   if (!status.ok()) return status;

@@ -27,13 +27,13 @@ std::string RecordToJson(const ModelRecord& record) {
                {"num_outputs", record.num_outputs},
                {"hidden_widths", record.hidden_widths},
                {"class_names", record.class_names},
-               {"recovery", ToJson(record.spec)},
                {"program_version", record.program_version},
                {"labels", record.labels},
                {"size_bytes", record.size_bytes},
                {"sha256", record.sha256}};
   if (record.linear_term) json["linear_term"] = true;
-  if (record.report.has_value()) json["report"] = ToJson(*record.report);
+  AddSpec(record.spec, json);
+  AddReport(record.report, json);
   return Dump(json);
 }
 
@@ -55,8 +55,8 @@ absl::StatusOr<ModelRecord> RecordFromJson(std::string_view text) {
     record.nonzeros = json.at("nonzeros").get<int64_t>();
     record.active_neurons = json.at("active_neurons").get<int64_t>();
     record.class_names = json.at("class_names").get<std::vector<std::string>>();
-    record.spec = ReadRecoverySpec(json.at("recovery"));
-    if (json.contains("report")) record.report = ReadRecoveryReport(json.at("report"));
+    record.spec = ReadSpec(json);
+    record.report = ReadReport(json);
     record.program_version = json.at("program_version").get<std::string>();
     record.labels = json.at("labels").get<Labels>();
     record.size_bytes = json.at("size_bytes").get<int64_t>();

@@ -36,8 +36,8 @@ struct ModelRecord {
   int64_t nonzeros = 0;
   int64_t active_neurons = 0;
   std::vector<std::string> class_names;
-  RecoverySpec spec;
-  std::optional<RecoveryReport> report;
+  JobSpec spec;
+  std::optional<JobReport> report;  // of the spec's kind
   std::string program_version;
   Labels labels;
   int64_t size_bytes = 0;  // of the NPZ file

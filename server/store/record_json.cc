@@ -56,6 +56,13 @@ constexpr Name<SelectionCriterion> kSelectionCriteria[] = {
     {SelectionCriterion::kKFold, "k_fold"}};
 constexpr Name<PathSearch> kPathSearches[] = {{PathSearch::kGrid, "grid"},
                                               {PathSearch::kGoldenSection, "golden_section"}};
+constexpr Name<Loss> kLosses[] = {{Loss::kSquared, "squared"},
+                                  {Loss::kCrossEntropy, "cross_entropy"},
+                                  {Loss::kLogistic, "logistic"}};
+constexpr Name<PruneSchedule> kPruneSchedules[] = {{PruneSchedule::kRounds, "rounds"},
+                                                   {PruneSchedule::kGradual, "gradual"}};
+constexpr Name<Saliency> kSaliencies[] = {{Saliency::kMagnitude, "magnitude"},
+                                          {Saliency::kFisher, "fisher"}};
 constexpr Name<WeightDistribution> kWeightDistributions[] = {
     {WeightDistribution::kNormal, "normal"},
     {WeightDistribution::kUniform, "uniform"},
@@ -282,6 +289,178 @@ std::vector<PathPoint> ReadPoints(const Json& json) {
   return points;
 }
 
+Json SpecToJson(const RecoverySpec& spec) {
+  Json json = {{"dataset", spec.dataset_id},
+               {"options", OptionsToJson(spec.options)},
+               {"held_out_fraction", ToJson(spec.held_out_fraction)},
+               {"split_seed", spec.split_seed},
+               {"initial_model", spec.initial_model_id}};
+  if (spec.path) json["path"] = PathToJson(*spec.path);
+  return json;
+}
+
+RecoverySpec ReadRecoverySpec(const Json& json) {
+  RecoverySpec spec = {.dataset_id = json.at("dataset").get<std::string>(),
+                       .options = ReadRecoveryOptions(json.at("options")),
+                       .held_out_fraction = ReadDouble(json.at("held_out_fraction")),
+                       .split_seed = json.at("split_seed").get<uint64_t>(),
+                       .initial_model_id = json.at("initial_model").get<std::string>()};
+  if (json.contains("path")) spec.path = ReadPath(json.at("path"));
+  return spec;
+}
+
+Json ReportToJson(const RecoveryReport& report) {
+  Json json = {{"termination_reason", NameOf(kTerminationReasons, report.termination_reason)},
+               {"iterations", report.iterations},
+               {"elapsed_seconds", ToJson(report.elapsed_seconds)},
+               {"options_used", OptionsToJson(report.options_used)},
+               {"training", FitToJson(report.training)},
+               {"nonzeros", report.nonzeros},
+               {"active_neurons", report.active_neurons},
+               {"partial", report.partial}};
+  if (report.held_out) json["held_out"] = FitToJson(*report.held_out);
+  if (report.planted) {
+    json["planted"] = {{"support_recall", ToJson(report.planted->support_recall)},
+                       {"support_precision", ToJson(report.planted->support_precision)},
+                       {"relative_weight_error", ToJson(report.planted->relative_weight_error)},
+                       {"relative_function_error", ToJson(report.planted->relative_function_error)},
+                       {"exact", report.planted->exact},
+                       {"planted_neurons", report.planted->planted_neurons},
+                       {"recovered_neurons", report.planted->recovered_neurons}};
+  }
+  if (report.evidence) json["evidence"] = EvidenceToJson(*report.evidence);
+  if (!report.path.empty()) json["path"] = PointsToJson(report.path);
+  return json;
+}
+
+RecoveryReport ReadRecoveryReport(const Json& json) {
+  RecoveryReport report;
+  report.termination_reason = ReadName(kTerminationReasons, json.at("termination_reason"));
+  report.iterations = json.at("iterations").get<int64_t>();
+  report.elapsed_seconds = ReadDouble(json.at("elapsed_seconds"));
+  report.options_used = ReadRecoveryOptions(json.at("options_used"));
+  report.training = ReadFit(json.at("training"));
+  report.nonzeros = json.at("nonzeros").get<int64_t>();
+  report.active_neurons = json.at("active_neurons").get<int64_t>();
+  report.partial = json.at("partial").get<bool>();
+  if (json.contains("held_out")) report.held_out = ReadFit(json.at("held_out"));
+  if (json.contains("planted")) {
+    const Json& from = json.at("planted");
+    report.planted =
+        PlantedComparison{.support_recall = ReadDouble(from.at("support_recall")),
+                          .support_precision = ReadDouble(from.at("support_precision")),
+                          .relative_weight_error = ReadDouble(from.at("relative_weight_error")),
+                          .relative_function_error = ReadDouble(from.at("relative_function_error")),
+                          .exact = from.at("exact").get<bool>(),
+                          .planted_neurons = from.at("planted_neurons").get<int64_t>(),
+                          .recovered_neurons = from.at("recovered_neurons").get<int64_t>()};
+  }
+  if (json.contains("evidence")) report.evidence = ReadEvidence(json.at("evidence"));
+  if (json.contains("path")) report.path = ReadPoints(json.at("path"));
+  return report;
+}
+
+Json OptionsToJson(const PruneOptions& options) {
+  return {{"hidden_widths", options.hidden_widths},
+          {"nonzeros", options.nonzeros},
+          {"bias", options.bias},
+          {"loss", NameOf(kLosses, options.loss)},
+          {"epochs", options.epochs},
+          {"batch_size", options.batch_size},
+          {"learning_rate", ToJson(options.learning_rate)},
+          {"learning_rate_decay", ToJson(options.learning_rate_decay)},
+          {"schedule", NameOf(kPruneSchedules, options.schedule)},
+          {"saliency", NameOf(kSaliencies, options.saliency)},
+          {"seed", options.seed},
+          {"prune_fraction", ToJson(options.prune_fraction)},
+          {"rewind_epoch", options.rewind_epoch},
+          {"retrain_after_last_prune", options.retrain_after_last_prune},
+          {"schedule_power", ToJson(options.schedule_power)},
+          {"prune_end", ToJson(options.prune_end)},
+          {"num_threads", options.num_threads},
+          {"time_limit_seconds", ToJson(options.time_limit_seconds)}};
+}
+
+PruneOptions ReadPruneOptions(const Json& json) {
+  return {.hidden_widths = json.at("hidden_widths").get<std::vector<int64_t>>(),
+          .nonzeros = json.at("nonzeros").get<int64_t>(),
+          .bias = json.at("bias").get<bool>(),
+          .loss = ReadName(kLosses, json.at("loss")),
+          .epochs = json.at("epochs").get<int64_t>(),
+          .batch_size = json.at("batch_size").get<int64_t>(),
+          .learning_rate = ReadDouble(json.at("learning_rate")),
+          .learning_rate_decay = ReadDouble(json.at("learning_rate_decay")),
+          .schedule = ReadName(kPruneSchedules, json.at("schedule")),
+          .saliency = ReadName(kSaliencies, json.at("saliency")),
+          .seed = json.at("seed").get<uint64_t>(),
+          .prune_fraction = ReadDouble(json.at("prune_fraction")),
+          .rewind_epoch = json.at("rewind_epoch").get<int64_t>(),
+          .retrain_after_last_prune = json.at("retrain_after_last_prune").get<bool>(),
+          .schedule_power = ReadDouble(json.at("schedule_power")),
+          .prune_end = ReadDouble(json.at("prune_end")),
+          .num_threads = json.at("num_threads").get<int>(),
+          .time_limit_seconds = ReadDouble(json.at("time_limit_seconds"))};
+}
+
+Json FitToJson(const PruningFit& fit) {
+  Json json = {{"num_samples", fit.num_samples}, {"loss", ToJson(fit.fit.loss)}};
+  AddDouble("psnr_db", fit.fit.psnr_db, json);
+  AddDouble("accuracy", fit.fit.accuracy, json);
+  return json;
+}
+
+PruningFit ReadPruningFit(const Json& json) {
+  return {.num_samples = json.at("num_samples").get<int64_t>(),
+          .fit = {.loss = ReadDouble(json.at("loss")),
+                  .psnr_db = ReadOptionalDouble(json, "psnr_db"),
+                  .accuracy = ReadOptionalDouble(json, "accuracy")}};
+}
+
+Json SpecToJson(const PruningSpec& spec) {
+  return {{"dataset", spec.dataset_id},
+          {"options", OptionsToJson(spec.options)},
+          {"held_out_fraction", ToJson(spec.held_out_fraction)},
+          {"split_seed", spec.split_seed}};
+}
+
+PruningSpec ReadPruningSpec(const Json& json) {
+  return {.dataset_id = json.at("dataset").get<std::string>(),
+          .options = ReadPruneOptions(json.at("options")),
+          .held_out_fraction = ReadDouble(json.at("held_out_fraction")),
+          .split_seed = json.at("split_seed").get<uint64_t>()};
+}
+
+Json ReportToJson(const PruningReport& report) {
+  Json json = {{"termination_reason", NameOf(kTerminationReasons, report.termination_reason)},
+               {"iterations", report.iterations},
+               {"rounds", report.rounds},
+               {"elapsed_seconds", ToJson(report.elapsed_seconds)},
+               {"options_used", OptionsToJson(report.options_used)},
+               {"training", FitToJson(report.training)},
+               {"nonzeros", report.nonzeros},
+               {"active_neurons", report.active_neurons},
+               {"divergences", report.divergences},
+               {"partial", report.partial}};
+  if (report.held_out) json["held_out"] = FitToJson(*report.held_out);
+  return json;
+}
+
+PruningReport ReadPruningReport(const Json& json) {
+  PruningReport report;
+  report.termination_reason = ReadName(kTerminationReasons, json.at("termination_reason"));
+  report.iterations = json.at("iterations").get<int64_t>();
+  report.rounds = json.at("rounds").get<int64_t>();
+  report.elapsed_seconds = ReadDouble(json.at("elapsed_seconds"));
+  report.options_used = ReadPruneOptions(json.at("options_used"));
+  report.training = ReadPruningFit(json.at("training"));
+  report.nonzeros = json.at("nonzeros").get<int64_t>();
+  report.active_neurons = json.at("active_neurons").get<int64_t>();
+  report.divergences = json.at("divergences").get<int64_t>();
+  report.partial = json.at("partial").get<bool>();
+  if (json.contains("held_out")) report.held_out = ReadPruningFit(json.at("held_out"));
+  return report;
+}
+
 // A table row: progress events are many.
 Json ProgressToJson(const IterationReport& report) {
   return {report.iteration,
@@ -299,7 +478,7 @@ Json ProgressToJson(const IterationReport& report) {
           report.path_points};
 }
 
-IterationReport ReadProgress(const Json& json) {
+IterationReport ReadIterationReport(const Json& json) {
   IterationReport report;
   report.iteration = json.at(0).get<int64_t>();
   report.relative_residual = ReadDouble(json.at(1));
@@ -317,11 +496,51 @@ IterationReport ReadProgress(const Json& json) {
   return report;
 }
 
+Json ProgressToJson(const PruneReport& report) {
+  return {report.iteration,
+          report.round,
+          report.epoch,
+          ToJson(report.fit.loss),
+          report.fit.psnr_db ? ToJson(*report.fit.psnr_db) : Json(),
+          report.fit.accuracy ? ToJson(*report.fit.accuracy) : Json(),
+          report.nonzeros,
+          ToJson(report.learning_rate),
+          report.divergences,
+          ToJson(report.elapsed_seconds)};
+}
+
+PruneReport ReadPruneReport(const Json& json) {
+  PruneReport report;
+  report.iteration = json.at(0).get<int64_t>();
+  report.round = json.at(1).get<int64_t>();
+  report.epoch = json.at(2).get<int64_t>();
+  report.fit.loss = ReadDouble(json.at(3));
+  if (!json.at(4).is_null()) report.fit.psnr_db = ReadDouble(json.at(4));
+  if (!json.at(5).is_null()) report.fit.accuracy = ReadDouble(json.at(5));
+  report.nonzeros = json.at(6).get<int64_t>();
+  report.learning_rate = ReadDouble(json.at(7));
+  report.divergences = json.at(8).get<int64_t>();
+  report.elapsed_seconds = ReadDouble(json.at(9));
+  return report;
+}
+
+// Progress of a recovery has the member that it had when there were no others.
+void AddProgress(const JobProgress& progress, Json& json) {
+  const char* name =
+      std::holds_alternative<IterationReport>(progress) ? "progress" : "pruning_progress";
+  json[name] = std::visit([](const auto& report) { return ProgressToJson(report); }, progress);
+}
+
+std::optional<JobProgress> ReadProgress(const Json& json) {
+  if (json.contains("progress")) return ReadIterationReport(json.at("progress"));
+  if (json.contains("pruning_progress")) return ReadPruneReport(json.at("pruning_progress"));
+  return std::nullopt;
+}
+
 Json JobToJson(const JobRecord& record) {
   Json json = {
       {"version", 1},
       {"id", record.id},
-      {"recovery", ToJson(record.spec)},
       {"priority", record.priority},
       {"labels", record.labels},
       {"state", static_cast<int>(record.state)},
@@ -342,8 +561,9 @@ Json JobToJson(const JobRecord& record) {
     json["error"] = {{"code", static_cast<int>(record.error->code)},
                      {"message", record.error->message}};
   }
-  if (record.progress) json["progress"] = ProgressToJson(*record.progress);
-  if (record.report) json["report"] = ToJson(*record.report);
+  AddSpec(record.spec, json);
+  if (record.progress) AddProgress(*record.progress, json);
+  AddReport(record.report, json);
   return json;
 }
 
@@ -359,7 +579,7 @@ JobState ReadState(const Json& json) {
 JobRecord ReadJob(const Json& json) {
   JobRecord record;
   record.id = json.at("id").get<std::string>();
-  record.spec = ReadRecoverySpec(json.at("recovery"));
+  record.spec = ReadSpec(json);
   record.priority = json.at("priority").get<int>();
   record.labels = json.at("labels").get<Labels>();
   record.state = ReadState(json.at("state"));
@@ -382,8 +602,8 @@ JobRecord ReadJob(const Json& json) {
         JobError{.code = static_cast<absl::StatusCode>(json.at("error").at("code").get<int>()),
                  .message = json.at("error").at("message").get<std::string>()};
   }
-  if (json.contains("progress")) record.progress = ReadProgress(json.at("progress"));
-  if (json.contains("report")) record.report = ReadRecoveryReport(json.at("report"));
+  record.progress = ReadProgress(json);
+  record.report = ReadReport(json);
   return record;
 }
 
@@ -490,75 +710,32 @@ DatasetSource ReadDatasetSource(const Json& json) {
   return upload;
 }
 
-Json ToJson(const RecoverySpec& spec) {
-  Json json = {{"dataset", spec.dataset_id},
-               {"options", OptionsToJson(spec.options)},
-               {"held_out_fraction", ToJson(spec.held_out_fraction)},
-               {"split_seed", spec.split_seed},
-               {"initial_model", spec.initial_model_id}};
-  if (spec.path) json["path"] = PathToJson(*spec.path);
-  return json;
-}
-
-RecoverySpec ReadRecoverySpec(const Json& json) {
-  RecoverySpec spec = {.dataset_id = json.at("dataset").get<std::string>(),
-                       .options = ReadRecoveryOptions(json.at("options")),
-                       .held_out_fraction = ReadDouble(json.at("held_out_fraction")),
-                       .split_seed = json.at("split_seed").get<uint64_t>(),
-                       .initial_model_id = json.at("initial_model").get<std::string>()};
-  if (json.contains("path")) spec.path = ReadPath(json.at("path"));
-  return spec;
-}
-
-Json ToJson(const RecoveryReport& report) {
-  Json json = {{"termination_reason", NameOf(kTerminationReasons, report.termination_reason)},
-               {"iterations", report.iterations},
-               {"elapsed_seconds", ToJson(report.elapsed_seconds)},
-               {"options_used", OptionsToJson(report.options_used)},
-               {"training", FitToJson(report.training)},
-               {"nonzeros", report.nonzeros},
-               {"active_neurons", report.active_neurons},
-               {"partial", report.partial}};
-  if (report.held_out) json["held_out"] = FitToJson(*report.held_out);
-  if (report.planted) {
-    json["planted"] = {{"support_recall", ToJson(report.planted->support_recall)},
-                       {"support_precision", ToJson(report.planted->support_precision)},
-                       {"relative_weight_error", ToJson(report.planted->relative_weight_error)},
-                       {"relative_function_error", ToJson(report.planted->relative_function_error)},
-                       {"exact", report.planted->exact},
-                       {"planted_neurons", report.planted->planted_neurons},
-                       {"recovered_neurons", report.planted->recovered_neurons}};
+void AddSpec(const JobSpec& spec, Json& json) {
+  if (const auto* recovery = std::get_if<RecoverySpec>(&spec)) {
+    json["recovery"] = SpecToJson(*recovery);
+  } else {
+    json["pruning"] = SpecToJson(std::get<PruningSpec>(spec));
   }
-  if (report.evidence) json["evidence"] = EvidenceToJson(*report.evidence);
-  if (!report.path.empty()) json["path"] = PointsToJson(report.path);
-  return json;
 }
 
-RecoveryReport ReadRecoveryReport(const Json& json) {
-  RecoveryReport report;
-  report.termination_reason = ReadName(kTerminationReasons, json.at("termination_reason"));
-  report.iterations = json.at("iterations").get<int64_t>();
-  report.elapsed_seconds = ReadDouble(json.at("elapsed_seconds"));
-  report.options_used = ReadRecoveryOptions(json.at("options_used"));
-  report.training = ReadFit(json.at("training"));
-  report.nonzeros = json.at("nonzeros").get<int64_t>();
-  report.active_neurons = json.at("active_neurons").get<int64_t>();
-  report.partial = json.at("partial").get<bool>();
-  if (json.contains("held_out")) report.held_out = ReadFit(json.at("held_out"));
-  if (json.contains("planted")) {
-    const Json& from = json.at("planted");
-    report.planted =
-        PlantedComparison{.support_recall = ReadDouble(from.at("support_recall")),
-                          .support_precision = ReadDouble(from.at("support_precision")),
-                          .relative_weight_error = ReadDouble(from.at("relative_weight_error")),
-                          .relative_function_error = ReadDouble(from.at("relative_function_error")),
-                          .exact = from.at("exact").get<bool>(),
-                          .planted_neurons = from.at("planted_neurons").get<int64_t>(),
-                          .recovered_neurons = from.at("recovered_neurons").get<int64_t>()};
+JobSpec ReadSpec(const Json& json) {
+  if (json.contains("pruning")) return ReadPruningSpec(json.at("pruning"));
+  return ReadRecoverySpec(json.at("recovery"));
+}
+
+void AddReport(const std::optional<JobReport>& report, Json& json) {
+  if (!report) return;
+  if (const auto* recovery = std::get_if<RecoveryReport>(&*report)) {
+    json["report"] = ReportToJson(*recovery);
+  } else {
+    json["pruning_report"] = ReportToJson(std::get<PruningReport>(*report));
   }
-  if (json.contains("evidence")) report.evidence = ReadEvidence(json.at("evidence"));
-  if (json.contains("path")) report.path = ReadPoints(json.at("path"));
-  return report;
+}
+
+std::optional<JobReport> ReadReport(const Json& json) {
+  if (json.contains("report")) return ReadRecoveryReport(json.at("report"));
+  if (json.contains("pruning_report")) return ReadPruningReport(json.at("pruning_report"));
+  return std::nullopt;
 }
 
 std::string JobRecordToJson(const JobRecord& record) { return Dump(JobToJson(record)); }
@@ -573,7 +750,7 @@ std::string JobEventToJson(const JobEvent& event) {
     json["state"] = static_cast<int>(change->state);
     json["message"] = change->message;
   } else {
-    json["progress"] = ProgressToJson(std::get<IterationReport>(event.event));
+    AddProgress(std::get<JobProgress>(event.event), json);
   }
   if (event.job != nullptr) json["job"] = JobToJson(*event.job);
   return Dump(json);
@@ -584,8 +761,8 @@ absl::StatusOr<JobEvent> JobEventFromJson(int64_t number, std::string_view text)
     JobEvent event;
     event.number = number;
     event.time = ReadTimestamp(json.at("time"));
-    if (json.contains("progress")) {
-      event.event = ReadProgress(json.at("progress"));
+    if (const std::optional<JobProgress> progress = ReadProgress(json)) {
+      event.event = *progress;
     } else {
       event.event = StateChange{.state = ReadState(json.at("state")),
                                 .message = json.at("message").get<std::string>()};

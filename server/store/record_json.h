@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -43,10 +44,11 @@ Json ToJson(const Scaling& scaling);
 Scaling ReadScaling(const Json& json);
 Json ToJson(const DatasetSource& source);
 DatasetSource ReadDatasetSource(const Json& json);
-Json ToJson(const RecoverySpec& spec);
-RecoverySpec ReadRecoverySpec(const Json& json);
-Json ToJson(const RecoveryReport& report);
-RecoveryReport ReadRecoveryReport(const Json& json);
+// The spec as the member named by its kind, and the report as "report" or "pruning_report".
+void AddSpec(const JobSpec& spec, Json& json);
+JobSpec ReadSpec(const Json& json);
+void AddReport(const std::optional<JobReport>& report, Json& json);
+std::optional<JobReport> ReadReport(const Json& json);
 
 }  // namespace thresher::store
 

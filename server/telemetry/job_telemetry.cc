@@ -5,6 +5,7 @@
 #include <limits>
 #include <string>
 #include <utility>
+#include <variant>
 
 #include "core/recovery/recovery.h"
 #include "server/telemetry/logging.h"
@@ -12,7 +13,18 @@
 namespace thresher::telemetry {
 namespace {
 
-constexpr char kRecovery[] = "recovery";
+std::string_view KindLabel(const jobs::JobSpec& spec) {
+  return std::holds_alternative<jobs::RecoverySpec>(spec) ? "recovery" : "pruning";
+}
+
+// What the server chooses counts as what it chose. (How many samples there are is not known here;
+// a mini-batch is one as far as this matters.)
+std::string_view AlgorithmLabel(const jobs::JobSpec& spec) {
+  const auto* recovery = std::get_if<jobs::RecoverySpec>(&spec);
+  if (recovery == nullptr) return "imp";
+  return AlgorithmName(ChooseAlgorithm(recovery->options, std::numeric_limits<int64_t>::max(),
+                                       /*gates_given=*/false));
+}
 
 std::string_view OutcomeLabel(jobs::JobState state) {
   switch (state) {
@@ -33,11 +45,13 @@ std::string_view OutcomeLabel(jobs::JobState state) {
 
 jobs::JobMetrics CountJobs(Metrics& metrics) {
   jobs::JobMetrics hooks;
-  hooks.job_ended = [&metrics](jobs::JobState outcome) {
-    metrics.JobEnded(kRecovery, OutcomeLabel(outcome));
+  hooks.job_ended = [&metrics](const jobs::JobSpec& spec, jobs::JobState outcome) {
+    metrics.JobEnded(KindLabel(spec), OutcomeLabel(outcome));
   };
   hooks.job_waited = [&metrics](double seconds) { metrics.JobStarted(seconds); };
-  hooks.job_ran = [&metrics](double seconds) { metrics.JobStopped(kRecovery, seconds); };
+  hooks.job_ran = [&metrics](const jobs::JobSpec& spec, double seconds) {
+    metrics.JobStopped(KindLabel(spec), seconds);
+  };
   hooks.checkpoint_written = [&metrics](int64_t bytes) { metrics.CheckpointWritten(bytes); };
   hooks.events_thinned = [&metrics](int64_t events) { metrics.WatchEventsThinned(events); };
   hooks.store_failed = [] {
@@ -49,18 +63,16 @@ jobs::JobMetrics CountJobs(Metrics& metrics) {
 
 jobs::JobRunner CountIterations(jobs::JobRunner runner, Metrics& metrics) {
   return [runner = std::move(runner), &metrics](const jobs::JobRun& run) {
-    // What the server chooses counts as what it chose. (How many samples there are is
-    // not known here; a mini-batch is one as far as this matters.)
-    const std::string_view algorithm = AlgorithmName(ChooseAlgorithm(
-        run.job.spec.options, std::numeric_limits<int64_t>::max(), /*gates_given=*/false));
+    const std::string_view algorithm = AlgorithmLabel(run.job.spec);
     const double flops = run.job.predicted_cost.flops_per_iteration;
     double last_elapsed =
-        run.checkpoint.empty() || !run.job.progress ? 0 : run.job.progress->elapsed_seconds;
+        run.checkpoint.empty() || !run.job.progress ? 0 : jobs::ElapsedSecondsOf(*run.job.progress);
     jobs::JobRun counted = run;
-    counted.on_iteration = [&](const IterationReport& report) {
-      metrics.IterationDone(algorithm, std::max(0.0, report.elapsed_seconds - last_elapsed), flops);
-      last_elapsed = report.elapsed_seconds;
-      if (run.on_iteration) run.on_iteration(report);
+    counted.on_iteration = [&](const jobs::JobProgress& progress) {
+      const double elapsed = jobs::ElapsedSecondsOf(progress);
+      metrics.IterationDone(algorithm, std::max(0.0, elapsed - last_elapsed), flops);
+      last_elapsed = elapsed;
+      if (run.on_iteration) run.on_iteration(progress);
     };
     return runner(counted);
   };

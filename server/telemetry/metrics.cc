@@ -20,10 +20,10 @@ using prometheus::Histogram;
 
 constexpr char kOther[] = "other";
 
-constexpr const char* kKinds[] = {"recovery", kOther};
+constexpr const char* kKinds[] = {"recovery", "pruning", kOther};
 constexpr const char* kOutcomes[] = {"succeeded", "failed", "cancelled"};
-constexpr const char* kAlgorithms[] = {"winnow", "iht",      "niht",       "aiht", "htp",
-                                       "cosamp", "splicing", "reciprocal", "svrg", kOther};
+constexpr const char* kAlgorithms[] = {"winnow",   "iht",        "niht", "aiht", "htp", "cosamp",
+                                       "splicing", "reciprocal", "svrg", "imp",  kOther};
 constexpr const char* kReasons[] = {"QUEUE_FULL",        "MEMORY_BUDGET_EXCEEDED",
                                     "TOO_MANY_REQUESTS", "TOO_MANY_WATCHERS",
                                     "TOO_MANY_UPLOADS",  "TOO_MANY_DOWNLOADS",
@@ -141,7 +141,9 @@ Metrics::Metrics(const BuildInfo& build_info) {
                .Name("thresher_jobs_total")
                .Help("Jobs that ended, by kind and outcome.")
                .Register(registry_);
-  for (const char* outcome : kOutcomes) jobs_->Add({{"kind", "recovery"}, {"outcome", outcome}});
+  for (const char* kind : {"recovery", "pruning"}) {
+    for (const char* outcome : kOutcomes) jobs_->Add({{"kind", kind}, {"outcome", outcome}});
+  }
   job_wait_seconds_ = &BuildHistogram()
                            .Name("thresher_job_wait_seconds")
                            .Help("Time between queueing a job and starting it.")

@@ -49,7 +49,7 @@ class Metrics : public prometheus::Collectable {
  public:
   explicit Metrics(const BuildInfo& build_info);
 
-  // kind: "recovery"; outcome: "succeeded", "failed", "cancelled".
+  // kind: "recovery", "pruning"; outcome: "succeeded", "failed", "cancelled".
   void JobEnded(std::string_view kind, std::string_view outcome);
   // Time between creation (or requeueing) and start.
   void JobStarted(double wait_seconds);

@@ -80,7 +80,7 @@ Digits ReadMnist(const std::string& folder) {
   return digits;
 }
 
-double Accuracy(const LayeredNetwork& network, const Samples& samples) {
+double Accuracy(const SparseNetwork& network, const Samples& samples) {
   std::vector<double> outputs(samples.num_samples * samples.num_outputs);
   if (!Evaluate(network, samples.input_view(), outputs).ok()) std::exit(1);
   FitSums sums;

@@ -116,7 +116,7 @@ TEST(Recover, EachFlagReachesItsField) {
       {"--stagnation_iterations 0", "stagnation_iterations: 0"},
   };
   for (const FlagCase& each : options) {
-    ExpectMessage(ParseAs<RecoverCommand>(kRecover + each.flag).request,
+    ExpectMessage(ParseAs<CreateJobCommand>(kRecover + each.flag).request,
                   "job { recovery { dataset: 'datasets/toy' options { hidden_width: 3 "
                   "nonzeros: 2 " +
                       each.field + "} } }");
@@ -128,7 +128,7 @@ TEST(Recover, EachFlagReachesItsField) {
       {"--initial_model models/m", "initial_model: 'models/m'"},
   };
   for (const FlagCase& each : spec) {
-    ExpectMessage(ParseAs<RecoverCommand>(kRecover + each.flag).request,
+    ExpectMessage(ParseAs<CreateJobCommand>(kRecover + each.flag).request,
                   "job { recovery { dataset: 'datasets/toy' options { hidden_width: 3 "
                   "nonzeros: 2 } " +
                       each.field + "} }");
@@ -142,7 +142,7 @@ TEST(Recover, EachFlagReachesItsField) {
       {"--label team=vision", "labels { key: 'team' value: 'vision' }"},
   };
   for (const FlagCase& each : job) {
-    ExpectMessage(ParseAs<RecoverCommand>(kRecover + each.flag).request,
+    ExpectMessage(ParseAs<CreateJobCommand>(kRecover + each.flag).request,
                   "job { " + recovery + each.field + "}");
   }
   const std::vector<FlagCase> request = {
@@ -151,11 +151,68 @@ TEST(Recover, EachFlagReachesItsField) {
       {"--validate_only", "validate_only: true"},
   };
   for (const FlagCase& each : request) {
-    ExpectMessage(ParseAs<RecoverCommand>(kRecover + each.flag).request,
+    ExpectMessage(ParseAs<CreateJobCommand>(kRecover + each.flag).request,
                   "job { " + recovery + "} " + each.field);
   }
-  EXPECT_FALSE(ParseAs<RecoverCommand>(kRecover).watch);
-  EXPECT_TRUE(ParseAs<RecoverCommand>(std::string(kRecover) + "--watch").watch);
+  EXPECT_FALSE(ParseAs<CreateJobCommand>(kRecover).watch);
+  EXPECT_TRUE(ParseAs<CreateJobCommand>(std::string(kRecover) + "--watch").watch);
+}
+
+constexpr char kPrune[] = "prune --dataset toy --hidden_widths 300,100 --nonzeros 50 ";
+
+TEST(Prune, EachFlagReachesItsField) {
+  const std::string network = "hidden_widths: [300, 100] nonzeros: 50 ";
+  const std::vector<FlagCase> options = {
+      {"", ""},
+      {"--method imp", "method: PRUNING_METHOD_IMP"},
+      {"--bias", "bias: true"},
+      {"--loss squared", "loss: LOSS_SQUARED"},
+      {"--loss cross_entropy", "loss: LOSS_CROSS_ENTROPY"},
+      {"--loss logistic", "loss: LOSS_LOGISTIC"},
+      {"--epochs 7", "epochs: 7"},
+      {"--batch_size 0", "batch_size: 0"},
+      {"--learning_rate 0.25", "learning_rate: 0.25"},
+      {"--learning_rate_decay 0.5", "learning_rate_decay: 0.5"},
+      {"--schedule rounds", "schedule: PRUNE_SCHEDULE_ROUNDS"},
+      {"--schedule gradual", "schedule: PRUNE_SCHEDULE_GRADUAL"},
+      {"--saliency magnitude", "saliency: SALIENCY_MAGNITUDE"},
+      {"--saliency fisher", "saliency: SALIENCY_FISHER"},
+      {"--prune_fraction 0.2", "prune_fraction: 0.2"},
+      {"--rewind_epoch 3", "rewind_epoch: 3"},
+      {"--retrain_after_last_prune", "retrain_after_last_prune: true"},
+      {"--schedule_power 4", "schedule_power: 4"},
+      {"--prune_end 0.5", "prune_end: 0.5"},
+      {"--seed 9", "seed: 9"},
+  };
+  for (const FlagCase& each : options) {
+    ExpectMessage(
+        ParseAs<CreateJobCommand>(kPrune + each.flag).request,
+        "job { pruning { dataset: 'datasets/toy' options { " + network + each.field + "} } }");
+  }
+  const std::string spec = "dataset: 'datasets/toy' options { " + network + "} ";
+  ExpectMessage(
+      ParseAs<CreateJobCommand>(std::string(kPrune) + "--held_out_fraction 0 --split_seed 4")
+          .request,
+      "job { pruning { " + spec + "held_out_fraction: 0 split_seed: 4 } }");
+  ExpectMessage(ParseAs<CreateJobCommand>(std::string(kPrune) +
+                                          "--time_limit 10m --priority -5 --label team=vision "
+                                          "--id my-job --request_id r --validate_only")
+                    .request,
+                "job { pruning { " + spec +
+                    "} time_limit { seconds: 600 } priority: -5 labels { key: 'team' value: "
+                    "'vision' } } job_id: 'my-job' request_id: 'r' validate_only: true");
+  EXPECT_TRUE(ParseAs<CreateJobCommand>(std::string(kPrune) + "--watch").watch);
+}
+
+TEST(Prune, RefusesWhatIsNoNetwork) {
+  EXPECT_THAT(UsageError("prune --dataset a --hidden_widths 3"), HasSubstr("--nonzeros"));
+  EXPECT_THAT(UsageError("prune --dataset a --nonzeros 3"), HasSubstr("--hidden_widths"));
+  for (const std::string widths : {"x", "3,", "3,,4", "3.5"}) {
+    EXPECT_THAT(UsageError("prune --dataset a --nonzeros 3 --hidden_widths " + widths),
+                HasSubstr("300,100"));
+  }
+  EXPECT_THAT(UsageError(std::string(kPrune) + "--loss l1"), HasSubstr("cross_entropy"));
+  EXPECT_THAT(UsageError(std::string(kPrune) + "--watch --validate_only"), HasSubstr("--watch"));
 }
 
 TEST(Recover, TakesARangeOfBudgets) {
@@ -173,7 +230,7 @@ TEST(Recover, TakesARangeOfBudgets) {
       {"--max_points 7", "max_points: 7"},
   };
   for (const FlagCase& each : flags) {
-    ExpectMessage(ParseAs<RecoverCommand>(path + each.flag).request,
+    ExpectMessage(ParseAs<CreateJobCommand>(path + each.flag).request,
                   "job { recovery { dataset: 'datasets/toy' options { hidden_width: 3 } "
                   "path { min_nonzeros: 2 max_nonzeros: 9 " +
                       each.field + " } } }");
@@ -371,7 +428,7 @@ TEST(Usage, WrongLinesAreRefusedWithTheReason) {
 
 TEST(Usage, CommandsThatNeedAnotherOneListThem) {
   EXPECT_EQ(UsageError(""),
-            "thresher needs a command: server, health, datasets, recover, jobs, models\n"
+            "thresher needs a command: server, health, datasets, recover, prune, jobs, models\n"
             "Try thresher --help.\n");
   EXPECT_EQ(UsageError("jobs"),
             "thresher jobs needs a command: list, get, delete, watch, cancel\n"
@@ -393,8 +450,9 @@ TEST(Help, ExistsForEveryCommandAndTellsTheExitCodes) {
   const ParsedCommandLine root = Parse("--help");
   EXPECT_EQ(root.exit_code, kExitOk);
   EXPECT_THAT(root.text, HasSubstr("Exit codes"));
-  for (const char* command : {"recover", "server info", "datasets plant", "datasets upload",
-                              "jobs watch", "models predict", "models download"}) {
+  for (const char* command :
+       {"recover", "prune", "server info", "datasets plant", "datasets upload", "jobs watch",
+        "models predict", "models download"}) {
     const ParsedCommandLine parsed = Parse(std::string(command) + " --help");
     EXPECT_EQ(parsed.exit_code, kExitOk);
     EXPECT_FALSE(parsed.command_line.has_value());

@@ -297,5 +297,82 @@ TEST(Describe, NamesTheResourceAndItsLabels) {
   EXPECT_THAT(text, HasSubstr("SUCCEEDED"));
 }
 
+// A finished pruning of a data set with classes.
+v1::Job PrunedJob() {
+  v1::Job job;
+  job.set_name("jobs/p");
+  job.set_state(v1::JOB_STATE_SUCCEEDED);
+  job.set_model("models/p");
+  v1::PruningSpec* spec = job.mutable_pruning();
+  spec->set_dataset("datasets/digits");
+  spec->mutable_options()->add_hidden_widths(300);
+  spec->mutable_options()->add_hidden_widths(100);
+  spec->mutable_options()->set_nonzeros(2000);
+  v1::PruningReport* report = job.mutable_pruning_report();
+  report->set_termination_reason(v1::TERMINATION_REASON_ITERATION_LIMIT);
+  report->set_iterations(1450);
+  report->set_rounds(29);
+  report->mutable_elapsed()->set_seconds(125);
+  report->mutable_training()->set_loss(0.125);
+  report->mutable_training()->set_accuracy(0.975);
+  report->mutable_training()->set_num_samples(60000);
+  report->mutable_held_out()->set_loss(0.25);
+  report->mutable_held_out()->set_psnr_db(12.5);
+  report->mutable_held_out()->set_num_samples(1);
+  report->set_nonzeros(1990);
+  report->set_active_neurons(150);
+  return job;
+}
+
+TEST(Pruning, EndsInPlainSentences) {
+  v1::Job job = PrunedJob();
+  EXPECT_EQ(SummariseJob(job, std::nullopt),
+            "Pruned to the budget after 1450 epochs in 29 rounds (2 min 5 s).\n"
+            "Training: loss 0.125, 97.5 % right (60000 samples).\n"
+            "Held out: loss 0.25, PSNR 12.5 dB (1 sample).\n"
+            "Pruned network: 1990 weights in 150 hidden neurons.\n");
+  job.mutable_pruning_report()->set_termination_reason(v1::TERMINATION_REASON_TIME_LIMIT);
+  job.mutable_pruning_report()->set_partial(true);
+  EXPECT_THAT(SummariseJob(job, std::nullopt), HasSubstr("Stopped at the time limit"));
+  job.set_state(v1::JOB_STATE_CANCELLED);
+  EXPECT_THAT(SummariseJob(job, std::nullopt), Not(HasSubstr("before it had a network")));
+}
+
+TEST(Pruning, IsDescribedAndListed) {
+  const v1::Job job = PrunedJob();
+  const std::string page = FormatFields(DescribeJob(job));
+  for (const char* text : {"datasets/digits", "hidden widths 300, 100, at most 2000 weights",
+                           "imp, rounds, magnitude, loss squared, seed 0", "97.5 % right"}) {
+    EXPECT_THAT(page, HasSubstr(text));
+  }
+  const std::string table = JobTable({job});
+  for (const char* text : {"digits", "300-100", "2000"}) EXPECT_THAT(table, HasSubstr(text));
+  v1::Model model;
+  *model.mutable_pruning_spec() = job.pruning();
+  *model.mutable_pruning_report() = job.pruning_report();
+  EXPECT_THAT(FormatFields(DescribeModel(model)), HasSubstr("Pruned to the budget"));
+  EXPECT_THAT(ModelTable({model}), HasSubstr("12.5 dB"));
+}
+
+TEST(Pruning, AnEpochIsOneLine) {
+  v1::JobEvent event;
+  event.set_number(7);
+  v1::EpochReport* report = event.mutable_pruning_progress();
+  report->set_round(3);
+  report->set_epoch(12);
+  report->set_loss(0.5);
+  report->set_accuracy(0.9);
+  report->set_nonzeros(810);
+  report->set_learning_rate(0.001);
+  EXPECT_THAT(EventLine(event), HasSubstr("#7  round 3, epoch 12  loss 0.5, 90.0 % right  weights "
+                                          "810  learning rate 0.001  elapsed 0 s"));
+  v1::Job job = PrunedJob();
+  job.clear_pruning_report();
+  job.set_state(v1::JOB_STATE_RUNNING);
+  *job.mutable_pruning_progress() = *report;
+  EXPECT_THAT(FormatFields(DescribeJob(job)),
+              HasSubstr("round 3, epoch 12, loss 0.5, 90.0 % right, 810 weights"));
+}
+
 }  // namespace
 }  // namespace thresher::client

@@ -47,11 +47,44 @@ WatchState Running(int iterations) {
   return state;
 }
 
+WatchState Pruning(int epochs) {
+  WatchState state;
+  state.job.set_name("jobs/a-pruning");
+  state.job.set_state(v1::JOB_STATE_RUNNING);
+  state.job.mutable_pruning()->mutable_options()->set_epochs(50);
+  state.job.mutable_pruning()->mutable_options()->set_nonzeros(2000);
+  for (int i = 1; i <= epochs; ++i) {
+    v1::JobEvent event;
+    v1::EpochReport* report = event.mutable_pruning_progress();
+    report->set_iteration(i);
+    report->set_round(2);
+    report->set_epoch(i);
+    report->set_loss(std::pow(0.9, i));
+    report->set_accuracy(0.75);
+    report->set_nonzeros(35730);
+    report->set_learning_rate(0.001);
+    report->mutable_elapsed()->set_seconds(125);
+    Update(event, &state);
+  }
+  return state;
+}
+
+TEST(RenderPanel, ShowsAPruning) {
+  for (const int width : {40, 80, 200}) {
+    const std::string text = Joined(RenderPanel(Pruning(10), {true, true, true, width, 24}));
+    for (const char* figure :
+         {"jobs/a-pruning", "RUNNING", "round 2, epoch 10 of 50", "elapsed 2 min 5 s", "loss 0.349",
+          "weights 35730 to 2000", "learning rate 0.001", "75.0 % right", "█", "▁"}) {
+      EXPECT_THAT(text, HasSubstr(figure)) << width;
+    }
+  }
+}
+
 TEST(RenderPanel, FitsEveryTerminal) {
   WatchState long_words = Running(300);
   long_words.job.set_name("jobs/" + std::string(63, 'x'));
   long_words.notice = std::string(500, 'n');
-  for (const WatchState& state : {Running(0), Running(1), Running(300), long_words}) {
+  for (const WatchState& state : {Running(0), Running(1), Running(300), Pruning(40), long_words}) {
     for (int width = 1; width <= 220; ++width) {
       for (const int height : {1, 2, 5, 24}) {
         for (const bool colour : {false, true}) {

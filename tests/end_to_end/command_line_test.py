@@ -31,6 +31,33 @@ class CommandLineTest(unittest.TestCase):
         thresher(self.server, "models", "download", model, "--output", str(file))
         self.assertTrue(numpy.load(file).files)
 
+    def test_a_pruning_of_classes_from_a_table_to_its_model(self):
+        # Three classes, by the largest of three inputs.
+        rows = numpy.random.default_rng(1).normal(size=(600, 3))
+        table = self.data_dir / "classes.csv"
+        lines = [",".join(f"{x:.6f}" for x in row) + f",{'abc'[int(row.argmax())]}" for row in rows]
+        table.write_text("\n".join(["x,y,z,class", *lines]) + "\n")
+        thresher(self.server, "datasets", "upload", "--id", "classes", "--csv", str(table),
+                 "--target", "class", "--targets_are_classes")
+        watched = thresher(self.server, "prune", "--dataset", "classes", "--hidden_widths", "16",
+                           "--nonzeros", "40", "--method", "imp", "--loss", "cross_entropy", "--bias",
+                           "--epochs", "10", "--batch_size", "60", "--learning_rate", "0.01",
+                           "--prune_fraction", "0.3", "--watch")
+        self.assertIn("Pruned to the budget", watched.stdout)
+        self.assertIn("epoch 10", watched.stdout)
+        job = json_lines(thresher(self.server, "--json", "jobs", "list"))[0]
+        self.assertEqual(job["state"], "JOB_STATE_SUCCEEDED")
+        report = job["pruningReport"]
+        self.assertLessEqual(int(report["nonzeros"]), 40)
+        self.assertEqual(report["heldOut"]["numSamples"], "120")
+        self.assertGreater(report["heldOut"]["accuracy"], 0.8)  # a third by chance
+        self.assertIn("right", thresher(self.server, "jobs", "get", job["name"]).stdout)
+        model = job["model"].removeprefix("models/")
+        self.assertIn("Pruned to the budget", thresher(self.server, "models", "get", model).stdout)
+        file = self.data_dir / "model.npz"
+        thresher(self.server, "models", "download", model, "--output", str(file))
+        self.assertTrue(numpy.load(file).files)
+
     def test_json_is_one_object_a_line(self):
         thresher(self.server, "datasets", "plant", "--id", "planted", "--num_samples", "500",
                  "--num_inputs", "10", "--hidden_width", "3", "--nonzeros", "5")

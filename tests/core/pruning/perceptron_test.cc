@@ -103,14 +103,14 @@ TEST(PerceptronTest, RewindingRestoresWhatRemains) {
   }
 }
 
-TEST(PerceptronTest, BecomesALayeredNetwork) {
+TEST(PerceptronTest, BecomesANetworkOfLayers) {
   Perceptron perceptron = InitialPerceptron(6, std::vector<int64_t>{5}, 2, true, 1);
   KeepMostSalient(perceptron, 25, Saliency::kMagnitude);
-  const LayeredNetwork network = MakeLayeredNetwork(perceptron);
+  const SparseNetwork network = MakeNetwork(perceptron);
   ASSERT_TRUE(ValidateNetwork(network).ok());
   EXPECT_EQ(Nonzeros(network), 25);
   for (size_t l = 0; l < 2; ++l) {
-    const SparseRows& rows = network.layers[l];
+    const SparseRows& rows = l == 0 ? network.weights : network.upper_layers[l - 1];
     const PerceptronLayer& layer = perceptron.layers[l];
     for (int64_t q = 0; q < layer.num_columns; ++q) {
       for (int64_t e = layer.column_begin[q]; e < layer.column_begin[q + 1]; ++e) {

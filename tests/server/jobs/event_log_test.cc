@@ -134,7 +134,7 @@ TEST_F(EventLogTest, ProgressStopsAtTheReservationAndGoesOnAfterIt) {
   EXPECT_TRUE(Progress(log, 1));
   EXPECT_TRUE(Progress(log, 2));
   EXPECT_FALSE(Progress(log, 3)) << "8 is not reserved";
-  EXPECT_EQ(log.latest_progress()->iteration, 3) << "the latest state is known all the same";
+  EXPECT_EQ(IterationOf(*log.latest_progress()), 3) << "the latest state is known all the same";
   EXPECT_EQ(log.latest_number(), 7);
   log.Reserve(8);
   EXPECT_TRUE(Progress(log, 4));

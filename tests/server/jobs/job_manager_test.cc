@@ -111,7 +111,7 @@ TEST_F(ManagerTest, RefusesBadRequestsNamingTheField) {
     EXPECT_EQ(field_of(request), "time_limit");
   }
   request = Request("a");
-  request.spec.dataset_id = "missing";
+  std::get<RecoverySpec>(request.spec).dataset_id = "missing";
   EXPECT_EQ(manager_->Create(request).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(manager_->Get("a").status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(manager_->Cancel("a").status().code(), absl::StatusCode::kNotFound);
@@ -127,7 +127,7 @@ TEST_F(ManagerTest, ValidateOnlyKeepsNothing) {
   ASSERT_TRUE(record.ok());
   EXPECT_EQ(record->predicted_cost.peak_memory_bytes, 77);
   EXPECT_EQ(manager_->Get("job").status().code(), absl::StatusCode::kNotFound);
-  request.spec.options.hidden_width = 1001;
+  std::get<RecoverySpec>(request.spec).options.hidden_width = 1001;
   EXPECT_EQ(store::ReasonOf(manager_->Create(request).status()), store::kReasonMemoryBudget);
 
   ASSERT_TRUE(manager_->Create(Request("taken")).ok());
@@ -274,7 +274,7 @@ TEST_F(ManagerTest, CancellingARunningJobKeepsItsIterate) {
   const JobRecord record = WaitFor("job", JobState::kCancelled);
   EXPECT_FALSE(record.model_id.empty());
   ASSERT_TRUE(record.report.has_value());
-  EXPECT_TRUE(record.report->partial);
+  EXPECT_TRUE(std::get<RecoveryReport>(*record.report).partial);
   EXPECT_TRUE(store_->models().Get(record.model_id).ok());
 }
 
@@ -307,7 +307,7 @@ TEST_F(ManagerTest, ATimeLimitIsPassedOnAndEndsInSuccess) {
   Create(request);
   const JobRecord record = WaitFor("own", JobState::kSucceeded);
   EXPECT_EQ(limit, 2.5);
-  EXPECT_TRUE(record.report->partial);
+  EXPECT_TRUE(std::get<RecoveryReport>(*record.report).partial);
   Create(Request("default"));
   WaitFor("default", JobState::kSucceeded);
   EXPECT_EQ(limit, 60);
@@ -327,16 +327,16 @@ TEST_F(ManagerTest, ProgressReachesWatchersAndTheRecord) {
   for (int i = 1; i <= 3; ++i) {
     auto next = follower.Next();
     ASSERT_EQ(next.outcome, Outcome_::kEvent);
-    EXPECT_EQ(std::get<IterationReport>(next.event.event).iteration, i);
+    EXPECT_EQ(std::get<IterationReport>(std::get<JobProgress>(next.event.event)).iteration, i);
     EXPECT_EQ(next.event.job, nullptr);
   }
   auto record = manager_->Get("job");
   ASSERT_TRUE(record.ok() && record->progress.has_value());
-  EXPECT_EQ(record->progress->iteration, 3);
+  EXPECT_EQ(std::get<IterationReport>(*record->progress).iteration, 3);
   EXPECT_EQ(record->latest_event_number, 5);
   auto page = manager_->List({});
   ASSERT_TRUE(page.ok());
-  EXPECT_EQ(page->records.at(0).progress->iteration, 3);
+  EXPECT_EQ(std::get<IterationReport>(*page->records.at(0).progress).iteration, 3);
   gate->Open();
   follower.WaitFor(JobState::kSucceeded);
 
@@ -368,13 +368,13 @@ TEST_F(ManagerTest, ALongJobKeepsABoundedHistory) {
     auto next = replay.Next();
     if (next.outcome != Outcome_::kEvent) break;
     ++events;
-    if (const auto* report = std::get_if<IterationReport>(&next.event.event)) {
-      last_iteration = report->iteration;
+    if (const auto* progress = std::get_if<JobProgress>(&next.event.event)) {
+      last_iteration = IterationOf(*progress);
     }
   }
   EXPECT_LE(events, 60);
   EXPECT_EQ(last_iteration, kIterations);
-  EXPECT_EQ(manager_->Get("job")->progress->iteration, kIterations);
+  EXPECT_EQ(std::get<IterationReport>(*manager_->Get("job")->progress).iteration, kIterations);
 }
 
 TEST_F(ManagerTest, WatchersAreBounded) {
@@ -475,7 +475,9 @@ TEST_F(ManagerTest, MetricsAreCalled) {
   std::atomic<int> ended = 0;
   std::atomic<int> waited = 0;
   std::atomic<int64_t> checkpoint_bytes = 0;
-  metrics_.job_ended = [&](JobState state) { ended += state == JobState::kSucceeded ? 1 : 100; };
+  metrics_.job_ended = [&](const JobSpec&, JobState state) {
+    ended += state == JobState::kSucceeded ? 1 : 100;
+  };
   metrics_.job_waited = [&](double seconds) { waited += seconds >= 0 ? 1 : 100; };
   metrics_.checkpoint_written = [&](int64_t bytes) { checkpoint_bytes += bytes; };
   Script("job", [](const JobRun& run) -> absl::StatusOr<JobOutcome> {

@@ -75,9 +75,9 @@ inline Model SmallModel() {
 inline JobOutcome Outcome(TerminationReason reason, bool with_model = true) {
   JobOutcome outcome;
   if (with_model) outcome.model = SmallModel();
-  outcome.report.termination_reason = reason;
-  outcome.report.partial =
-      reason == TerminationReason::kCancelled || reason == TerminationReason::kTimeLimit;
+  outcome.report = RecoveryReport{.termination_reason = reason,
+                                  .partial = reason == TerminationReason::kCancelled ||
+                                             reason == TerminationReason::kTimeLimit};
   return outcome;
 }
 
@@ -159,10 +159,10 @@ class ManagerTest : public ::testing::Test {
   void StartManager() {
     manager_ = std::make_unique<JobManager>(
         options_, store_.get(),
-        [](const RecoverySpec& spec) -> absl::StatusOr<RecoveryCost> {
-          if (spec.options.hidden_width < 0) return store::InvalidField("hidden_width", "negative");
-          return RecoveryCost{.peak_memory_bytes = spec.options.hidden_width,
-                              .flops_per_iteration = 1};
+        [](const JobSpec& spec) -> absl::StatusOr<JobCost> {
+          const int64_t width = std::get<RecoverySpec>(spec).options.hidden_width;
+          if (width < 0) return store::InvalidField("hidden_width", "negative");
+          return JobCost{.peak_memory_bytes = width, .flops_per_iteration = 1};
         },
         [this](const JobRun& run) { return Run(run); }, metrics_);
     const absl::Status status = manager_->Start();
@@ -205,8 +205,8 @@ class ManagerTest : public ::testing::Test {
   static CreateJobRequest Request(const std::string& id, int priority = 0, int64_t bytes = 1) {
     CreateJobRequest request;
     request.identity.id = id;
-    request.spec.dataset_id = "data";
-    request.spec.options.hidden_width = bytes;
+    std::get<RecoverySpec>(request.spec).dataset_id = "data";
+    std::get<RecoverySpec>(request.spec).options.hidden_width = bytes;
     request.priority = priority;
     return request;
   }

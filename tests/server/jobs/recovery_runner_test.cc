@@ -37,8 +37,8 @@ class RecoveryRunnerTest : public ::testing::Test {
     JobRun run;
     run.job.id = "job";
     run.job.spec = spec;
-    run.on_iteration = [](const IterationReport&) {};
-    run.checkpoint_due = [](const IterationReport&) { return false; };
+    run.on_iteration = [](const JobProgress&) {};
+    run.checkpoint_due = [](const JobProgress&) { return false; };
     run.on_checkpoint = [](const std::string&) {};
     return run;
   }
@@ -109,12 +109,12 @@ TEST_F(RecoveryRunnerTest, ReportsFitAndComparison) {
   spec.held_out_fraction = 0.25;
   int64_t iterations = 0;
   JobRun run = RunOf(spec);
-  run.on_iteration = [&iterations](const IterationReport& report) {
-    EXPECT_EQ(report.iteration, ++iterations);
+  run.on_iteration = [&iterations](const JobProgress& progress) {
+    EXPECT_EQ(IterationOf(progress), ++iterations);
   };
   auto outcome = runner_->Run(run);
   ASSERT_TRUE(outcome.ok()) << outcome.status();
-  const RecoveryReport& report = outcome->report;
+  const auto& report = std::get<RecoveryReport>(outcome->report);
   EXPECT_EQ(report.iterations, iterations);
   EXPECT_EQ(report.training.num_samples, 300);
   ASSERT_TRUE(report.held_out.has_value());
@@ -164,7 +164,7 @@ TEST_F(RecoveryRunnerTest, ADataSetOfADeepNetworkIsFittedWithoutComparison) {
   auto outcome = runner_->Run(RunOf(spec));
   ASSERT_TRUE(outcome.ok()) << outcome.status();
   EXPECT_TRUE(outcome->model.has_value());
-  EXPECT_FALSE(outcome->report.planted.has_value());
+  EXPECT_FALSE(std::get<RecoveryReport>(outcome->report).planted.has_value());
 }
 
 TEST_F(RecoveryRunnerTest, APathChoosesTheBudgetAndIsReported) {
@@ -176,10 +176,10 @@ TEST_F(RecoveryRunnerTest, APathChoosesTheBudgetAndIsReported) {
   ASSERT_TRUE(runner_->Plan(spec).ok());
   auto outcome = runner_->Run(RunOf(spec));
   ASSERT_TRUE(outcome.ok()) << outcome.status();
-  EXPECT_EQ(outcome->report.options_used.nonzeros, 6);
-  EXPECT_TRUE(outcome->report.planted->exact);
-  EXPECT_FALSE(outcome->report.path.empty());
-  for (const PathPoint& point : outcome->report.path) {
+  EXPECT_EQ(std::get<RecoveryReport>(outcome->report).options_used.nonzeros, 6);
+  EXPECT_TRUE(std::get<RecoveryReport>(outcome->report).planted->exact);
+  EXPECT_FALSE(std::get<RecoveryReport>(outcome->report).path.empty());
+  for (const PathPoint& point : std::get<RecoveryReport>(outcome->report).path) {
     EXPECT_EQ(point.chosen, point.nonzeros == 6);
   }
   EXPECT_EQ(outcome->model->metadata.at("path"), "2 to 18 weights, by information");
@@ -224,9 +224,9 @@ TEST_F(RecoveryRunnerTest, RandomGatesGiveAGatedNetworkWithoutComparison) {
   spec.held_out_fraction = 0;
   auto outcome = runner_->Run(RunOf(spec));
   ASSERT_TRUE(outcome.ok()) << outcome.status();
-  EXPECT_FALSE(outcome->report.held_out.has_value());
-  EXPECT_FALSE(outcome->report.planted.has_value());
-  EXPECT_EQ(outcome->report.training.num_samples, 400);
+  EXPECT_FALSE(std::get<RecoveryReport>(outcome->report).held_out.has_value());
+  EXPECT_FALSE(std::get<RecoveryReport>(outcome->report).planted.has_value());
+  EXPECT_EQ(std::get<RecoveryReport>(outcome->report).training.num_samples, 400);
   EXPECT_EQ(outcome->model->metadata.at("gates"), "random");
   EXPECT_TRUE(std::holds_alternative<GatedNetwork>(outcome->model->network));
 }
@@ -238,14 +238,15 @@ TEST_F(RecoveryRunnerTest, AStopBeforeTheStartLeavesNoModelOrAPartialOne) {
   run.stop = stop.get_token();
   auto outcome = runner_->Run(run);
   ASSERT_TRUE(outcome.ok()) << outcome.status();
-  EXPECT_EQ(outcome->report.termination_reason, TerminationReason::kCancelled);
-  EXPECT_TRUE(outcome->report.partial);
-  EXPECT_FALSE(outcome->report.evidence.has_value());
+  EXPECT_EQ(std::get<RecoveryReport>(outcome->report).termination_reason,
+            TerminationReason::kCancelled);
+  EXPECT_TRUE(std::get<RecoveryReport>(outcome->report).partial);
+  EXPECT_FALSE(std::get<RecoveryReport>(outcome->report).evidence.has_value());
 }
 
 TEST_F(RecoveryRunnerTest, ATimeLimitBeforeTheFirstNetworkIsAFailure) {
   JobRun run = RunOf(Spec());
-  run.job.spec.options.algorithm = Algorithm::kIht;
+  std::get<RecoverySpec>(run.job.spec).options.algorithm = Algorithm::kIht;
   run.time_limit_seconds = 1e-9;
   const absl::Status status = runner_->Run(run).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded) << status;
@@ -258,18 +259,20 @@ TEST_F(RecoveryRunnerTest, TheReportOfACancelledJobLooksAtFewSamples) {
       {.num_samples = 20000, .num_inputs = 8, .hidden_width = 3, .nonzeros = 6, .seed = 5}, {});
   ASSERT_TRUE(large.ok()) << large.status();
   JobRun run = RunOf(Spec(GateMode::kRandom));
-  run.job.spec.dataset_id = "large";
-  run.job.spec.options.hidden_width = 300;
-  run.job.spec.options.nonzeros = 300;
+  std::get<RecoverySpec>(run.job.spec).dataset_id = "large";
+  std::get<RecoverySpec>(run.job.spec).options.hidden_width = 300;
+  std::get<RecoverySpec>(run.job.spec).options.nonzeros = 300;
   std::stop_source stop;
   run.stop = stop.get_token();
-  run.on_iteration = [&stop](const IterationReport&) { stop.request_stop(); };
+  run.on_iteration = [&stop](const JobProgress&) { stop.request_stop(); };
   auto outcome = runner_->Run(run);
   ASSERT_TRUE(outcome.ok()) << outcome.status();
-  ASSERT_EQ(outcome->report.termination_reason, TerminationReason::kCancelled);
+  ASSERT_EQ(std::get<RecoveryReport>(outcome->report).termination_reason,
+            TerminationReason::kCancelled);
   ASSERT_TRUE(outcome->model.has_value());
   const int64_t gates = std::get<GatedNetwork>(outcome->model->network).weights.num_rows();
-  for (const FitQuality& fit : {outcome->report.training, *outcome->report.held_out}) {
+  for (const FitQuality& fit : {std::get<RecoveryReport>(outcome->report).training,
+                                *std::get<RecoveryReport>(outcome->report).held_out}) {
     EXPECT_GE(fit.num_samples, 100);
     EXPECT_LE(fit.num_samples * gates * 8, 2'000'000);
     EXPECT_LT(fit.relative_residual, 1);
@@ -291,22 +294,24 @@ TEST_F(RecoveryRunnerTest, ALinearTermGoesFromTheDataSetIntoTheModelAndOn) {
   EXPECT_TRUE(std::get<PlantedOptions>(stored->source).linear_term);
 
   JobManagerOptions options;
-  const auto planner = [this](const RecoverySpec& spec) { return runner_->Plan(spec); };
+  const auto planner = [this](const JobSpec& spec) {
+    return runner_->Plan(std::get<RecoverySpec>(spec));
+  };
   const auto runner = [this](const JobRun& run) { return runner_->Run(run); };
   JobManager manager(options, store_.get(), planner, runner);
   ASSERT_TRUE(manager.Start().ok());
   CreateJobRequest request;
   request.identity.id = "job";
   request.spec = Spec();
-  request.spec.dataset_id = "linear";
-  request.spec.options.hidden_width = 3;
-  request.spec.options.nonzeros = 6;
-  request.spec.options.linear_term = true;
+  std::get<RecoverySpec>(request.spec).dataset_id = "linear";
+  std::get<RecoverySpec>(request.spec).options.hidden_width = 3;
+  std::get<RecoverySpec>(request.spec).options.nonzeros = 6;
+  std::get<RecoverySpec>(request.spec).options.linear_term = true;
   ASSERT_TRUE(manager.Create(request).ok());
   const JobRecord record = Follower(manager, "job").WaitFor(JobState::kSucceeded);
-  ASSERT_TRUE(record.report && record.report->planted);
-  EXPECT_TRUE(record.report->planted->exact);
-  EXPECT_TRUE(record.report->options_used.linear_term);
+  ASSERT_TRUE(record.report && std::get<RecoveryReport>(*record.report).planted);
+  EXPECT_TRUE(std::get<RecoveryReport>(*record.report).planted->exact);
+  EXPECT_TRUE(std::get<RecoveryReport>(*record.report).options_used.linear_term);
   const auto model = store_->models().Get(record.model_id);
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_TRUE(model->linear_term);
@@ -316,34 +321,37 @@ TEST_F(RecoveryRunnerTest, ALinearTermGoesFromTheDataSetIntoTheModelAndOn) {
 
   // The model starts another job with a linear term, and none without.
   request.identity.id = "warm";
-  request.spec.initial_model_id = record.model_id;
+  std::get<RecoverySpec>(request.spec).initial_model_id = record.model_id;
   ASSERT_TRUE(manager.Create(request).ok());
-  EXPECT_TRUE(Follower(manager, "warm").WaitFor(JobState::kSucceeded).report->planted->exact);
+  const JobRecord warm = Follower(manager, "warm").WaitFor(JobState::kSucceeded);
+  EXPECT_TRUE(std::get<RecoveryReport>(*warm.report).planted->exact);
   request.identity.id = "without";
-  request.spec.options.linear_term = false;
+  std::get<RecoverySpec>(request.spec).options.linear_term = false;
   EXPECT_EQ(store::FieldOf(manager.Create(request).status()), "recovery.initial_model");
-  request.spec.initial_model_id.clear();
-  request.spec.options.linear_term = true;
-  request.spec.options.algorithm = Algorithm::kNiht;
+  std::get<RecoverySpec>(request.spec).initial_model_id.clear();
+  std::get<RecoverySpec>(request.spec).options.linear_term = true;
+  std::get<RecoverySpec>(request.spec).options.algorithm = Algorithm::kNiht;
   EXPECT_EQ(store::FieldOf(manager.Create(request).status()), "recovery.options.linear_term");
 }
 
 TEST_F(RecoveryRunnerTest, TheManagerRunsItDrainsItAndEndsWithTheSameModel) {
   JobManagerOptions options;
-  const auto planner = [this](const RecoverySpec& spec) { return runner_->Plan(spec); };
+  const auto planner = [this](const JobSpec& spec) {
+    return runner_->Plan(std::get<RecoverySpec>(spec));
+  };
   const auto runner = [this](const JobRun& run) { return runner_->Run(run); };
   CreateJobRequest request;
   request.identity.id = "whole";
   request.spec = Spec();
-  request.spec.options.termination.stagnation_iterations = 0;
-  request.spec.options.termination.relative_residual_tolerance = 0;
+  std::get<RecoverySpec>(request.spec).options.termination.stagnation_iterations = 0;
+  std::get<RecoverySpec>(request.spec).options.termination.relative_residual_tolerance = 0;
   std::string whole;
   {
     JobManager manager(options, store_.get(), planner, runner);
     ASSERT_TRUE(manager.Start().ok());
     ASSERT_TRUE(manager.Create(request).ok());
     const JobRecord record = Follower(manager, "whole").WaitFor(JobState::kSucceeded);
-    EXPECT_EQ(record.report->iterations, 30);
+    EXPECT_EQ(std::get<RecoveryReport>(*record.report).iterations, 30);
     whole = store_->models().Get(record.model_id)->id;
   }
   // The second one is stopped at its tenth iteration and goes on in another manager.
@@ -353,9 +361,9 @@ TEST_F(RecoveryRunnerTest, TheManagerRunsItDrainsItAndEndsWithTheSameModel) {
     Gate drained;
     const auto pausing = [&](const JobRun& run) {
       JobRun paused = run;
-      paused.on_iteration = [&](const IterationReport& report) {
-        run.on_iteration(report);
-        if (report.iteration == 10) {
+      paused.on_iteration = [&](const JobProgress& progress) {
+        run.on_iteration(progress);
+        if (IterationOf(progress) == 10) {
           tenth.Open();
           drained.WaitOrStop(run.stop);
         }
@@ -372,7 +380,7 @@ TEST_F(RecoveryRunnerTest, TheManagerRunsItDrainsItAndEndsWithTheSameModel) {
   JobManager manager(options, store_.get(), planner, runner);
   ASSERT_TRUE(manager.Start().ok());
   const JobRecord record = Follower(manager, "broken").WaitFor(JobState::kSucceeded);
-  EXPECT_EQ(record.report->iterations, 30);
+  EXPECT_EQ(std::get<RecoveryReport>(*record.report).iterations, 30);
   EXPECT_EQ(record.attempt_count, 2);
   auto first = store_->models().Load(*store_->models().Get(whole));
   auto second = store_->models().Load(*store_->models().Get(record.model_id));
@@ -381,12 +389,12 @@ TEST_F(RecoveryRunnerTest, TheManagerRunsItDrainsItAndEndsWithTheSameModel) {
 
   // And a model can be the start of another job.
   request.identity.id = "warm";
-  request.spec.initial_model_id = whole;
+  std::get<RecoverySpec>(request.spec).initial_model_id = whole;
   ASSERT_TRUE(manager.Create(request).ok());
   const JobRecord warm = Follower(manager, "warm").WaitFor(JobState::kSucceeded);
-  EXPECT_LE(warm.report->training.relative_residual,
-            record.report->training.relative_residual * (1 + 1e-9));
-  request.spec.options.nonzeros = 1;
+  EXPECT_LE(std::get<RecoveryReport>(*warm.report).training.relative_residual,
+            std::get<RecoveryReport>(*record.report).training.relative_residual * (1 + 1e-9));
+  std::get<RecoverySpec>(request.spec).options.nonzeros = 1;
   request.identity.id = "too-small";
   EXPECT_EQ(store::FieldOf(manager.Create(request).status()), "recovery.initial_model");
 }

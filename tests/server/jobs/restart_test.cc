@@ -43,7 +43,7 @@ class RestartTest : public ManagerTest {
   static JobRecord Running(const std::string& id) {
     JobRecord record;
     record.id = id;
-    record.spec.dataset_id = "data";
+    std::get<RecoverySpec>(record.spec).dataset_id = "data";
     record.state = JobState::kRunning;
     record.create_time = store::Now();
     record.attempt_count = 1;
@@ -184,6 +184,36 @@ TEST_F(RestartTest, AnAcknowledgedCancelOutlivesTheServer) {
   EXPECT_FALSE(WaitFor("with", JobState::kCancelled).model_id.empty()) << "the iterate is kept";
 }
 
+TEST_F(RestartTest, APruningGoesOnAsWhatItIs) {
+  auto blob = store_->blobs().Put("checkpoint");
+  ASSERT_TRUE(blob.ok());
+  JobRecord record = Running("pruning");
+  record.spec = PruningSpec{.dataset_id = "data", .options = {.hidden_widths = {7, 5}}};
+  record.progress = PruneReport{.iteration = 12, .round = 2, .epoch = 2};
+  record.checkpoint_sha256 = blob->sha256();
+  PutJob(record);
+  *blob = store::BlobPin();
+  Script("pruning", [](const JobRun& run) -> absl::StatusOr<JobOutcome> {
+    EXPECT_EQ(run.checkpoint, "checkpoint");
+    EXPECT_EQ(std::get<PruningSpec>(run.job.spec).options.hidden_widths,
+              (std::vector<int64_t>{7, 5}));
+    EXPECT_EQ(IterationOf(*run.job.progress), 12);
+    run.on_iteration(PruneReport{.iteration = 13, .round = 2, .epoch = 3});
+    JobOutcome outcome = Outcome(TerminationReason::kIterationLimit);
+    outcome.report = PruningReport{.iterations = 13, .rounds = 2};
+    return outcome;
+  });
+  StartManager();
+  WaitFor("pruning", JobState::kSucceeded);
+  Restart();
+  auto ended = manager_->Get("pruning");
+  ASSERT_TRUE(ended.ok()) << ended.status();
+  EXPECT_EQ(std::get<PruneReport>(*ended->progress).epoch, 3);
+  EXPECT_EQ(std::get<PruningReport>(*ended->report).rounds, 2);
+  EXPECT_TRUE(
+      std::holds_alternative<PruningReport>(*store_->models().Get(ended->model_id)->report));
+}
+
 TEST_F(RestartTest, AJobThatKillsTheServerIsGivenUp) {
   options_.max_crashes = 2;
   JobRecord record = Running("killer");
@@ -219,7 +249,8 @@ TEST_F(RestartTest, EndedJobsAndTheirEventsAreThereAfterwards) {
   auto after = manager_->Get("job");
   ASSERT_TRUE(after.ok());
   EXPECT_EQ(after->model_id, before.model_id);
-  EXPECT_EQ(after->report->termination_reason, TerminationReason::kStagnated);
+  EXPECT_EQ(std::get<RecoveryReport>(*after->report).termination_reason,
+            TerminationReason::kStagnated);
   Follower follower(*manager_, "job");
   std::vector<int64_t> numbers;
   for (;;) {
@@ -241,8 +272,7 @@ TEST_F(RestartTest, EndedJobsAndTheirEventsAreThereAfterwards) {
   options.max_queued_jobs = 1'000'000;
   options.checkpoint_interval = std::chrono::milliseconds(0);
   JobManager manager(
-      options, store->get(),
-      [](const RecoverySpec&) -> absl::StatusOr<RecoveryCost> { return RecoveryCost{}; },
+      options, store->get(), [](const JobSpec&) -> absl::StatusOr<JobCost> { return JobCost{}; },
       [](const JobRun& run) -> absl::StatusOr<JobOutcome> {
         int64_t i = run.checkpoint.empty() ? 0 : std::stoll(run.checkpoint);
         const bool endless = run.job.id == "j0";
@@ -256,7 +286,7 @@ TEST_F(RestartTest, EndedJobsAndTheirEventsAreThereAfterwards) {
   if (round == 0) {
     CreateJobRequest first;
     first.identity.id = "j0";
-    first.spec.dataset_id = "data";
+    std::get<RecoverySpec>(first.spec).dataset_id = "data";
     if (!manager.Create(first).ok()) _exit(5);
   }
   const auto say = [pipe](int64_t number) {
@@ -274,7 +304,7 @@ TEST_F(RestartTest, EndedJobsAndTheirEventsAreThereAfterwards) {
     const int64_t number = round * 100000 + i;
     CreateJobRequest request;
     request.identity.id = "j" + std::to_string(number);
-    request.spec.dataset_id = "data";
+    std::get<RecoverySpec>(request.spec).dataset_id = "data";
     if (!manager.Create(request).ok()) _exit(8);
     say(-number);
   }

@@ -90,7 +90,9 @@ TEST(ConvertJobTest, EveryAlgorithmComesBack) {
     // The wire and the core call it by the same name.
     if (algorithm != v1::ALGORITHM_UNSPECIFIED) {
       EXPECT_EQ(absl::AsciiStrToUpper(absl::StrCat(
-                    "algorithm_", std::string(AlgorithmName(converted->spec.options.algorithm)))),
+                    "algorithm_",
+                    std::string(AlgorithmName(
+                        std::get<store::RecoverySpec>(converted->spec).options.algorithm)))),
                 algorithms->value(k)->name());
     }
     EXPECT_EQ(ToProto(RecordOf(*converted)).recovery().options().algorithm(), algorithm);
@@ -132,7 +134,7 @@ TEST(ConvertJobTest, AnUnsetPathKeepsTheSolversDefaults) {
   const auto converted = FromProto(PathRequest());
   ASSERT_TRUE(converted.ok()) << converted.status();
   const PathOptions defaults;
-  const PathOptions& path = *converted->spec.path;
+  const PathOptions& path = *std::get<store::RecoverySpec>(converted->spec).path;
   EXPECT_EQ(path.max_nonzeros, 80);
   EXPECT_EQ(path.criterion, SelectionCriterion::kInformation);
   EXPECT_EQ(path.search, PathSearch::kGrid);
@@ -143,7 +145,7 @@ TEST(ConvertJobTest, AnUnsetPathKeepsTheSolversDefaults) {
 
 TEST(ConvertJobTest, PointsOfAPathReachTheReport) {
   store::JobRecord record;
-  record.spec.dataset_id = "a";
+  std::get<store::RecoverySpec>(record.spec).dataset_id = "a";
   store::RecoveryReport report;
   report.path = {{.nonzeros = 3, .relative_residual = 0.5, .criterion_value = -2},
                  {.nonzeros = 4,
@@ -191,7 +193,7 @@ TEST(ConvertJobTest, UnsetOptionsKeepTheSolversDefaults) {
   const auto converted = FromProto(request);
   ASSERT_TRUE(converted.ok()) << converted.status();
   const RecoveryOptions defaults;
-  const RecoveryOptions& options = converted->spec.options;
+  const RecoveryOptions& options = std::get<store::RecoverySpec>(converted->spec).options;
   EXPECT_EQ(options.algorithm, Algorithm::kAuto);
   EXPECT_EQ(options.gate_mode, GateMode::kSequential);
   EXPECT_EQ(options.output_signs, OutputSigns::kPositive);
@@ -201,8 +203,174 @@ TEST(ConvertJobTest, UnsetOptionsKeepTheSolversDefaults) {
   EXPECT_EQ(options.termination.max_iterations, defaults.termination.max_iterations);
   EXPECT_EQ(options.termination.relative_residual_tolerance,
             defaults.termination.relative_residual_tolerance);
-  EXPECT_EQ(converted->spec.held_out_fraction, 0.2);
+  EXPECT_EQ(std::get<store::RecoverySpec>(converted->spec).held_out_fraction, 0.2);
   EXPECT_FALSE(converted->time_limit_seconds);
+}
+
+v1::CreateJobRequest PruningRequest(v1::PruneSchedule schedule) {
+  v1::CreateJobRequest request;
+  v1::PruningSpec& spec = *request.mutable_job()->mutable_pruning();
+  spec.set_dataset("datasets/a");
+  spec.set_held_out_fraction(0.25);
+  spec.set_split_seed(11);
+  v1::PruningOptions& options = *spec.mutable_options();
+  options.set_method(v1::PRUNING_METHOD_IMP);
+  options.add_hidden_widths(300);
+  options.add_hidden_widths(100);
+  options.set_nonzeros(2000);
+  options.set_bias(true);
+  options.set_loss(v1::LOSS_CROSS_ENTROPY);
+  options.set_epochs(7);
+  options.set_batch_size(0);
+  options.set_learning_rate(0.5);
+  options.set_learning_rate_decay(0.25);
+  options.set_schedule(schedule);
+  options.set_saliency(v1::SALIENCY_FISHER);
+  options.set_seed(std::numeric_limits<uint64_t>::max());
+  if (schedule == v1::PRUNE_SCHEDULE_ROUNDS) {
+    options.set_prune_fraction(0.2);
+    options.set_rewind_epoch(3);
+    options.set_retrain_after_last_prune(true);
+  } else {
+    options.set_schedule_power(4);
+    options.set_prune_end(0.5);
+  }
+  return request;
+}
+
+TEST(ConvertJobTest, APruningComesBack) {
+  for (const auto schedule : {v1::PRUNE_SCHEDULE_ROUNDS, v1::PRUNE_SCHEDULE_GRADUAL}) {
+    v1::CreateJobRequest request = PruningRequest(schedule);
+    v1::PruningOptions& options = *request.mutable_job()->mutable_pruning()->mutable_options();
+    for (const auto loss : {v1::LOSS_SQUARED, v1::LOSS_CROSS_ENTROPY, v1::LOSS_LOGISTIC}) {
+      for (const auto saliency : {v1::SALIENCY_MAGNITUDE, v1::SALIENCY_FISHER}) {
+        options.set_loss(loss);
+        options.set_saliency(saliency);
+        const auto converted = FromProto(request);
+        ASSERT_TRUE(converted.ok()) << converted.status();
+        const v1::Job back = ToProto(RecordOf(*converted));
+        EXPECT_TRUE(MessageDifferencer::Equals(back.pruning(), request.job().pruning()))
+            << back.pruning().DebugString();
+      }
+    }
+  }
+}
+
+TEST(ConvertJobTest, UnsetOptionsOfAPruningKeepTheDefaults) {
+  v1::CreateJobRequest request;
+  v1::PruningSpec& spec = *request.mutable_job()->mutable_pruning();
+  spec.set_dataset("datasets/a");
+  spec.mutable_options()->add_hidden_widths(5);
+  spec.mutable_options()->set_nonzeros(5);
+  const auto converted = FromProto(request);
+  ASSERT_TRUE(converted.ok()) << converted.status();
+  const PruneOptions defaults;
+  const auto& pruning = std::get<store::PruningSpec>(converted->spec);
+  EXPECT_EQ(pruning.held_out_fraction, 0.2);
+  EXPECT_EQ(pruning.options.loss, defaults.loss);
+  EXPECT_EQ(pruning.options.epochs, defaults.epochs);
+  EXPECT_EQ(pruning.options.batch_size, defaults.batch_size);
+  EXPECT_EQ(pruning.options.learning_rate, defaults.learning_rate);
+  EXPECT_EQ(pruning.options.schedule, defaults.schedule);
+  EXPECT_EQ(pruning.options.saliency, defaults.saliency);
+  EXPECT_EQ(pruning.options.prune_fraction, defaults.prune_fraction);
+  EXPECT_EQ(pruning.options.schedule_power, defaults.schedule_power);
+  EXPECT_EQ(pruning.options.prune_end, defaults.prune_end);
+}
+
+TEST(ConvertJobTest, AReportOfAPruningIsShown) {
+  store::JobRecord record;
+  record.spec = store::PruningSpec{.dataset_id = "a", .options = {.hidden_widths = {4}}};
+  record.progress = PruneReport{.iteration = 9,
+                                .round = 2,
+                                .epoch = 3,
+                                .fit = {.loss = 0.5, .psnr_db = 8.0, .accuracy = 0.75},
+                                .nonzeros = 40,
+                                .learning_rate = 0.25,
+                                .divergences = 1,
+                                .elapsed_seconds = 1.5};
+  record.report = store::PruningReport{
+      .termination_reason = TerminationReason::kTimeLimit,
+      .iterations = 10,
+      .rounds = 2,
+      .elapsed_seconds = 2.5,
+      .options_used = {.hidden_widths = {4}, .batch_size = 60},
+      .training = {.num_samples = 80, .fit = {.loss = 0.5, .accuracy = 0.75}},
+      .held_out = store::PruningFit{.num_samples = 20, .fit = {.loss = 0.75, .psnr_db = 7.0}},
+      .nonzeros = 30,
+      .active_neurons = 3,
+      .divergences = 1,
+      .partial = true};
+  const v1::Job job = ToProto(record);
+  EXPECT_FALSE(job.has_progress());
+  const v1::EpochReport& epoch = job.pruning_progress();
+  EXPECT_EQ(epoch.iteration(), 9);
+  EXPECT_EQ(epoch.round(), 2);
+  EXPECT_EQ(epoch.epoch(), 3);
+  EXPECT_EQ(epoch.loss(), 0.5);
+  EXPECT_EQ(epoch.psnr_db(), 8);
+  EXPECT_EQ(epoch.accuracy(), 0.75);
+  EXPECT_EQ(epoch.nonzeros(), 40);
+  EXPECT_EQ(epoch.learning_rate(), 0.25);
+  EXPECT_EQ(epoch.divergences(), 1);
+  EXPECT_EQ(epoch.elapsed().seconds(), 1);
+  const v1::PruningReport& report = job.pruning_report();
+  EXPECT_EQ(report.termination_reason(), v1::TERMINATION_REASON_TIME_LIMIT);
+  EXPECT_EQ(report.iterations(), 10);
+  EXPECT_EQ(report.rounds(), 2);
+  EXPECT_EQ(report.elapsed().seconds(), 2);
+  EXPECT_EQ(report.options_used().batch_size(), 60);
+  EXPECT_EQ(report.training().num_samples(), 80);
+  EXPECT_EQ(report.training().accuracy(), 0.75);
+  EXPECT_FALSE(report.training().has_psnr_db());
+  EXPECT_EQ(report.held_out().loss(), 0.75);
+  EXPECT_EQ(report.held_out().psnr_db(), 7);
+  EXPECT_FALSE(report.held_out().has_accuracy());
+  EXPECT_EQ(report.nonzeros(), 30);
+  EXPECT_EQ(report.active_neurons(), 3);
+  EXPECT_EQ(report.divergences(), 1);
+  EXPECT_TRUE(report.partial());
+  store::ModelRecord model;
+  model.spec = record.spec;
+  model.report = record.report;
+  EXPECT_TRUE(MessageDifferencer::Equals(ToProto(model).pruning_report(), report));
+  EXPECT_EQ(ToProto(model).pruning_spec().dataset(), "datasets/a");
+  EXPECT_FALSE(ToProto(model).has_spec());
+}
+
+TEST(ConvertJobTest, FaultsOfAPruningNameTheField) {
+  const auto field = [](v1::PruneSchedule schedule,
+                        const std::function<void(v1::PruningSpec&)>& damage) {
+    v1::CreateJobRequest request = PruningRequest(schedule);
+    damage(*request.mutable_job()->mutable_pruning());
+    const auto converted = FromProto(request);
+    EXPECT_EQ(converted.status().code(), absl::StatusCode::kInvalidArgument);
+    return store::FieldOf(converted.status()).value_or("none");
+  };
+  constexpr auto kRounds = v1::PRUNE_SCHEDULE_ROUNDS;
+  constexpr auto kGradual = v1::PRUNE_SCHEDULE_GRADUAL;
+  const auto options = [](v1::PruningSpec& spec) { return spec.mutable_options(); };
+  EXPECT_EQ(field(kRounds, [](auto& s) { s.set_dataset("a"); }), "job.pruning.dataset");
+  EXPECT_EQ(field(kRounds, [](auto& s) { s.clear_options(); }), "job.pruning.options");
+  for (const double fraction : {1.0, -0.5, std::nan("")}) {
+    EXPECT_EQ(field(kRounds, [&](auto& s) { s.set_held_out_fraction(fraction); }),
+              "job.pruning.held_out_fraction");
+  }
+  EXPECT_EQ(field(kRounds, [&](auto& s) { options(s)->set_method(v1::PruningMethod(99)); }),
+            "job.pruning.options.method");
+  EXPECT_EQ(field(kRounds, [&](auto& s) { options(s)->set_loss(v1::Loss(99)); }),
+            "job.pruning.options.loss");
+  EXPECT_EQ(field(kRounds, [&](auto& s) { options(s)->set_schedule(v1::PruneSchedule(99)); }),
+            "job.pruning.options.schedule");
+  EXPECT_EQ(field(kRounds, [&](auto& s) { options(s)->set_saliency(v1::Saliency(99)); }),
+            "job.pruning.options.saliency");
+  // Fields of the other schedule.
+  EXPECT_EQ(field(kRounds, [&](auto& s) { options(s)->set_schedule_power(3); }),
+            "job.pruning.options.schedule_power");
+  EXPECT_EQ(field(kRounds, [&](auto& s) { options(s)->set_prune_end(0.5); }),
+            "job.pruning.options.prune_end");
+  EXPECT_EQ(field(kGradual, [&](auto& s) { options(s)->set_prune_fraction(0.5); }),
+            "job.pruning.options.prune_fraction");
 }
 
 struct BadJob {

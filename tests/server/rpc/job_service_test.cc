@@ -47,6 +47,50 @@ TEST(JobServiceTest, ASolvedJobHasEverything) {
   EXPECT_TRUE(MessageDifferencer::Equals(got, ended)) << got.DebugString();
 }
 
+TEST(JobServiceTest, APruningRunsFromCreationToItsModel) {
+  RunningServer server({.solve = true});
+  server.Plant("a");
+  v1::CreateJobRequest request;
+  request.set_job_id("pruned");
+  v1::PruningSpec& spec = *request.mutable_job()->mutable_pruning();
+  spec.set_dataset("datasets/a");
+  v1::PruningOptions& options = *spec.mutable_options();
+  options.add_hidden_widths(6);
+  options.add_hidden_widths(5);
+  options.set_nonzeros(20);
+  options.set_epochs(4);
+  options.set_prune_fraction(0.5);
+  EXPECT_GT(server.Submit(request).predicted_cost().peak_memory_bytes(), 0);
+  const v1::Job ended = server.WaitForState("jobs/pruned", v1::JOB_STATE_SUCCEEDED);
+  ASSERT_TRUE(ended.has_pruning_report());
+  EXPECT_FALSE(ended.has_recovery_report());
+  EXPECT_EQ(ended.pruning_report().termination_reason(), v1::TERMINATION_REASON_ITERATION_LIMIT);
+  EXPECT_LE(ended.pruning_report().nonzeros(), 20);
+  EXPECT_EQ(ended.pruning_report().held_out().num_samples(), 12);
+  EXPECT_EQ(ended.pruning_progress().iteration(), ended.pruning_report().iterations());
+  EXPECT_FALSE(ended.has_progress());
+  const auto epoch = server.WatchUntil(
+      "jobs/pruned", [](const v1::JobEvent& each) { return each.has_pruning_progress(); });
+  ASSERT_TRUE(epoch);
+  EXPECT_EQ(epoch->pruning_progress().round(), 1);
+
+  grpc::ClientContext context;
+  v1::GetModelRequest get;
+  get.set_name(ended.model());
+  v1::Model model;
+  const grpc::Status status = server.model_stub().GetModel(&context, get, &model);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_FALSE(model.has_spec());
+  EXPECT_TRUE(MessageDifferencer::Equals(model.pruning_spec(), ended.pruning()));
+  EXPECT_TRUE(MessageDifferencer::Equals(model.pruning_report(), ended.pruning_report()));
+  EXPECT_EQ(model.nonzeros(), ended.pruning_report().nonzeros());
+
+  options.set_nonzeros(4 * 6 + 6 * 5 + 5 + 1);
+  request.set_job_id("too-many");
+  v1::Job job;
+  EXPECT_TRUE(IsInvalidField(server.CreateJob(request, &job), "job.pruning.options.nonzeros"));
+}
+
 TEST(JobServiceTest, ErrorsOfCreateNameTheFieldInTheRequest) {
   RunningServer server;
   server.Plant("a");

@@ -15,7 +15,7 @@
 #include <string>
 
 #include "server/jobs/job_manager.h"
-#include "server/jobs/recovery_runner.h"
+#include "server/jobs/runner.h"
 #include "server/rpc/server.h"
 #include "server/store/store.h"
 #include "server/telemetry/logging.h"
@@ -46,15 +46,17 @@ class Gate {
   absl::StatusOr<jobs::JobOutcome> Run(const jobs::JobRun& run) {
     jobs::JobOutcome outcome;
     for (int i = 1; i <= iterations_; ++i) {
-      run.on_iteration({.iteration = i, .relative_residual = 1.0 / i, .support_size = 1});
+      run.on_iteration(
+          IterationReport{.iteration = i, .relative_residual = 1.0 / i, .support_size = 1});
     }
     std::unique_lock<std::mutex> lock(mutex_);
     const bool opened = changed_.wait(lock, run.stop, [this] { return open_; });
     outcome.model = model_;
-    outcome.report.termination_reason =
-        opened ? TerminationReason::kConverged : TerminationReason::kCancelled;
-    outcome.report.iterations = iterations_;
-    outcome.report.partial = !opened;
+    outcome.report =
+        store::RecoveryReport{.termination_reason = opened ? TerminationReason::kConverged
+                                                           : TerminationReason::kCancelled,
+                              .iterations = iterations_,
+                              .partial = !opened};
     return outcome;
   }
 
@@ -85,11 +87,11 @@ class RunningServer {
         store::Store::Open({.data_dir = directory_.path(), .max_dataset_bytes = int64_t{16} << 20});
     EXPECT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
-    runner_ = std::make_unique<jobs::RecoveryRunner>(store_.get(), 1, "1.2.3");
+    runner_ = std::make_unique<jobs::Runner>(store_.get(), 1, "1.2.3");
     options.jobs.program_version = "1.2.3";
     jobs_ = std::make_unique<jobs::JobManager>(
         options.jobs, store_.get(),
-        [this](const jobs::RecoverySpec& spec) { return runner_->Plan(spec); },
+        [this](const jobs::JobSpec& spec) { return runner_->Plan(spec); },
         [this, solve = options.solve](const jobs::JobRun& run) {
           return solve ? runner_->Run(run) : gate_.Run(run);
         });
@@ -213,7 +215,7 @@ class RunningServer {
   Gate gate_;
   telemetry::Metrics metrics_;
   std::unique_ptr<store::Store> store_;
-  std::unique_ptr<jobs::RecoveryRunner> runner_;
+  std::unique_ptr<jobs::Runner> runner_;
   std::unique_ptr<jobs::JobManager> jobs_;
   std::unique_ptr<Server> server_;
   std::shared_ptr<grpc::Channel> channel_;

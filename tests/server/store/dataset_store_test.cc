@@ -41,7 +41,7 @@ class DatasetStoreTest : public ::testing::Test {
   absl::Status AddJob(const std::string& id, JobState state) {
     JobRecord job;
     job.id = id;
-    job.spec.dataset_id = "data";
+    std::get<RecoverySpec>(job.spec).dataset_id = "data";
     job.state = state;
     JobEvent event;
     event.number = 1;

@@ -12,28 +12,28 @@ namespace {
 JobRecord FullRecord() {
   JobRecord record;
   record.id = "job";
-  record.spec.dataset_id = "data";
-  record.spec.options.hidden_width = 1'000'000;
-  record.spec.options.nonzeros = 1000;
-  record.spec.options.working_nonzeros = 1500;
-  record.spec.options.algorithm = Algorithm::kHtp;
-  record.spec.options.gate_mode = GateMode::kRandom;
-  record.spec.options.output_signs = OutputSigns::kMixed;
-  record.spec.options.bias = true;
-  record.spec.options.linear_term = true;
-  record.spec.options.seed = std::numeric_limits<uint64_t>::max();
-  record.spec.options.step_size = 0.1;
-  record.spec.options.termination.max_iterations = 7;
-  record.spec.held_out_fraction = 1.0 / 3;
-  record.spec.split_seed = 9;
-  record.spec.initial_model_id = "start";
-  record.spec.path = PathOptions{.min_nonzeros = 3,
-                                 .max_nonzeros = 2000,
-                                 .criterion = SelectionCriterion::kKFold,
-                                 .search = PathSearch::kGoldenSection,
-                                 .validation_fraction = 0.1,
-                                 .num_folds = 7,
-                                 .max_points = 8};
+  std::get<RecoverySpec>(record.spec).dataset_id = "data";
+  std::get<RecoverySpec>(record.spec).options.hidden_width = 1'000'000;
+  std::get<RecoverySpec>(record.spec).options.nonzeros = 1000;
+  std::get<RecoverySpec>(record.spec).options.working_nonzeros = 1500;
+  std::get<RecoverySpec>(record.spec).options.algorithm = Algorithm::kHtp;
+  std::get<RecoverySpec>(record.spec).options.gate_mode = GateMode::kRandom;
+  std::get<RecoverySpec>(record.spec).options.output_signs = OutputSigns::kMixed;
+  std::get<RecoverySpec>(record.spec).options.bias = true;
+  std::get<RecoverySpec>(record.spec).options.linear_term = true;
+  std::get<RecoverySpec>(record.spec).options.seed = std::numeric_limits<uint64_t>::max();
+  std::get<RecoverySpec>(record.spec).options.step_size = 0.1;
+  std::get<RecoverySpec>(record.spec).options.termination.max_iterations = 7;
+  std::get<RecoverySpec>(record.spec).held_out_fraction = 1.0 / 3;
+  std::get<RecoverySpec>(record.spec).split_seed = 9;
+  std::get<RecoverySpec>(record.spec).initial_model_id = "start";
+  std::get<RecoverySpec>(record.spec).path = PathOptions{.min_nonzeros = 3,
+                                                         .max_nonzeros = 2000,
+                                                         .criterion = SelectionCriterion::kKFold,
+                                                         .search = PathSearch::kGoldenSection,
+                                                         .validation_fraction = 0.1,
+                                                         .num_folds = 7,
+                                                         .max_points = 8};
   record.priority = -5;
   record.labels = {{"team", "caf\xc3\xa9"}};
   record.time_limit_seconds = 12.5;
@@ -95,12 +95,95 @@ JobRecord FullRecord() {
 // Records of before there was the option read as records without it.
 TEST(JobRecordTest, WithoutALinearTermNothingIsWritten) {
   JobRecord record = FullRecord();
-  record.spec.options.linear_term = false;
+  std::get<RecoverySpec>(record.spec).options.linear_term = false;
   const std::string text = JobRecordToJson(record);
   EXPECT_EQ(text.find("linear_term"), std::string::npos);
   auto read = JobRecordFromJson(text);
   ASSERT_TRUE(read.ok()) << read.status();
-  EXPECT_FALSE(read->spec.options.linear_term);
+  EXPECT_FALSE(std::get<RecoverySpec>(read->spec).options.linear_term);
+}
+
+TEST(JobRecordTest, APruningRoundTripsEveryField) {
+  JobRecord record = FullRecord();
+  PruningSpec spec;
+  spec.dataset_id = "digits";
+  spec.options = {.hidden_widths = {300, 100},
+                  .nonzeros = 2000,
+                  .bias = true,
+                  .loss = Loss::kCrossEntropy,
+                  .epochs = 7,
+                  .batch_size = 0,
+                  .learning_rate = 0.1,
+                  .learning_rate_decay = 0.2,
+                  .schedule = PruneSchedule::kGradual,
+                  .saliency = Saliency::kFisher,
+                  .seed = std::numeric_limits<uint64_t>::max(),
+                  .prune_fraction = 0.3,
+                  .rewind_epoch = 4,
+                  .retrain_after_last_prune = true,
+                  .schedule_power = 5,
+                  .prune_end = 0.6,
+                  .num_threads = 8,
+                  .time_limit_seconds = 9.5};
+  spec.held_out_fraction = 1.0 / 3;
+  spec.split_seed = 6;
+  record.spec = spec;
+  record.progress = PruneReport{.iteration = 1,
+                                .round = 2,
+                                .epoch = 3,
+                                .fit = {.loss = 1e-17, .accuracy = 0.25},
+                                .nonzeros = 4,
+                                .learning_rate = 0.5,
+                                .divergences = 6,
+                                .elapsed_seconds = 7.5};
+  record.report = PruningReport{.termination_reason = TerminationReason::kTimeLimit,
+                                .iterations = 8,
+                                .rounds = 9,
+                                .elapsed_seconds = 10.5,
+                                .options_used = spec.options,
+                                .training = {.num_samples = 11, .fit = {.loss = 0.5}},
+                                .held_out = PruningFit{12, {.loss = 0.75, .psnr_db = 400.0}},
+                                .nonzeros = 13,
+                                .active_neurons = 14,
+                                .divergences = 15,
+                                .partial = true};
+  const std::string text = JobRecordToJson(record);
+  auto read = JobRecordFromJson(text);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(JobRecordToJson(*read), text);
+  const auto& options = std::get<PruningSpec>(read->spec).options;
+  EXPECT_EQ(options.hidden_widths, spec.options.hidden_widths);
+  EXPECT_EQ(options.seed, spec.options.seed);
+  EXPECT_EQ(options.loss, Loss::kCrossEntropy);
+  EXPECT_EQ(options.schedule, PruneSchedule::kGradual);
+  EXPECT_EQ(options.saliency, Saliency::kFisher);
+  EXPECT_EQ(options.schedule_power, 5);
+  const auto& progress = std::get<PruneReport>(*read->progress);
+  EXPECT_EQ(progress.fit.loss, 1e-17);
+  EXPECT_FALSE(progress.fit.psnr_db.has_value());
+  EXPECT_EQ(progress.fit.accuracy, 0.25);
+  EXPECT_EQ(progress.divergences, 6);
+  EXPECT_EQ(progress.elapsed_seconds, 7.5);
+  const auto& report = std::get<PruningReport>(*read->report);
+  EXPECT_EQ(report.termination_reason, TerminationReason::kTimeLimit);
+  EXPECT_EQ(report.held_out->fit.psnr_db, 400);
+  EXPECT_EQ(report.active_neurons, 14);
+  EXPECT_TRUE(report.partial);
+  JobEvent event;
+  event.number = 5;
+  event.event = *record.progress;
+  auto event_read = JobEventFromJson(5, JobEventToJson(event));
+  ASSERT_TRUE(event_read.ok()) << event_read.status();
+  EXPECT_EQ(std::get<PruneReport>(std::get<JobProgress>(event_read->event)).round, 2);
+}
+
+// Records of before there were prunings have these members.
+TEST(JobRecordTest, ARecoveryIsWrittenAsEver) {
+  const std::string text = JobRecordToJson(FullRecord());
+  for (const char* member : {"\"recovery\":{", "\"report\":{", "\"progress\":["}) {
+    EXPECT_NE(text.find(member), std::string::npos) << member;
+  }
+  EXPECT_EQ(text.find("pruning"), std::string::npos);
 }
 
 TEST(JobRecordTest, JsonRoundTripsEveryField) {
@@ -110,17 +193,18 @@ TEST(JobRecordTest, JsonRoundTripsEveryField) {
   ASSERT_TRUE(read.ok()) << read.status();
   // Equal text means equal fields, where each field is written; spot checks that it is.
   EXPECT_EQ(JobRecordToJson(*read), text);
-  EXPECT_EQ(read->spec.options.seed, record.spec.options.seed);
-  EXPECT_EQ(read->spec.options.step_size, 0.1);
-  EXPECT_TRUE(read->spec.options.linear_term);
-  EXPECT_EQ(read->spec.held_out_fraction, 1.0 / 3);
+  EXPECT_EQ(std::get<RecoverySpec>(read->spec).options.seed,
+            std::get<RecoverySpec>(record.spec).options.seed);
+  EXPECT_EQ(std::get<RecoverySpec>(read->spec).options.step_size, 0.1);
+  EXPECT_TRUE(std::get<RecoverySpec>(read->spec).options.linear_term);
+  EXPECT_EQ(std::get<RecoverySpec>(read->spec).held_out_fraction, 1.0 / 3);
   EXPECT_EQ(read->create_time, record.create_time);
   EXPECT_EQ(read->time_limit_seconds, 12.5);
-  EXPECT_TRUE(std::isinf(read->progress->psnr_db));
-  EXPECT_EQ(read->progress->step_size, 1e-17);
-  EXPECT_EQ(read->report->training.accuracy, 0.75);
-  EXPECT_TRUE(read->report->planted->exact);
-  const RecoveryEvidence& evidence = *read->report->evidence;
+  EXPECT_TRUE(std::isinf(std::get<IterationReport>(*read->progress).psnr_db));
+  EXPECT_EQ(std::get<IterationReport>(*read->progress).step_size, 1e-17);
+  EXPECT_EQ(std::get<RecoveryReport>(*read->report).training.accuracy, 0.75);
+  EXPECT_TRUE(std::get<RecoveryReport>(*read->report).planted->exact);
+  const RecoveryEvidence& evidence = *std::get<RecoveryReport>(*read->report).evidence;
   EXPECT_EQ(evidence.verdict, Verdict::kUndetermined);
   EXPECT_EQ(evidence.findings.size(), 2u);
   EXPECT_EQ(evidence.strongest_left_out, 0.2);
@@ -131,17 +215,18 @@ TEST(JobRecordTest, JsonRoundTripsEveryField) {
   EXPECT_EQ(evidence.reciprocal_thresholding_nonzeros, 0.5);
   EXPECT_EQ(evidence.smallest_pattern_difference, 0.7);
   EXPECT_EQ(evidence.distinct_samples, 11);
-  EXPECT_EQ(read->spec.path->criterion, SelectionCriterion::kKFold);
-  EXPECT_EQ(read->spec.path->search, PathSearch::kGoldenSection);
-  EXPECT_EQ(read->spec.path->validation_fraction, 0.1);
-  EXPECT_EQ(read->spec.path->max_points, 8);
-  EXPECT_EQ(read->progress->path_nonzeros, 40);
-  EXPECT_EQ(read->progress->path_points, 5);
-  ASSERT_EQ(read->report->path.size(), 2u);
-  EXPECT_FALSE(read->report->path[0].held_out_relative_residual.has_value());
-  EXPECT_EQ(read->report->path[0].criterion_value, -7.25);
-  EXPECT_EQ(read->report->path[1].held_out_relative_residual, 0.3);
-  EXPECT_TRUE(read->report->path[1].chosen);
+  EXPECT_EQ(std::get<RecoverySpec>(read->spec).path->criterion, SelectionCriterion::kKFold);
+  EXPECT_EQ(std::get<RecoverySpec>(read->spec).path->search, PathSearch::kGoldenSection);
+  EXPECT_EQ(std::get<RecoverySpec>(read->spec).path->validation_fraction, 0.1);
+  EXPECT_EQ(std::get<RecoverySpec>(read->spec).path->max_points, 8);
+  EXPECT_EQ(std::get<IterationReport>(*read->progress).path_nonzeros, 40);
+  EXPECT_EQ(std::get<IterationReport>(*read->progress).path_points, 5);
+  ASSERT_EQ(std::get<RecoveryReport>(*read->report).path.size(), 2u);
+  EXPECT_FALSE(
+      std::get<RecoveryReport>(*read->report).path[0].held_out_relative_residual.has_value());
+  EXPECT_EQ(std::get<RecoveryReport>(*read->report).path[0].criterion_value, -7.25);
+  EXPECT_EQ(std::get<RecoveryReport>(*read->report).path[1].held_out_relative_residual, 0.3);
+  EXPECT_TRUE(std::get<RecoveryReport>(*read->report).path[1].chosen);
   EXPECT_EQ(read->error->code, absl::StatusCode::kDataLoss);
   EXPECT_EQ(read->labels, record.labels);
 }
@@ -149,24 +234,27 @@ TEST(JobRecordTest, JsonRoundTripsEveryField) {
 TEST(JobRecordTest, EveryAlgorithmPhaseAndReasonIsKept) {
   JobRecord record = FullRecord();
   for (int i = 0; i <= static_cast<int>(Algorithm::kSvrg); ++i) {
-    record.spec.options.algorithm = static_cast<Algorithm>(i);
+    std::get<RecoverySpec>(record.spec).options.algorithm = static_cast<Algorithm>(i);
     auto read = JobRecordFromJson(JobRecordToJson(record));
     ASSERT_TRUE(read.ok()) << i << ": " << read.status();
-    EXPECT_EQ(read->spec.options.algorithm, record.spec.options.algorithm);
+    EXPECT_EQ(std::get<RecoverySpec>(read->spec).options.algorithm,
+              std::get<RecoverySpec>(record.spec).options.algorithm);
   }
   for (int i = 0; i <= static_cast<int>(SolvePhase::kSwap); ++i) {
-    record.progress->phase = static_cast<SolvePhase>(i);
-    record.progress->start = i;
+    std::get<IterationReport>(*record.progress).phase = static_cast<SolvePhase>(i);
+    std::get<IterationReport>(*record.progress).start = i;
     auto read = JobRecordFromJson(JobRecordToJson(record));
     ASSERT_TRUE(read.ok()) << i << ": " << read.status();
-    EXPECT_EQ(read->progress->phase, record.progress->phase);
-    EXPECT_EQ(read->progress->start, i);
+    EXPECT_EQ(std::get<IterationReport>(*read->progress).phase,
+              std::get<IterationReport>(*record.progress).phase);
+    EXPECT_EQ(std::get<IterationReport>(*read->progress).start, i);
   }
   for (int i = 0; i <= static_cast<int>(TerminationReason::kCancelled); ++i) {
-    record.report->termination_reason = static_cast<TerminationReason>(i);
+    std::get<RecoveryReport>(*record.report).termination_reason = static_cast<TerminationReason>(i);
     auto read = JobRecordFromJson(JobRecordToJson(record));
     ASSERT_TRUE(read.ok()) << i << ": " << read.status();
-    EXPECT_EQ(read->report->termination_reason, record.report->termination_reason);
+    EXPECT_EQ(std::get<RecoveryReport>(*read->report).termination_reason,
+              std::get<RecoveryReport>(*record.report).termination_reason);
   }
 }
 
@@ -184,8 +272,9 @@ TEST(JobRecordTest, EventsRoundTrip) {
   progress.event = IterationReport{.iteration = 8, .elapsed_seconds = std::nan("")};
   read = JobEventFromJson(6, JobEventToJson(progress));
   ASSERT_TRUE(read.ok()) << read.status();
-  EXPECT_EQ(std::get<IterationReport>(read->event).iteration, 8);
-  EXPECT_TRUE(std::isnan(std::get<IterationReport>(read->event).elapsed_seconds));
+  EXPECT_EQ(std::get<IterationReport>(std::get<JobProgress>(read->event)).iteration, 8);
+  EXPECT_TRUE(
+      std::isnan(std::get<IterationReport>(std::get<JobProgress>(read->event)).elapsed_seconds));
   EXPECT_EQ(read->job, nullptr);
 }
 

@@ -18,13 +18,15 @@ std::string Page(const Metrics& metrics) {
 TEST(CountJobsTest, OutcomesAndTimes) {
   Metrics metrics({});
   const jobs::JobMetrics hooks = CountJobs(metrics);
-  hooks.job_ended(jobs::JobState::kCancelled);
+  hooks.job_ended(jobs::RecoverySpec(), jobs::JobState::kCancelled);
+  hooks.job_ended(jobs::PruningSpec(), jobs::JobState::kSucceeded);
   hooks.job_waited(0.5);
-  hooks.job_ran(3);
+  hooks.job_ran(jobs::RecoverySpec(), 3);
   hooks.checkpoint_written(10);
   hooks.events_thinned(4);
   const std::string page = Page(metrics);
   EXPECT_THAT(page, HasSubstr("thresher_jobs_total{kind=\"recovery\",outcome=\"cancelled\"} 1\n"));
+  EXPECT_THAT(page, HasSubstr("thresher_jobs_total{kind=\"pruning\",outcome=\"succeeded\"} 1\n"));
   EXPECT_THAT(page, HasSubstr("thresher_job_wait_seconds_sum 0.5\n"));
   EXPECT_THAT(page, HasSubstr("thresher_job_run_seconds_sum{kind=\"recovery\"} 3\n"));
   EXPECT_THAT(page, HasSubstr("thresher_checkpoint_bytes_total 10\n"));
@@ -35,13 +37,14 @@ TEST(CountIterationsTest, CountsUnderTheAlgorithmAndPassesReportsOn) {
   Metrics metrics({});
   int passed_on = 0;
   jobs::JobRun run;
-  run.job.spec.options.gate_mode = GateMode::kRandom;  // the solver's choice is splicing
+  std::get<jobs::RecoverySpec>(run.job.spec).options.gate_mode =
+      GateMode::kRandom;  // the solver's choice is splicing
   run.job.predicted_cost.flops_per_iteration = 100;
-  run.on_iteration = [&passed_on](const IterationReport&) { ++passed_on; };
+  run.on_iteration = [&passed_on](const jobs::JobProgress&) { ++passed_on; };
   const jobs::JobRunner runner = CountIterations(
       [](const jobs::JobRun& counted) -> absl::StatusOr<jobs::JobOutcome> {
-        counted.on_iteration({.iteration = 1, .elapsed_seconds = 2});
-        counted.on_iteration({.iteration = 2, .elapsed_seconds = 5});
+        counted.on_iteration(IterationReport{.iteration = 1, .elapsed_seconds = 2});
+        counted.on_iteration(IterationReport{.iteration = 2, .elapsed_seconds = 5});
         return jobs::JobOutcome();
       },
       metrics);
@@ -60,7 +63,7 @@ TEST(CountIterationsTest, AResumedJobDoesNotCountItsEarlierTime) {
   run.job.progress = IterationReport{.iteration = 40, .elapsed_seconds = 100};
   const jobs::JobRunner runner = CountIterations(
       [](const jobs::JobRun& counted) -> absl::StatusOr<jobs::JobOutcome> {
-        counted.on_iteration({.iteration = 41, .elapsed_seconds = 103});
+        counted.on_iteration(IterationReport{.iteration = 41, .elapsed_seconds = 103});
         return absl::InternalError("the error passes through");
       },
       metrics);

@@ -1,0 +1,150 @@
+#include "server/jobs/pruning_runner.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/pruning/prune.h"
+#include "server/jobs/job_samples.h"
+#include "server/store/error_details.h"
+
+namespace thresher::jobs {
+
+using store::DatasetRecord;
+using store::InvalidField;
+using store::NameField;
+
+namespace {
+
+// Multiply-adds for the held-out fit of a cancelled job, some 50 ms: whoever cancelled it waits.
+constexpr int64_t kCancelledReportWork = 2'000'000;
+constexpr int64_t kCancelledReportSamples = 100;  // at least
+
+void AddFit(const std::string& prefix, const Fit& fit, Model& model) {
+  model.metadata[prefix + "mean_loss"] = absl::StrCat(fit.loss);
+  if (fit.psnr_db) model.metadata[prefix + "psnr_db"] = absl::StrCat(*fit.psnr_db);
+  if (fit.accuracy) model.metadata[prefix + "accuracy"] = absl::StrCat(*fit.accuracy);
+}
+
+Model MakeModel(SparseNetwork network, const Samples& samples, const DatasetRecord& dataset,
+                const JobRun& run, const PruningReport& report, const std::string& version) {
+  const auto& spec = std::get<PruningSpec>(run.job.spec);
+  const PruneOptions& options = report.options_used;
+  Model model;
+  model.metadata = {
+      {"job", run.job.id},
+      {"dataset", dataset.id},
+      {"dataset_sha256", dataset.sha256},
+      {"seed", absl::StrCat(options.seed)},
+      {"split_seed", absl::StrCat(spec.split_seed)},
+      {"held_out_fraction", absl::StrCat(spec.held_out_fraction)},
+      {"method", "imp"},
+      {"hidden_widths", absl::StrJoin(options.hidden_widths, ",")},
+      {"loss", std::string(LossName(options.loss))},
+      {"schedule", std::string(PruneScheduleName(options.schedule))},
+      {"saliency", std::string(SaliencyName(options.saliency))},
+      {"iterations", absl::StrCat(report.iterations)},
+      {"rounds", absl::StrCat(report.rounds)},
+      {"termination_reason", std::string(TerminationReasonName(report.termination_reason))},
+      {"partial", report.partial ? "true" : "false"},
+      {"version", version},
+  };
+  AddFit("", report.training.fit, model);
+  if (report.held_out) AddFit("held_out_", report.held_out->fit, model);
+  model.network = std::move(network);
+  model.scaling = samples.scaling;
+  model.class_names = samples.class_names;
+  // Its outputs are log odds, which 0 divides; those of a model of two classes are divided by 1/2.
+  if (options.loss == Loss::kLogistic && samples.class_names.size() == 2) {
+    model.scaling.target_offset += 0.5;
+  }
+  return model;
+}
+
+}  // namespace
+
+PruningRunner::PruningRunner(store::Store* store, int threads_per_job, std::string program_version)
+    : store_(store),
+      threads_per_job_(threads_per_job),
+      program_version_(std::move(program_version)) {}
+
+absl::StatusOr<JobCost> PruningRunner::Plan(const PruningSpec& spec) {
+  if (spec.dataset_id.empty()) return InvalidField("pruning.dataset", "is required");
+  absl::StatusOr<DatasetRecord> dataset = store_->datasets().Get(spec.dataset_id);
+  if (!dataset.ok()) return dataset.status();
+  const absl::StatusOr<int64_t> num_training =
+      NumTrainingSamples(spec.held_out_fraction, dataset->num_samples);
+  if (!num_training.ok()) return NameField(num_training.status(), "pruning.");
+  PruneOptions options = spec.options;
+  options.num_threads = threads_per_job_;
+  const absl::Status status =
+      ValidateOptions(options, *num_training, dataset->num_inputs, dataset->num_outputs);
+  if (!status.ok()) return NameField(status, "pruning.options.");
+  const PruneCost cost =
+      PredictCost(options, *num_training, dataset->num_inputs, dataset->num_outputs);
+  return JobCost{.peak_memory_bytes = cost.peak_memory_bytes + SplitBytes(*dataset, *num_training),
+                 .flops_per_iteration = cost.flops / static_cast<double>(cost.iterations)};
+}
+
+absl::StatusOr<JobOutcome> PruningRunner::Run(const JobRun& run) {
+  const auto& spec = std::get<PruningSpec>(run.job.spec);
+  absl::StatusOr<DatasetRecord> dataset = store_->datasets().Get(spec.dataset_id);
+  if (!dataset.ok()) return dataset.status();
+  absl::StatusOr<JobSamples> samples =
+      LoadJobSamples(*store_, *dataset, spec.held_out_fraction, spec.split_seed);
+  if (!samples.ok()) return samples.status();
+
+  PruneOptions options = spec.options;
+  options.num_threads = run.num_threads;
+  options.time_limit_seconds = run.time_limit_seconds;
+  const PruneObserver observer = {.on_iteration = run.on_iteration,
+                                  .checkpoint_due = run.checkpoint_due,
+                                  .on_checkpoint = run.on_checkpoint};
+  absl::StatusOr<PruneResult> result =
+      Prune(*samples->training, options, observer, run.stop, run.checkpoint);
+  if (!result.ok()) return NameField(result.status(), "");
+
+  JobOutcome outcome;
+  outcome.checkpoint = std::move(result->checkpoint);
+  const bool cancelled = result->termination_reason == TerminationReason::kCancelled;
+  PruningReport report;
+  report.termination_reason = result->termination_reason;
+  report.iterations = result->iterations;
+  report.rounds = result->rounds;
+  report.elapsed_seconds = result->elapsed_seconds;
+  report.options_used = result->options_used;
+  report.training = {.num_samples = samples->training->num_samples, .fit = result->fit};
+  report.nonzeros = result->nonzeros;
+  report.active_neurons = result->active_neurons;
+  report.divergences = result->divergences;
+  report.partial = cancelled || result->termination_reason == TerminationReason::kTimeLimit;
+  // Stopped within the first epoch.
+  if (report.partial && result->iterations == 0) {
+    if (!cancelled) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("time_limit: ", run.time_limit_seconds,
+                       " s passed before the first epoch had ended; allow more time"));
+    }
+    outcome.report = std::move(report);
+    return outcome;
+  }
+  if (samples->held_out.num_samples > 0) {
+    Samples& held_out = samples->held_out;
+    if (cancelled) {
+      const int64_t work = std::max<int64_t>(result->nonzeros, 1);
+      held_out = Thinned(held_out, std::max(kCancelledReportSamples, kCancelledReportWork / work));
+    }
+    const absl::StatusOr<Fit> fit =
+        MeasureFit(result->network, held_out, options.loss, run.num_threads);
+    if (!fit.ok()) return fit.status();
+    report.held_out = PruningFit{.num_samples = held_out.num_samples, .fit = *fit};
+  }
+  outcome.model = MakeModel(std::move(result->network), *samples->training, *dataset, run, report,
+                            program_version_);
+  outcome.report = std::move(report);
+  return outcome;
+}
+
+}  // namespace thresher::jobs

@@ -1,0 +1,21 @@
+#include "server/jobs/runner.h"
+
+#include <variant>
+
+namespace thresher::jobs {
+
+Runner::Runner(store::Store* store, int threads_per_job, const std::string& program_version)
+    : recovery_(store, threads_per_job, program_version),
+      pruning_(store, threads_per_job, program_version) {}
+
+absl::StatusOr<JobCost> Runner::Plan(const JobSpec& spec) {
+  if (const auto* recovery = std::get_if<RecoverySpec>(&spec)) return recovery_.Plan(*recovery);
+  return pruning_.Plan(std::get<PruningSpec>(spec));
+}
+
+absl::StatusOr<JobOutcome> Runner::Run(const JobRun& run) {
+  if (std::holds_alternative<RecoverySpec>(run.job.spec)) return recovery_.Run(run);
+  return pruning_.Run(run);
+}
+
+}  // namespace thresher::jobs
