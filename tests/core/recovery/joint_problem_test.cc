@@ -28,13 +28,14 @@ struct Problem {
   int64_t num_outputs;
 
   explicit Problem(const Case& which, int num_threads = 1)
-      : planted(*GeneratePlanted({.num_samples = kSamples,
-                                  .num_inputs = 8,
-                                  .hidden_width = 5,
-                                  .nonzeros = 30,
-                                  .seed = which.seed,
-                                  .num_outputs = which.num_outputs,
-                                  .hidden_layers = which.hidden_layers})),
+      : planted(
+            *GeneratePlanted({.num_samples = kSamples,
+                              .num_inputs = 8,
+                              .hidden_width = 5,
+                              .nonzeros = which.hidden_layers * which.num_outputs == 1 ? 30 : 40,
+                              .seed = which.seed,
+                              .num_outputs = which.num_outputs,
+                              .hidden_layers = which.hidden_layers})),
         engine(num_threads),
         design(MakeDesign(planted.samples.input_view(), false)),
         targets(which.num_outputs * design.padded_samples()),
