@@ -21,10 +21,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/iteration/termination.h"
 #include "core/network/network.h"
 #include "core/pruning/loss.h"
 #include "core/pruning/perceptron.h"
-#include "core/recovery/termination.h"
 #include "core/samples/samples.h"
 
 namespace thresher {

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/recovery/state_bytes.h"
+#include "core/iteration/state_bytes.h"
 
 namespace thresher {
 namespace {

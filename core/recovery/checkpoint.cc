@@ -4,7 +4,7 @@
 #include <cmath>
 #include <utility>
 
-#include "core/recovery/state_bytes.h"
+#include "core/iteration/state_bytes.h"
 
 namespace thresher {
 namespace {

@@ -12,6 +12,7 @@
 
 #include "Eigen/Cholesky"
 #include "Eigen/Core"
+#include "core/iteration/state_bytes.h"
 #include "core/kernels/angular_sweep.h"
 #include "core/kernels/design.h"
 #include "core/kernels/engine.h"
@@ -27,7 +28,6 @@
 #include "core/recovery/relu_problem.h"
 #include "core/recovery/scaled_samples.h"
 #include "core/recovery/solver.h"
-#include "core/recovery/state_bytes.h"
 #include "core/recovery/two_sparse.h"
 
 namespace thresher {

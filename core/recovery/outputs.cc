@@ -8,14 +8,14 @@
 #include <utility>
 #include <vector>
 
+#include "core/iteration/state_bytes.h"
 #include "core/kernels/engine.h"
 #include "core/network/compare.h"
 #include "core/network/merge.h"
-#include "core/recovery/joint_problem.h"
 #include "core/recovery/residual_noise.h"
 #include "core/recovery/scaled_samples.h"
-#include "core/recovery/state_bytes.h"
 #include "core/recovery/winnow.h"
+#include "core/refinement/joint_problem.h"
 
 namespace thresher {
 namespace {

@@ -4,10 +4,10 @@
 #include <utility>
 #include <variant>
 
+#include "core/iteration/state_bytes.h"
 #include "core/network/model.h"
 #include "core/recovery/checkpoint.h"
 #include "core/recovery/solver.h"
-#include "core/recovery/state_bytes.h"
 
 namespace thresher {
 namespace {

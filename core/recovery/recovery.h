@@ -21,8 +21,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/iteration/termination.h"
 #include "core/network/network.h"
-#include "core/recovery/termination.h"
 #include "core/samples/samples.h"
 
 namespace thresher {

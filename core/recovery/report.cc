@@ -21,9 +21,9 @@
 #include "core/network/merge.h"
 #include "core/recovery/exchange.h"
 #include "core/recovery/gated_problem.h"
-#include "core/recovery/joint_problem.h"
 #include "core/recovery/relu_problem.h"
 #include "core/recovery/support.h"
+#include "core/refinement/joint_problem.h"
 
 namespace thresher {
 namespace {

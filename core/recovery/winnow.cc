@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/iteration/state_bytes.h"
 #include "core/kernels/design.h"
 #include "core/kernels/engine.h"
 #include "core/network/absorb_linear.h"
@@ -22,7 +23,6 @@
 #include "core/recovery/residual_noise.h"
 #include "core/recovery/scaled_samples.h"
 #include "core/recovery/split_neurons.h"
-#include "core/recovery/state_bytes.h"
 #include "core/recovery/two_sparse.h"
 
 namespace thresher {

@@ -1,6 +1,6 @@
 // When a solve ends, as pure functions: criteria and statistics in, reason out.
-#ifndef THRESHER_CORE_RECOVERY_TERMINATION_H_
-#define THRESHER_CORE_RECOVERY_TERMINATION_H_
+#ifndef THRESHER_CORE_ITERATION_TERMINATION_H_
+#define THRESHER_CORE_ITERATION_TERMINATION_H_
 
 #include <cstdint>
 #include <optional>
@@ -54,4 +54,4 @@ std::optional<TerminationReason> CheckTermination(const TerminationCriteria& cri
 
 }  // namespace thresher
 
-#endif  // THRESHER_CORE_RECOVERY_TERMINATION_H_
+#endif  // THRESHER_CORE_ITERATION_TERMINATION_H_

@@ -1,4 +1,4 @@
-#include "core/recovery/state_bytes.h"
+#include "core/iteration/state_bytes.h"
 
 #include <bit>
 #include <utility>

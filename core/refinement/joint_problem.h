@@ -3,8 +3,8 @@
 //   minimise || f(X) - Y ||_F^2.
 // An iterate is a SparseNetwork of any form without a linear term; its parameters are the stored
 // entries of `weights`, then of each upper layer, row by row.
-#ifndef THRESHER_CORE_RECOVERY_JOINT_PROBLEM_H_
-#define THRESHER_CORE_RECOVERY_JOINT_PROBLEM_H_
+#ifndef THRESHER_CORE_REFINEMENT_JOINT_PROBLEM_H_
+#define THRESHER_CORE_REFINEMENT_JOINT_PROBLEM_H_
 
 #include <cstdint>
 #include <span>
@@ -74,4 +74,4 @@ SparseNetwork JointPruneUnitsTo(const JointProblem& problem, const SparseNetwork
 
 }  // namespace thresher
 
-#endif  // THRESHER_CORE_RECOVERY_JOINT_PROBLEM_H_
+#endif  // THRESHER_CORE_REFINEMENT_JOINT_PROBLEM_H_

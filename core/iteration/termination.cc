@@ -1,4 +1,4 @@
-#include "core/recovery/termination.h"
+#include "core/iteration/termination.h"
 
 #include <cmath>
 

@@ -1,4 +1,4 @@
-#include "core/recovery/joint_problem.h"
+#include "core/refinement/joint_problem.h"
 
 #include <cmath>
 

@@ -1,5 +1,5 @@
 // Each rule with a value just inside and one just outside.
-#include "core/recovery/termination.h"
+#include "core/iteration/termination.h"
 
 #include <cmath>
 #include <limits>

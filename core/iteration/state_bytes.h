@@ -1,7 +1,7 @@
 // Solver states as bytes: a magic number, the problem's fingerprint, plain little-endian
 // values, a checksum.
-#ifndef THRESHER_CORE_RECOVERY_STATE_BYTES_H_
-#define THRESHER_CORE_RECOVERY_STATE_BYTES_H_
+#ifndef THRESHER_CORE_ITERATION_STATE_BYTES_H_
+#define THRESHER_CORE_ITERATION_STATE_BYTES_H_
 
 #include <cstdint>
 #include <cstring>
@@ -95,4 +95,4 @@ class StateReader {
 
 }  // namespace thresher
 
-#endif  // THRESHER_CORE_RECOVERY_STATE_BYTES_H_
+#endif  // THRESHER_CORE_ITERATION_STATE_BYTES_H_
