@@ -527,6 +527,13 @@ void AddRecover(CLI::App* root, Parameters* p) {
       "--linear_term", [=](int64_t) { options->set_linear_term(true); },
       "Fit a dense linear term beside the neurons, not counted in --nonzeros (with --bias and an "
       "intercept); --algorithm winnow only");
+  AddValue<int64_t>(
+      app, "--hidden_layers", [=](auto n) { options->set_hidden_layers(n); },
+      "Hidden layers, M neurons each; S then counts the weights of all layers (default 1)", "L");
+  AddEnum<v1::Loss>(
+      app, "--loss", [=](auto v) { options->set_loss(v); },
+      "What is minimised: cross_entropy for three and more classes, logistic for two (default "
+      "squared)");
   AddValue<double>(
       app, "--step_size", [=](auto x) { options->set_step_size(x); },
       "Fixed step size of --algorithm iht and reciprocal (default: estimated)", "X");

@@ -44,6 +44,8 @@ uint64_t ProblemFingerprint(const Samples& samples, const RecoveryOptions& optio
   fingerprint.Add(options.batch_size);
   // Without one nothing is added, as before there was the option.
   if (options.linear_term) fingerprint.Add(1);
+  if (options.hidden_layers > 1) fingerprint.Add(options.hidden_layers);
+  if (options.loss != Loss::kSquared) fingerprint.Add(static_cast<uint64_t>(options.loss));
   if (start.gates) fingerprint.AddVector(start.gates->vectors);
   if (start.network) {
     fingerprint.AddVector(start.network->weights.row_begin);

@@ -528,6 +528,7 @@ void Enumerator::Step(EnumeratedState& state) {
       KeepGatesApart(state);
       break;
     case SolvePhase::kStart:
+    case SolvePhase::kTrain:
     case SolvePhase::kExpand:
       Expand(state);
       break;

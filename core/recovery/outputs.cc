@@ -10,8 +10,9 @@
 
 #include "core/iteration/state_bytes.h"
 #include "core/kernels/engine.h"
-#include "core/network/compare.h"
 #include "core/network/merge.h"
+#include "core/recovery/joint_samples.h"
+#include "core/recovery/network_state.h"
 #include "core/recovery/residual_noise.h"
 #include "core/recovery/scaled_samples.h"
 #include "core/recovery/winnow.h"
@@ -20,8 +21,7 @@
 namespace thresher {
 namespace {
 
-constexpr std::string_view kMagic = "THRSHO01";
-constexpr double kPruneShare = 0.1;
+constexpr std::string_view kMagic = "THRSHO02";
 // Neurons of different outputs are one where their angle is within so many relative residuals.
 constexpr double kSameDirection = 3;
 constexpr double kTightestMerge = 1e-10;
@@ -39,19 +39,6 @@ struct OutputsState {
   std::string checkpoint;  // of the output at work
 };
 
-void Add(const SparseNetwork& network, StateWriter& writer) {
-  writer.AddVector(network.weights.row_begin);
-  writer.AddVector(network.weights.column);
-  writer.AddVector(network.weights.value);
-  writer.AddVector(network.output_signs);
-}
-
-bool Take(StateReader& reader, SparseNetwork& network) {
-  return reader.TakeVector(network.weights.row_begin) &&
-         reader.TakeVector(network.weights.column) && reader.TakeVector(network.weights.value) &&
-         reader.TakeVector(network.output_signs) && ValidateNetwork(network).ok();
-}
-
 std::string Serialize(const OutputsState& state, uint64_t fingerprint) {
   StateWriter writer(kMagic, fingerprint);
   writer.Add(state.iterations);
@@ -60,7 +47,7 @@ std::string Serialize(const OutputsState& state, uint64_t fingerprint) {
   writer.Add(state.worst_residual);
   writer.Add(static_cast<int32_t>(state.at_limit));
   writer.Add(static_cast<int64_t>(state.done.size()));
-  for (const SparseNetwork& network : state.done) Add(network, writer);
+  for (const SparseNetwork& network : state.done) AddNetwork(network, writer);
   writer.AddVector(std::vector<char>(state.checkpoint.begin(), state.checkpoint.end()));
   return std::move(writer).Finish();
 }
@@ -81,7 +68,7 @@ absl::StatusOr<OutputsState> Parse(std::string_view bytes, uint64_t fingerprint,
   state.at_limit = at_limit != 0;
   for (int64_t o = 0; o < num_done; ++o) {
     state.done.push_back(empty);
-    if (!Take(*reader, state.done.back())) return StateReader::Damaged();
+    if (!TakeNetwork(*reader, state.done.back())) return StateReader::Damaged();
   }
   std::vector<char> inner;
   if (!reader->TakeVector(inner) || !reader->AtEnd()) return StateReader::Damaged();
@@ -108,134 +95,26 @@ uint64_t FingerprintOf(uint64_t fingerprint, int64_t output) {
   return mixed.value();
 }
 
-// All outputs' networks, taken together.
-class Joint {
- public:
-  Joint(const Samples& samples, const Samples& inputs, const RecoveryOptions& options,
-        std::stop_token stop)
-      : options_(options),
-        engine_(options.num_threads, std::move(stop)),
-        scaled_(ScaleToUnit(inputs, options.bias)),
-        num_outputs_(samples.num_outputs) {
-    const int64_t padded = scaled_.design.padded_samples();
-    targets_.assign(num_outputs_ * padded, 0.0);
-    // One scale for all outputs: the sum of their squared errors is what counts.
-    scaled_.target_scale = 1;
-    for (int64_t i = 0; i < samples.num_samples; ++i) {
-      for (int64_t o = 0; o < num_outputs_; ++o) {
-        const double target = samples.targets[i * num_outputs_ + o];
-        targets_[o * padded + i] = target;
-        target_norm2_ += target * target;
-        max_target_ = std::max(max_target_, std::abs(target));
-      }
-    }
-  }
-
-  // The outputs' networks as one, refined, within the budget.
-  SparseNetwork Fit(std::span<const SparseNetwork> outputs, double relative_residual) {
-    const double angle = kSameDirection * relative_residual;
-    const double slack = std::clamp(angle * angle / 2, kTightestMerge, kLoosestMerge);
-    SparseNetwork network = JoinOutputs(outputs, 1 - slack);
-    for (size_t e = 0; e < network.weights.value.size(); ++e) {
-      network.weights.value[e] /= scaled_.column_scales[network.weights.column[e]];
-    }
-    const double tolerance = options_.termination.relative_residual_tolerance;
-    JointRefineOptions refine;
-    refine.target_loss = kPolish * kPolish * tolerance * tolerance * target_norm2_;
-    network = BalanceLayers(network);
-    JointRefine(problem(engine_), refine, network);
-    refine.max_steps = 6;
-    while (Excess(network) > 0 && !engine_.stop_requested()) {
-      const int64_t present = Nonzeros(network);
-      const auto kept = static_cast<int64_t>(static_cast<double>(present) * (1 - kPruneShare));
-      network = present > options_.nonzeros
-                    ? JointPruneTo(problem(engine_), network,
-                                   std::max(options_.nonzeros, std::min(kept, present - 1)))
-                    : JointPruneUnitsTo(problem(engine_), network, options_.hidden_width);
-      network = BalanceLayers(network);
-      JointRefine(problem(engine_), refine, network);
-    }
-    refine.max_steps = 30;
-    refine.min_decrease = 1e-6;
-    JointRefine(problem(engine_), refine, network);
-    if (Excess(network) > 0) network = WithinBudget(std::move(network));
-    for (size_t e = 0; e < network.weights.value.size(); ++e) {
-      network.weights.value[e] *= scaled_.column_scales[network.weights.column[e]];
-    }
-    return network;
-  }
-
-  // Sets relative_residual and psnr_db, after a stop too.
-  void Measure(SparseNetwork network, RecoveryResult& result) const {
-    for (size_t e = 0; e < network.weights.value.size(); ++e) {
-      network.weights.value[e] /= scaled_.column_scales[network.weights.column[e]];
-    }
-    Engine unstopped(options_.num_threads);
-    const double loss = JointLoss(problem(unstopped), network);
-    result.relative_residual = std::sqrt(loss / target_norm2_);
-    result.psnr_db = PsnrDb(loss, scaled_.design.num_samples * num_outputs_, max_target_);
-  }
-
-  bool stop_requested() const { return engine_.stop_requested(); }
-
- private:
-  JointProblem problem(Engine& engine) const {
-    return {engine, scaled_.design, targets_, num_outputs_};
-  }
-  // Weights and units over the budget.
-  int64_t Excess(const SparseNetwork& network) const {
-    return std::max(Nonzeros(network) - options_.nonzeros,
-                    network.hidden_width() - options_.hidden_width);
-  }
-  // By magnitude alone: it takes no time.
-  SparseNetwork WithinBudget(SparseNetwork network) const;
-
-  const RecoveryOptions& options_;
-  Engine engine_;
-  ScaledSamples scaled_;  // its targets are not used
-  const int64_t num_outputs_;
-  std::vector<double> targets_;
-  double target_norm2_ = 0;
-  double max_target_ = 0;
-};
-
-SparseNetwork Joint::WithinBudget(SparseNetwork network) const {
-  // Units by the product of the norms on their sides, then weights of the units that stay.
-  network = BalanceLayers(std::move(network));
-  SparseRows& hidden = network.weights;
-  SparseRows& output = network.upper_layers[0];
-  std::vector<double> sizes(hidden.num_rows());
-  for (int64_t j = 0; j < hidden.num_rows(); ++j) {
-    for (int64_t e = hidden.row_begin[j]; e < hidden.row_begin[j + 1]; ++e) {
-      sizes[j] += hidden.value[e] * hidden.value[e];
-    }
-  }
-  const auto cut_of = [](std::vector<double> values, int64_t count) {
-    std::sort(values.begin(), values.end(), std::greater<>());
-    return static_cast<int64_t>(values.size()) > count ? values[count] : 0.0;
-  };
-  const double unit_cut = cut_of(sizes, options_.hidden_width);
-  const auto stays = [&](int64_t unit) {
-    return unit >= hidden.num_rows() || sizes[unit] > unit_cut;
-  };
-  std::vector<double> magnitudes;
-  for (int64_t j = 0; j < hidden.num_rows(); ++j) {
-    for (int64_t e = hidden.row_begin[j]; e < hidden.row_begin[j + 1]; ++e) {
-      if (!stays(j)) hidden.value[e] = 0;
-      magnitudes.push_back(std::abs(hidden.value[e]));
-    }
-  }
-  for (size_t e = 0; e < output.value.size(); ++e) {
-    if (!stays(output.column[e])) output.value[e] = 0;
-    magnitudes.push_back(std::abs(output.value[e]));
-  }
-  const double cut = cut_of(magnitudes, options_.nonzeros);
-  for (SparseRows* rows : {&hidden, &output}) {
-    for (double& value : rows->value) {
-      if (std::abs(value) <= cut) value = 0;
-    }
-  }
-  return DropDeadNeurons(network);
+// The outputs' networks as one, refined, within the budget.
+SparseNetwork FitJointly(const JointSamples& samples, const RecoveryOptions& options,
+                         std::span<const SparseNetwork> outputs, double relative_residual,
+                         Engine& engine) {
+  const double angle = kSameDirection * relative_residual;
+  const double slack = std::clamp(angle * angle / 2, kTightestMerge, kLoosestMerge);
+  const double tolerance = options.termination.relative_residual_tolerance;
+  const JointBudget budget = {.nonzeros = options.nonzeros, .width = options.hidden_width};
+  JointRefineOptions refine;
+  refine.target_loss = kPolish * kPolish * tolerance * tolerance * samples.target_norm2;
+  SparseNetwork network = BalanceLayers(ToScaled(samples, JoinOutputs(outputs, 1 - slack)));
+  JointRefine(samples.problem(engine), refine, network);
+  refine.max_steps = 6;
+  double loss = 0;
+  network = JointPruneBack(samples.problem(engine), budget, refine, std::move(network), loss);
+  refine.max_steps = 30;
+  refine.min_decrease = 1e-6;
+  JointRefine(samples.problem(engine), refine, network);
+  if (!Within(budget, network)) network = CutToBudget(budget, BalanceLayers(std::move(network)));
+  return network;
 }
 
 }  // namespace
@@ -386,10 +265,15 @@ absl::StatusOr<RecoveryResult> RecoverOutputs(const Samples& samples,
   }
   outputs.resize(samples.num_outputs, empty);
 
-  Joint joint(samples, one, options, std::move(stop));
-  SparseNetwork network = joint.Fit(outputs, state.worst_residual);
-  joint.Measure(network, result);
-  if (!reason && joint.stop_requested()) reason = TerminationReason::kCancelled;
+  const JointSamples joint = MakeJointSamples(samples, options.bias);
+  Engine engine(options.num_threads, std::move(stop));
+  SparseNetwork network = FitJointly(joint, options, outputs, state.worst_residual, engine);
+  Engine unstopped(options.num_threads);
+  const double loss = JointLoss(joint.problem(unstopped), network);
+  result.relative_residual = joint.RelativeResidual(loss);
+  result.psnr_db = joint.PsnrDb(loss);
+  network = FromScaled(joint, std::move(network));
+  if (!reason && engine.stop_requested()) reason = TerminationReason::kCancelled;
   if (!reason) {
     const bool converged =
         result.relative_residual <= options.termination.relative_residual_tolerance;

@@ -93,6 +93,12 @@ absl::Status ValidateOptionsOfPath(const RecoveryOptions& options, const PathOpt
                    "a path chooses it between min_nonzeros and max_nonzeros; "
                    "leave it unset");
   }
+  if (options.hidden_layers > 1) {
+    return Invalid("hidden_layers", "a path is of networks with one hidden layer; leave it unset");
+  }
+  if (options.loss != Loss::kSquared) {
+    return Invalid("loss", "a path is of least-squares fits; leave it unset");
+  }
   if (options.working_nonzeros != 0) {
     return Invalid("working_nonzeros", "follows the budget within a path; leave it unset");
   }

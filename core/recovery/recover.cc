@@ -19,6 +19,7 @@
 #include "core/recovery/checkpoint.h"
 #include "core/recovery/enumerated.h"
 #include "core/recovery/gated_problem.h"
+#include "core/recovery/layers.h"
 #include "core/recovery/least_squares.h"
 #include "core/recovery/outputs.h"
 #include "core/recovery/recovery.h"
@@ -451,6 +452,8 @@ std::string_view SolvePhaseName(SolvePhase phase) {
       return "expand";
     case SolvePhase::kPrune:
       return "prune";
+    case SolvePhase::kTrain:
+      return "train";
     case SolvePhase::kSwap:
       return "swap";
   }
@@ -522,38 +525,9 @@ RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_sampl
   return resolved;
 }
 
-namespace {
-
-absl::Status ValidateSeveralOutputs(const Samples& samples, const RecoveryOptions& options,
-                                    const RecoveryStart& start) {
-  const auto refuse = [&](std::string_view field, std::string_view what) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(std::string(field), ": ", std::string(what),
-                     " takes one output, the samples have ", samples.num_outputs,
-                     "; choose one target column, or ", "leave ", std::string(field), " out"));
-  };
-  if (ChooseAlgorithm(options, samples.num_samples, start.gates.has_value()) !=
-      Algorithm::kWinnow) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "algorithm: the samples have ", samples.num_outputs,
-        " outputs, which algorithm winnow alone recovers; choose auto or winnow with sequential "
-        "gates and all samples, or one target column"));
-  }
-  if (options.linear_term) return refuse("linear_term", "a linear term");
-  if (start.network) return refuse("network", "a start network");
-  return absl::OkStatus();
-}
-
-}  // namespace
-
 absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& options,
                              const RecoveryStart& start) {
   if (absl::Status status = ValidateSamples(samples); !status.ok()) return status;
-  if (samples.num_outputs > 1) {
-    if (absl::Status status = ValidateSeveralOutputs(samples, options, start); !status.ok()) {
-      return status;
-    }
-  }
   for (size_t i = 0; i < samples.inputs.size(); ++i) {
     if (std::abs(samples.inputs[i]) > kMaxMagnitude) {
       return absl::InvalidArgumentError(
@@ -566,11 +540,24 @@ absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& opti
     return absl::InvalidArgumentError(absl::StrCat("targets: all are ", samples.targets.front(),
                                                    "; constant targets leave nothing to recover"));
   }
-  if (absl::Status status = ValidateOptions(options, samples.num_samples, samples.num_inputs);
+  if (absl::Status status =
+          ValidateOptions(options, samples.num_samples, samples.num_inputs, samples.num_outputs);
       !status.ok()) {
     return status;
   }
   const int64_t num_columns = samples.num_inputs + (options.bias ? 1 : 0);
+  const bool layered =
+      samples.num_outputs > 1 || options.hidden_layers > 1 || options.loss != Loss::kSquared;
+  if (layered && start.gates) {
+    return absl::InvalidArgumentError(
+        "gates: start gates are for one hidden layer, one output and the squared loss; leave them "
+        "out");
+  }
+  if (layered && start.network) {
+    return absl::InvalidArgumentError(
+        "network: a start network is for one hidden layer, one output and the squared loss; leave "
+        "it out");
+  }
   if (start.gates && options.linear_term) {
     return absl::InvalidArgumentError(
         "linear_term: algorithm winnow fits it and chooses its own start gates; leave the gates or "
@@ -662,6 +649,10 @@ absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOpt
       ResolveOptions(options, samples.num_samples, start.gates.has_value());
   const int64_t num_columns = samples.num_inputs + (options.bias ? 1 : 0);
   const uint64_t fingerprint = ProblemFingerprint(samples, resolved, start);
+  if (resolved.hidden_layers > 1 || resolved.loss != Loss::kSquared) {
+    if (absl::Status status = ValidateTargets(resolved.loss, samples); !status.ok()) return status;
+    return RecoverLayers(samples, resolved, observer, std::move(stop), checkpoint, fingerprint);
+  }
   if (samples.num_outputs > 1) {
     RecoveryOptions of_outputs = resolved;
     of_outputs.output_signs = OutputSigns::kMixed;  // output weights are of either sign

@@ -23,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "core/iteration/termination.h"
 #include "core/network/network.h"
+#include "core/pruning/loss.h"
 #include "core/samples/samples.h"
 
 namespace thresher {
@@ -54,9 +55,12 @@ enum class GateMode {
 
 struct RecoveryOptions {
   // The architecture and the budget. With random gates hidden_width is the number of
-  // gates, with enumerated ones that of gates in use at the end.
-  // 1 <= nonzeros <= num_columns * hidden_width.
+  // gates, with enumerated ones that of gates in use at the end. hidden_layers of them, 1 to
+  // kMaxHiddenLayers, are of that width each; with several outputs or a loss other than squared
+  // an output layer follows, otherwise the last hidden layer is fused with it. The budget is over
+  // all layers: 1 <= nonzeros <= NumCandidates.
   int64_t hidden_width = 0;
+  int64_t hidden_layers = 1;
   int64_t nonzeros = 0;
   // Working support s~ kept while iterating, nonzeros <= s~; 0 means nonzeros, for reciprocal
   // and enumerated gates 2 nonzeros, for winnow 5 nonzeros; its starts use up to that much. The
@@ -72,6 +76,9 @@ struct RecoveryOptions {
   // a neuron is open is then a convention, as (x.w)_+ = (-x.w)_+ + x.w: in the result its largest
   // weight is positive. Only for `winnow`, over all samples.
   bool linear_term = false;
+  // What is minimised. Cross-entropy and logistic are for targets that are classes, see loss.h;
+  // `winnow` trains for them.
+  Loss loss = Loss::kSquared;
 
   uint64_t seed = 0;  // of the start gates and the mini-batches
 
@@ -113,6 +120,7 @@ enum class SolvePhase {
   kExpand,   // winnow, see winnow.h
   kPrune,    // also of a path that descends to its next budget
   kSwap,
+  kTrain,  // an epoch of training, see layers.h
 };
 std::string_view SolvePhaseName(SolvePhase phase);
 
@@ -176,12 +184,18 @@ struct RecoveryCost {
   double flops_per_iteration = 0;  // multiply-adds counted as two
 };
 
-// Errors: INVALID_ARGUMENT naming the field (nonzeros, hidden_width, working_nonzeros,
-// linear_term, step_size, batch_size, num_threads, termination..., gates, network).
-absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples,
-                             int64_t num_inputs);
+// Weights that a network of these options may have: num_columns * hidden_width, and those of the
+// layers above.
+int64_t NumCandidates(const RecoveryOptions& options, int64_t num_inputs, int64_t num_outputs = 1);
 
-RecoveryCost PredictCost(const RecoveryOptions& options, int64_t num_samples, int64_t num_inputs);
+// Errors: INVALID_ARGUMENT naming the field (nonzeros, hidden_width, hidden_layers,
+// working_nonzeros, algorithm, gate_mode, loss, linear_term, step_size, batch_size, num_threads,
+// termination..., gates, network).
+absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples,
+                             int64_t num_inputs, int64_t num_outputs = 1);
+
+RecoveryCost PredictCost(const RecoveryOptions& options, int64_t num_samples, int64_t num_inputs,
+                         int64_t num_outputs = 1);
 
 // Runs to the first termination reason. `checkpoint` resumes an earlier solve of the
 // same samples and options: the outcome has the same bits as an uninterrupted one

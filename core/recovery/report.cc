@@ -193,7 +193,7 @@ std::optional<double> StrongestLeftOut(const GatedProblem& problem, const FoundN
 
 // A network of several layers on columns of another scale: what its weights are worth.
 void MeasureLayers(Engine& engine, const Design& design, SparseNetwork network,
-                   const std::vector<double>& factors, const Samples& samples,
+                   const std::vector<double>& factors, const Samples& samples, Loss loss,
                    RecoveryEvidence& evidence) {
   DivideByFactors(factors, network.weights);
   network = BalanceLayers(std::move(network));
@@ -207,11 +207,17 @@ void MeasureLayers(Engine& engine, const Design& design, SparseNetwork network,
       target_norm2 += target * target;
     }
   }
+  if (loss != Loss::kSquared) {
+    // Outputs are scores: shares are of theirs.
+    std::fill(targets.begin(), targets.end(), 0.0);
+    target_norm2 = JointLoss({engine, design, targets, samples.num_outputs}, network);
+  }
   const JointProblem problem = {engine, design, targets, samples.num_outputs};
   const std::vector<double> contributions = JointContributions(problem, network);
   if (contributions.empty()) return;
   evidence.weakest_kept =
       std::sqrt(*std::min_element(contributions.begin(), contributions.end()) / target_norm2);
+  if (loss != Loss::kSquared) return;
   if (static_cast<int64_t>(contributions.size()) > kMaxJointWeights) return;
   const std::vector<double> saliencies = JointSaliencies(problem, network);
   evidence.smallest_saliency =
@@ -543,7 +549,26 @@ std::string_view VerdictName(Verdict verdict) {
   return "does_not_explain";
 }
 
-absl::StatusOr<FitQuality> MeasureFit(const Network& network, const Samples& samples) {
+namespace {
+
+// Rows of num_outputs entries: softmax, or the logistic function of one.
+void ToProbabilities(Loss loss, int64_t num_outputs, std::vector<double>& outputs) {
+  if (loss == Loss::kLogistic) {
+    for (double& output : outputs) output = 1 / (1 + std::exp(-output));
+    return;
+  }
+  for (size_t i = 0; i < outputs.size(); i += num_outputs) {
+    const std::span<double> row(outputs.data() + i, num_outputs);
+    const double largest = *std::max_element(row.begin(), row.end());
+    double sum = 0;
+    for (double& output : row) sum += output = std::exp(output - largest);
+    for (double& output : row) output /= sum;
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<FitQuality> MeasureFit(const Network& network, const Samples& samples, Loss loss) {
   const int64_t num_outputs = NumOutputs(network);
   if (samples.num_samples < 1 || samples.num_outputs != num_outputs) {
     return absl::InvalidArgumentError(
@@ -555,6 +580,7 @@ absl::StatusOr<FitQuality> MeasureFit(const Network& network, const Samples& sam
   if (absl::Status status = Evaluate(network, samples.input_view(), outputs); !status.ok()) {
     return status;
   }
+  if (loss != Loss::kSquared) ToProbabilities(loss, num_outputs, outputs);
   double squared_error = 0;
   double squared_targets = 0;
   double peak = 0;
@@ -651,7 +677,8 @@ absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,
   if (num_weights > 0) MeasureNeuronPatterns(engine, masks, design, linear_term, evidence);
   if (const auto* layered = std::get_if<SparseNetwork>(&result.network);
       layered != nullptr && !layered->upper_layers.empty()) {
-    MeasureLayers(engine, design, ReduceNetwork(*layered), found.factors, training, evidence);
+    MeasureLayers(engine, design, ReduceNetwork(*layered), found.factors, training,
+                  result.options_used.loss, evidence);
     if (engine.stop_requested()) return stopped();
     facts.parallel = FindParallelColumns(engine, design, found.rows.column);
     SayWhatItMeans(facts, evidence);

@@ -27,9 +27,11 @@ struct FitQuality {
 };
 
 // Samples scaled as the network was fitted. Of several outputs the residual and the PSNR are over
-// all, and the class is the largest. Errors: INVALID_ARGUMENT as Evaluate, for no samples and
+// all, and the class is the largest. For losses of classes outputs are turned into probabilities
+// first. Errors: INVALID_ARGUMENT as Evaluate, for no samples and
 // for another number of outputs. Cost: as Evaluate.
-absl::StatusOr<FitQuality> MeasureFit(const Network& network, const Samples& samples);
+absl::StatusOr<FitQuality> MeasureFit(const Network& network, const Samples& samples,
+                                      Loss loss = Loss::kSquared);
 
 // How close a network is to the planted one, up to the order of neurons and, beside a linear term,
 // their sides; the term's entries count among the weights W (see compare.h).

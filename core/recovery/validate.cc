@@ -2,11 +2,14 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "core/kernels/design.h"
 #include "core/kernels/top_gradient.h"
+#include "core/network/network.h"
 #include "core/recovery/enumerated.h"
+#include "core/recovery/layers.h"
 #include "core/recovery/normal_equations.h"
 #include "core/recovery/recovery.h"
 #include "core/recovery/solver.h"
@@ -19,6 +22,7 @@ constexpr int kMaxThreads = 256;
 // Keys of candidate weights and byte counts stay far from overflow.
 constexpr int64_t kMaxCandidates = int64_t{1} << 50;
 constexpr int64_t kMaxSamples = int64_t{1} << 40;
+constexpr int64_t kMaxUpperWidth = int64_t{1} << 14;
 constexpr int64_t kMaxInputs = std::numeric_limits<int32_t>::max() - 64;
 
 absl::Status Invalid(std::string_view field, std::string_view rule) {
@@ -36,8 +40,64 @@ bool TakesStepSize(Algorithm algorithm) {
   return algorithm == Algorithm::kIht || algorithm == Algorithm::kReciprocal;
 }
 
+namespace {
+
+// Networks other than a sum of neurons: several layers, several outputs, a loss for classes.
+absl::Status ValidateForm(const RecoveryOptions& options, int64_t num_samples,
+                          int64_t num_outputs) {
+  if (options.hidden_layers < 1 || options.hidden_layers > kMaxHiddenLayers) {
+    return Invalid("hidden_layers", absl::StrCat("must be between 1 and ", kMaxHiddenLayers,
+                                                 ", is ", options.hidden_layers));
+  }
+  if (options.loss == Loss::kCrossEntropy && num_outputs < 2) {
+    return Invalid("loss",
+                   "cross_entropy is for several outputs, the samples have one; choose logistic "
+                   "for two classes, or squared");
+  }
+  if (options.loss == Loss::kLogistic && num_outputs > 1) {
+    return Invalid("loss", absl::StrCat("logistic is for one output, the samples have ",
+                                        num_outputs, "; choose cross_entropy, or squared"));
+  }
+  std::string form;
+  if (num_outputs > 1) form = absl::StrCat("the samples have ", num_outputs, " outputs");
+  if (options.hidden_layers > 1) {
+    form = absl::StrCat("hidden_layers is ", options.hidden_layers);
+  }
+  if (options.loss != Loss::kSquared) {
+    form = absl::StrCat("loss is ", std::string(LossName(options.loss)));
+  }
+  if (form.empty()) return absl::OkStatus();
+  const auto refuse = [&form](std::string_view field, std::string_view remedy) {
+    return Invalid(field, absl::StrCat(form, "; ", std::string(remedy)));
+  };
+  if (options.gate_mode != GateMode::kSequential) {
+    return refuse("gate_mode", "such networks have sequential gates");
+  }
+  if (options.linear_term) return refuse("linear_term", "leave the linear term out");
+  if (options.batch_size > 0 && options.batch_size < num_samples) {
+    return refuse("batch_size", "leave it unset");
+  }
+  if (ChooseAlgorithm(options, num_samples) != Algorithm::kWinnow) {
+    return refuse("algorithm", "choose auto or winnow");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int64_t NumCandidates(const RecoveryOptions& options, int64_t num_inputs, int64_t num_outputs) {
+  const int64_t constant = options.bias ? 1 : 0;
+  const int64_t width = options.hidden_width;
+  int64_t candidates = (num_inputs + constant) * width;
+  candidates += (options.hidden_layers - 1) * (width + constant) * width;
+  if (num_outputs > 1 || options.loss != Loss::kSquared) {
+    candidates += (width + constant) * num_outputs;
+  }
+  return candidates;
+}
+
 absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples,
-                             int64_t num_inputs) {
+                             int64_t num_inputs, int64_t num_outputs) {
   if (num_samples < 1) return Invalid("num_samples", "there are no samples to learn from");
   if (num_samples > kMaxSamples) return Invalid("num_samples", "more than 2^40");
   if (num_inputs < 1) return Invalid("num_inputs", "the samples have no inputs");
@@ -51,17 +111,27 @@ absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples
                                                 num_columns, " inputs hidden_width may be at most ",
                                                 kMaxCandidates / num_columns));
   }
-  const int64_t num_candidates = num_columns * options.hidden_width;
+  if (absl::Status status = ValidateForm(options, num_samples, num_outputs); !status.ok()) {
+    return status;
+  }
+  // Layers above the first are dense while they are trained.
+  if (options.hidden_layers > 1 && options.hidden_width > kMaxUpperWidth) {
+    return Invalid("hidden_width",
+                   absl::StrCat("must be at most ", kMaxUpperWidth,
+                                " with several hidden layers, is ", options.hidden_width));
+  }
+  const int64_t num_candidates = NumCandidates(options, num_inputs, num_outputs);
+  const char* what =
+      options.hidden_layers > 1 || num_outputs > 1 ? "all weights" : "inputs * hidden_width";
   if (options.nonzeros < 1 || options.nonzeros > num_candidates) {
-    return Invalid("nonzeros", absl::StrCat("must be between 1 and inputs * hidden_width = ",
-                                            num_candidates, ", is ", options.nonzeros));
+    return Invalid("nonzeros", absl::StrCat("must be between 1 and ", what, " = ", num_candidates,
+                                            ", is ", options.nonzeros));
   }
   if (options.working_nonzeros != 0 &&
       (options.working_nonzeros < options.nonzeros || options.working_nonzeros > num_candidates)) {
     return Invalid("working_nonzeros",
-                   absl::StrCat("must be 0 or between nonzeros = ", options.nonzeros,
-                                " and inputs * hidden_width = ", num_candidates, ", is ",
-                                options.working_nonzeros));
+                   absl::StrCat("must be 0 or between nonzeros = ", options.nonzeros, " and ", what,
+                                " = ", num_candidates, ", is ", options.working_nonzeros));
   }
   if (options.linear_term) {
     if (options.gate_mode != GateMode::kSequential) {
@@ -136,7 +206,8 @@ absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples
   return ValidateTermination(options.termination);
 }
 
-RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int64_t num_inputs) {
+RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int64_t num_inputs,
+                         int64_t num_outputs) {
   const RecoveryOptions options = ResolveOptions(given, num_samples);
   const int64_t num_columns = num_inputs + (options.bias ? 1 : 0);
   const auto n = static_cast<double>(num_samples);
@@ -173,6 +244,9 @@ RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int6
   bytes += dense * dense * (3 * sizeof(double) + options.num_threads * sizeof(float));
   if (options.algorithm == Algorithm::kWinnow) {
     bytes += WinnowBytes(options, num_samples, num_columns);
+  }
+  if (num_outputs > 1 || options.hidden_layers > 1 || options.loss != Loss::kSquared) {
+    bytes += LayersBytes(options, num_samples, num_inputs, num_outputs);
   }
   const bool enumerated = options.gate_mode == GateMode::kEnumerated;
   if (enumerated) bytes += EnumeratedBytes(options, num_samples, num_columns);

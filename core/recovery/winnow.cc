@@ -17,6 +17,7 @@
 #include "core/network/merge.h"
 #include "core/recovery/grow.h"
 #include "core/recovery/network_entries.h"
+#include "core/recovery/network_state.h"
 #include "core/recovery/prune_back.h"
 #include "core/recovery/refine.h"
 #include "core/recovery/relu_problem.h"
@@ -28,7 +29,7 @@
 namespace thresher {
 namespace {
 
-constexpr std::string_view kMagic = "THRSHW03";
+constexpr std::string_view kMagic = "THRSHW04";
 
 // How wide each start is: working support over s and gates over m. Easy problems end at the
 // first; later ones pay for more room.
@@ -564,25 +565,11 @@ void Winnower::Step(WinnowState& state) {
       break;
     case SolvePhase::kStart:
     case SolvePhase::kIterate:
+    case SolvePhase::kTrain:
       BeginStart(state);
       break;
   }
   ++state.iteration;
-}
-
-void Add(const SparseNetwork& network, StateWriter& writer) {
-  writer.AddVector(network.weights.row_begin);
-  writer.AddVector(network.weights.column);
-  writer.AddVector(network.weights.value);
-  writer.AddVector(network.output_signs);
-  writer.AddVector(network.linear);
-}
-
-bool Take(StateReader& reader, SparseNetwork& network) {
-  return reader.TakeVector(network.weights.row_begin) &&
-         reader.TakeVector(network.weights.column) && reader.TakeVector(network.weights.value) &&
-         reader.TakeVector(network.output_signs) && reader.TakeVector(network.linear) &&
-         ValidateNetwork(network).ok();
 }
 
 std::string Serialize(const WinnowState& state, uint64_t fingerprint) {
@@ -596,9 +583,9 @@ std::string Serialize(const WinnowState& state, uint64_t fingerprint) {
   writer.Add(state.stalled_steps);
   writer.Add(state.least_loss);
   writer.Add(static_cast<int32_t>(state.irredundant));
-  Add(state.network, writer);
+  AddNetwork(state.network, writer);
   writer.Add(state.loss);
-  Add(state.best_network, writer);
+  AddNetwork(state.best_network, writer);
   writer.Add(state.best_loss);
   writer.Add(state.best_start);
   writer.Add(state.agreeing_starts);
@@ -616,8 +603,8 @@ absl::StatusOr<WinnowState> Parse(std::string_view bytes, uint64_t fingerprint, 
       !reader->Take(state.start) || !reader->Take(phase) || !reader->Take(state.phase_steps) ||
       !reader->Take(state.swap_size) || !reader->Take(state.stalled_steps) ||
       !reader->Take(state.least_loss) || !reader->Take(irredundant) ||
-      !Take(*reader, state.network) || !reader->Take(state.loss) ||
-      !Take(*reader, state.best_network) || !reader->Take(state.best_loss) ||
+      !TakeNetwork(*reader, state.network) || !reader->Take(state.loss) ||
+      !TakeNetwork(*reader, state.best_network) || !reader->Take(state.best_loss) ||
       !reader->Take(state.best_start) || !reader->Take(state.agreeing_starts) ||
       !reader->Take(best_leaves_noise) || !reader->AtEnd() || state.start < 0 ||
       state.start > kNumStarts || phase < 0 || phase > static_cast<int32_t>(SolvePhase::kSwap)) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -10,11 +11,11 @@
 #include "Eigen/Cholesky"
 #include "Eigen/Core"
 #include "core/network/merge.h"
+#include "core/refinement/joint_block.h"
 
 namespace thresher {
 namespace {
 
-constexpr int64_t kBlockSamples = 256;
 // Sums of matrices run over so many groups of blocks, and then over the groups.
 constexpr int64_t kGroups = 8;
 
@@ -43,207 +44,14 @@ void SetParameters(std::span<const double> parameters, SparseNetwork& network) {
   for (SparseRows& layer : network.upper_layers) take(layer);
 }
 
-// The network at an iterate on some of the samples.
-class Block {
- public:
-  Block(const JointProblem& problem, const SparseNetwork& network, int64_t block)
-      : problem_(problem),
-        network_(network),
-        first_(block * kBlockSamples),
-        count_(std::min(kBlockSamples, problem.design.num_samples - first_)),
-        num_hidden_(NumLayers() - (IsFused(network) ? 0 : 1)) {
-    units_.resize(num_hidden_);
-    residual_.resize(count_, problem.num_outputs);
-    for (int64_t o = 0; o < problem.num_outputs; ++o) {
-      for (int64_t i = 0; i < count_; ++i) residual_(i, o) = -problem.target(o)[first_ + i];
-    }
-    for (size_t l = 0; l < num_hidden_; ++l) {
-      units_[l] = Images(l, ValuesOf(l));
-      units_[l] = units_[l].cwiseMax(0.0);
-    }
-    AddOutputs(units_, residual_);
-  }
-
-  // f(X) - Y.
-  const Eigen::MatrixXd& residual() const { return residual_; }
-
-  // gradient += J^T cotangent.
-  void AddAdjoint(const Eigen::MatrixXd& cotangent, std::span<double> gradient) const {
-    ForEachParameter(cotangent, [&](int64_t parameter, size_t layer, int32_t column,
-                                    const Eigen::VectorXd& delta) {
-      gradient[parameter] += Product(layer, column, delta);
-    });
-  }
-
-  // J for one output, a column a parameter.
-  Eigen::MatrixXd Jacobian(int64_t output, int64_t num_parameters) const {
-    Eigen::MatrixXd jacobian = Eigen::MatrixXd::Zero(count_, num_parameters);
-    Eigen::MatrixXd cotangent = Eigen::MatrixXd::Zero(count_, problem_.num_outputs);
-    cotangent.col(output).setOnes();
-    ForEachParameter(cotangent, [&](int64_t parameter, size_t layer, int32_t column,
-                                    const Eigen::VectorXd& delta) {
-      AddScaled(layer, column, delta, jacobian.col(parameter));
-    });
-    return jacobian;
-  }
-
-  // J direction.
-  Eigen::MatrixXd Tangent(std::span<const double> direction) const {
-    std::vector<Eigen::MatrixXd> tangents(num_hidden_);
-    int64_t first = 0;
-    for (size_t l = 0; l < num_hidden_; ++l) {
-      tangents[l] = Images(l, direction.subspan(first));
-      if (l > 0) AddImagesOf(l, tangents[l - 1], tangents[l]);
-      tangents[l] = (units_[l].array() > 0).select(tangents[l], 0.0);
-      first += Layer(l).nonzeros();
-    }
-    Eigen::MatrixXd outputs = Eigen::MatrixXd::Zero(count_, problem_.num_outputs);
-    if (num_hidden_ < NumLayers()) outputs = Images(num_hidden_, direction.subspan(first));
-    AddOutputs(tangents, outputs, /*constant=*/0);
-    return outputs;
-  }
-
- private:
-  size_t NumLayers() const { return 1 + network_.upper_layers.size(); }
-  const SparseRows& Layer(size_t l) const {
-    return l == 0 ? network_.weights : network_.upper_layers[l - 1];
-  }
-  std::span<const double> ValuesOf(size_t l) const { return Layer(l).value; }
-  // Whether a column of a layer is the constant input.
-  bool IsConstant(size_t layer, int32_t column) const {
-    return layer > 0 && column == Layer(layer - 1).num_rows();
-  }
-  Eigen::Map<const Eigen::VectorXf> Input(int32_t column) const {
-    const Design& design = problem_.design;
-    return {design.columns.get() + column * design.padded_samples() + first_, count_};
-  }
-
-  // What a layer's rows with these values give on the values below.
-  Eigen::MatrixXd Images(size_t layer, std::span<const double> values) const {
-    const SparseRows& rows = Layer(layer);
-    Eigen::MatrixXd images = Eigen::MatrixXd::Zero(count_, rows.num_rows());
-    for (int64_t r = 0; r < rows.num_rows(); ++r) {
-      for (int64_t e = rows.row_begin[r]; e < rows.row_begin[r + 1]; ++e) {
-        if (layer == 0) {
-          images.col(r) += values[e] * Input(rows.column[e]).cast<double>();
-        } else if (IsConstant(layer, rows.column[e])) {
-          images.col(r).array() += values[e];
-        } else {
-          images.col(r) += values[e] * units_[layer - 1].col(rows.column[e]);
-        }
-      }
-    }
-    return images;
-  }
-  // images += the layer's own rows on `below`, whose constant is 0.
-  void AddImagesOf(size_t layer, const Eigen::MatrixXd& below, Eigen::MatrixXd& images) const {
-    const SparseRows& rows = Layer(layer);
-    for (int64_t r = 0; r < rows.num_rows(); ++r) {
-      for (int64_t e = rows.row_begin[r]; e < rows.row_begin[r + 1]; ++e) {
-        if (IsConstant(layer, rows.column[e])) continue;
-        images.col(r) += rows.value[e] * below.col(rows.column[e]);
-      }
-    }
-  }
-  void AddOutputs(const std::vector<Eigen::MatrixXd>& hidden, Eigen::MatrixXd& outputs,
-                  double constant = 1) const {
-    if (num_hidden_ == NumLayers()) {
-      for (size_t j = 0; j < network_.output_signs.size(); ++j) {
-        outputs.col(0) += network_.output_signs[j] * hidden.back().col(static_cast<int64_t>(j));
-      }
-      return;
-    }
-    AddImagesOf(num_hidden_, hidden.back(), outputs);
-    if (constant == 0) return;
-    const SparseRows& rows = Layer(num_hidden_);
-    for (int64_t r = 0; r < rows.num_rows(); ++r) {
-      for (int64_t e = rows.row_begin[r]; e < rows.row_begin[r + 1]; ++e) {
-        if (IsConstant(num_hidden_, rows.column[e])) outputs.col(r).array() += rows.value[e];
-      }
-    }
-  }
-
-  double Product(size_t layer, int32_t column, const Eigen::VectorXd& vector) const {
-    if (layer == 0) return Input(column).cast<double>().dot(vector);
-    if (IsConstant(layer, column)) return vector.sum();
-    return units_[layer - 1].col(column).dot(vector);
-  }
-  void AddScaled(size_t layer, int32_t column, const Eigen::VectorXd& vector,
-                 Eigen::Ref<Eigen::VectorXd> target) const {
-    if (layer == 0) {
-      target.array() += Input(column).cast<double>().array() * vector.array();
-    } else if (IsConstant(layer, column)) {
-      target += vector;
-    } else {
-      target.array() += units_[layer - 1].col(column).array() * vector.array();
-    }
-  }
-
-  // Calls visit(parameter, layer, column, delta), where the parameter's derivative is delta times
-  // the layer's input of that column; delta is the cotangent carried back to the row.
-  template <typename Visit>
-  void ForEachParameter(const Eigen::MatrixXd& cotangent, const Visit& visit) const {
-    std::vector<int64_t> first_parameter = {0};
-    for (size_t l = 0; l < NumLayers(); ++l) {
-      first_parameter.push_back(first_parameter.back() + Layer(l).nonzeros());
-    }
-    // Deltas of the rows of layer l + 1, then of layer l.
-    Eigen::MatrixXd deltas;
-    for (size_t l = NumLayers(); l-- > 0;) {
-      Eigen::MatrixXd here;
-      if (l + 1 == NumLayers()) {
-        here = num_hidden_ == NumLayers() ? FusedDeltas(cotangent) : cotangent;
-      } else {
-        here = Eigen::MatrixXd::Zero(count_, Layer(l).num_rows());
-        const SparseRows& above = Layer(l + 1);
-        for (int64_t r = 0; r < above.num_rows(); ++r) {
-          for (int64_t e = above.row_begin[r]; e < above.row_begin[r + 1]; ++e) {
-            if (IsConstant(l + 1, above.column[e])) continue;
-            here.col(above.column[e]) += above.value[e] * deltas.col(r);
-          }
-        }
-      }
-      if (l < num_hidden_) here = (units_[l].array() > 0).select(here, 0.0);
-      deltas = std::move(here);
-      const SparseRows& rows = Layer(l);
-      for (int64_t r = 0; r < rows.num_rows(); ++r) {
-        const Eigen::VectorXd delta = deltas.col(r);
-        for (int64_t e = rows.row_begin[r]; e < rows.row_begin[r + 1]; ++e) {
-          visit(first_parameter[l] + e, l, rows.column[e], delta);
-        }
-      }
-    }
-  }
-  Eigen::MatrixXd FusedDeltas(const Eigen::MatrixXd& cotangent) const {
-    const auto width = static_cast<int64_t>(network_.output_signs.size());
-    Eigen::MatrixXd deltas(count_, width);
-    for (int64_t j = 0; j < width; ++j) {
-      deltas.col(j) = network_.output_signs[j] * cotangent.col(0);
-    }
-    return deltas;
-  }
-
-  const JointProblem& problem_;
-  const SparseNetwork& network_;
-  const int64_t first_;
-  const int64_t count_;
-  const size_t num_hidden_;
-  std::vector<Eigen::MatrixXd> units_;  // of each hidden layer, a column a unit
-  Eigen::MatrixXd residual_;
-};
-
-int64_t NumBlocks(const JointProblem& problem) {
-  return (problem.design.num_samples + kBlockSamples - 1) / kBlockSamples;
-}
-
 // The sum of vectors over all blocks, in their order.
 template <typename OfBlock>
 Eigen::VectorXd SumOverBlocks(const JointProblem& problem, const SparseNetwork& network,
                               int64_t size, const OfBlock& of_block) {
-  std::vector<Eigen::VectorXd> parts(NumBlocks(problem));
-  problem.engine.pool.ParallelFor(NumBlocks(problem), [&](int64_t b, int) {
+  std::vector<Eigen::VectorXd> parts(NumJointBlocks(problem));
+  problem.engine.pool.ParallelFor(NumJointBlocks(problem), [&](int64_t b, int) {
     parts[b] = Eigen::VectorXd::Zero(size);
-    of_block(Block(problem, network, b), parts[b]);
+    of_block(JointBlock(problem, network, b), parts[b]);
   });
   Eigen::VectorXd sum = Eigen::VectorXd::Zero(size);
   for (const Eigen::VectorXd& part : parts) {
@@ -258,8 +66,8 @@ struct Gradient {
 };
 Gradient GradientAt(const JointProblem& problem, const SparseNetwork& network) {
   const int64_t size = Nonzeros(network);
-  Eigen::VectorXd sums =
-      SumOverBlocks(problem, network, size + 1, [&](const Block& block, Eigen::VectorXd& part) {
+  Eigen::VectorXd sums = SumOverBlocks(
+      problem, network, size + 1, [&](const JointBlock& block, Eigen::VectorXd& part) {
         block.AddAdjoint(block.residual(), {part.data(), static_cast<size_t>(size)});
         part[size] = block.residual().squaredNorm();
       });
@@ -268,13 +76,13 @@ Gradient GradientAt(const JointProblem& problem, const SparseNetwork& network) {
 
 Eigen::MatrixXd NormalMatrix(const JointProblem& problem, const SparseNetwork& network) {
   const int64_t size = Nonzeros(network);
-  const int64_t num_blocks = NumBlocks(problem);
+  const int64_t num_blocks = NumJointBlocks(problem);
   std::vector<Eigen::MatrixXd> parts(kGroups);
   problem.engine.pool.ParallelFor(kGroups, [&](int64_t g, int) {
     parts[g] = Eigen::MatrixXd::Zero(size, size);
     for (int64_t b = g * num_blocks / kGroups; b < (g + 1) * num_blocks / kGroups; ++b) {
       if (problem.engine.stop_requested()) return;
-      const Block block(problem, network, b);
+      const JointBlock block(problem, network, b);
       for (int64_t o = 0; o < problem.num_outputs; ++o) {
         parts[g].selfadjointView<Eigen::Lower>().rankUpdate(block.Jacobian(o, size).transpose());
       }
@@ -289,7 +97,7 @@ Eigen::MatrixXd NormalMatrix(const JointProblem& problem, const SparseNetwork& n
 
 Eigen::VectorXd NormalDiagonal(const JointProblem& problem, const SparseNetwork& network) {
   const int64_t size = Nonzeros(network);
-  return SumOverBlocks(problem, network, size, [&](const Block& block, Eigen::VectorXd& part) {
+  return SumOverBlocks(problem, network, size, [&](const JointBlock& block, Eigen::VectorXd& part) {
     for (int64_t o = 0; o < problem.num_outputs; ++o) {
       part += block.Jacobian(o, size).colwise().squaredNorm().transpose();
     }
@@ -300,7 +108,7 @@ Eigen::VectorXd NormalDiagonal(const JointProblem& problem, const SparseNetwork&
 Eigen::VectorXd NormalProduct(const JointProblem& problem, const SparseNetwork& network,
                               const Eigen::VectorXd& vector) {
   return SumOverBlocks(problem, network, vector.size(),
-                       [&](const Block& block, Eigen::VectorXd& part) {
+                       [&](const JointBlock& block, Eigen::VectorXd& part) {
                          const Eigen::MatrixXd image =
                              block.Tangent({vector.data(), static_cast<size_t>(vector.size())});
                          block.AddAdjoint(image, {part.data(), static_cast<size_t>(part.size())});
@@ -376,7 +184,7 @@ Eigen::VectorXd SolveByProducts(const JointProblem& problem, const SparseNetwork
 
 double JointLoss(const JointProblem& problem, const SparseNetwork& network) {
   const double loss =
-      SumOverBlocks(problem, network, 1, [](const Block& block, Eigen::VectorXd& part) {
+      SumOverBlocks(problem, network, 1, [](const JointBlock& block, Eigen::VectorXd& part) {
         part[0] = block.residual().squaredNorm();
       })[0];
   return std::isfinite(loss) ? loss : std::numeric_limits<double>::infinity();
@@ -511,28 +319,150 @@ SparseNetwork JointPruneTo(const JointProblem& problem, const SparseNetwork& net
 }
 
 SparseNetwork JointPruneUnitsTo(const JointProblem& problem, const SparseNetwork& network,
-                                int64_t count) {
-  const int64_t width = network.hidden_width();
+                                int64_t layer, int64_t count) {
+  SparseNetwork pruned = network;
+  SparseRows& rows = layer == 0 ? pruned.weights : pruned.upper_layers[layer - 1];
+  const int64_t width = rows.num_rows();
   if (width <= count) return network;
   const std::vector<double> saliencies = JointSaliencies(problem, network);
+  int64_t parameter = layer == 0 ? 0 : network.weights.nonzeros();
+  for (int64_t l = 1; l < layer; ++l) parameter += network.upper_layers[l - 1].nonzeros();
   std::vector<double> of_unit(width);
   for (int64_t j = 0; j < width; ++j) {
-    for (int64_t e = network.weights.row_begin[j]; e < network.weights.row_begin[j + 1]; ++e) {
-      of_unit[j] += saliencies[e];
+    for (int64_t e = rows.row_begin[j]; e < rows.row_begin[j + 1]; ++e) {
+      of_unit[j] += saliencies[parameter++];
     }
   }
   std::vector<int64_t> order(width);
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),
                    [&](int64_t a, int64_t b) { return of_unit[a] < of_unit[b]; });
-  SparseNetwork pruned = network;
   for (int64_t k = 0; k < width - count; ++k) {
-    for (int64_t e = pruned.weights.row_begin[order[k]]; e < pruned.weights.row_begin[order[k] + 1];
-         ++e) {
-      pruned.weights.value[e] = 0;
-    }
+    std::fill(rows.value.begin() + rows.row_begin[order[k]],
+              rows.value.begin() + rows.row_begin[order[k] + 1], 0.0);
   }
   return DropDeadNeurons(pruned);
+}
+
+namespace {
+
+constexpr double kPruneShare = 0.1;
+constexpr double kGreatestRise = 4;  // of the loss, by one removal
+constexpr double kNoLoss = 1e-12;    // of || Y ||_F^2: rises below are rounding
+constexpr int64_t kLastCandidates = 6;
+
+double SquaredNorm(const JointProblem& problem) {
+  double norm2 = 0;
+  for (const double target : problem.targets) norm2 += target * target;
+  return norm2;
+}
+
+// The weight of least rank-th saliency removed.
+SparseNetwork WithoutWeight(const SparseNetwork& network, const std::vector<double>& saliencies,
+                            int64_t rank) {
+  std::vector<int64_t> order(saliencies.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::nth_element(order.begin(), order.begin() + rank, order.end(), [&](int64_t a, int64_t b) {
+    return std::pair(saliencies[a], a) < std::pair(saliencies[b], b);
+  });
+  std::vector<double> parameters = ParametersOf(network);
+  parameters[order[rank]] = 0;
+  SparseNetwork pruned = network;
+  SetParameters(parameters, pruned);
+  return ReduceNetwork(DropDeadNeurons(pruned));
+}
+
+// The widest hidden layer over the width, -1 for none.
+int64_t LayerOver(int64_t width, const SparseNetwork& network) {
+  const std::vector<int64_t> widths = HiddenWidths(network);
+  const auto widest = std::max_element(widths.begin(), widths.end());
+  return widest != widths.end() && *widest > width ? widest - widths.begin() : -1;
+}
+
+}  // namespace
+
+bool Within(const JointBudget& budget, const SparseNetwork& network) {
+  return Nonzeros(network) <= budget.nonzeros && LayerOver(budget.width, network) < 0;
+}
+
+SparseNetwork CutToBudget(const JointBudget& budget, SparseNetwork network) {
+  // What stays is greater than the first that goes.
+  const auto cut_of = [](std::vector<double> values, int64_t count) {
+    if (static_cast<int64_t>(values.size()) <= count) return 0.0;
+    std::nth_element(values.begin(), values.begin() + count, values.end(), std::greater<>());
+    return values[count];
+  };
+  std::vector<SparseRows*> layers = {&network.weights};
+  for (SparseRows& layer : network.upper_layers) layers.push_back(&layer);
+  const size_t num_hidden = layers.size() - (IsFused(network) ? 0 : 1);
+  for (size_t l = 0; l < num_hidden; ++l) {
+    SparseRows& rows = *layers[l];
+    std::vector<double> sizes(rows.num_rows());
+    for (int64_t j = 0; j < rows.num_rows(); ++j) {
+      for (int64_t e = rows.row_begin[j]; e < rows.row_begin[j + 1]; ++e) {
+        sizes[j] += rows.value[e] * rows.value[e];
+      }
+    }
+    const double cut = cut_of(sizes, budget.width);
+    for (int64_t j = 0; j < rows.num_rows(); ++j) {
+      if (sizes[j] > cut) continue;
+      std::fill(rows.value.begin() + rows.row_begin[j], rows.value.begin() + rows.row_begin[j + 1],
+                0.0);
+    }
+  }
+  network = DropDeadNeurons(network);
+  std::vector<double> parameters = ParametersOf(network);
+  std::vector<double> magnitudes;
+  for (const double parameter : parameters) magnitudes.push_back(std::abs(parameter));
+  const double cut = cut_of(std::move(magnitudes), budget.nonzeros);
+  for (double& parameter : parameters) {
+    if (std::abs(parameter) <= cut) parameter = 0;
+  }
+  SetParameters(parameters, network);
+  return DropDeadNeurons(network);
+}
+
+SparseNetwork JointPruneBack(const JointProblem& problem, const JointBudget& budget,
+                             const JointRefineOptions& refine, SparseNetwork network,
+                             double& loss) {
+  const double no_loss = kNoLoss * SquaredNorm(problem);
+  const auto too_much = [&](double next) { return next > kGreatestRise * loss + no_loss; };
+  loss = JointLoss(problem, network);
+  double share = kPruneShare;
+  while (Nonzeros(network) > budget.nonzeros && !problem.engine.stop_requested()) {
+    const int64_t present = Nonzeros(network);
+    const auto kept = static_cast<int64_t>(static_cast<double>(present) * (1 - share));
+    const int64_t target = std::max(budget.nonzeros, std::min(kept, present - 1));
+    network = BalanceLayers(std::move(network));
+    SparseNetwork pruned = ReduceNetwork(JointPruneTo(problem, network, target));
+    double next = JointRefine(problem, refine, pruned);
+    if (too_much(next) && target < present - 1) {
+      share = static_cast<double>(present - target) / static_cast<double>(present) / 3;
+      continue;
+    }
+    if (too_much(next)) {
+      const std::vector<double> saliencies = JointSaliencies(problem, network);
+      for (int64_t rank = 1; rank < std::min(kLastCandidates, present); ++rank) {
+        SparseNetwork other = WithoutWeight(network, saliencies, rank);
+        const double loss_of_other = JointRefine(problem, refine, other);
+        if (loss_of_other >= next) continue;
+        next = loss_of_other;
+        pruned = std::move(other);
+        if (!too_much(next)) break;
+      }
+    }
+    network = std::move(pruned);
+    loss = next;
+    share = std::min(kPruneShare, 2 * share);
+  }
+  for (int64_t layer = 0; !problem.engine.stop_requested();) {
+    layer = LayerOver(budget.width, network);
+    if (layer < 0) break;
+    network = ReduceNetwork(JointPruneUnitsTo(problem, BalanceLayers(network), layer,
+                                              HiddenWidths(network)[layer] - 1));
+    loss = JointRefine(problem, refine, network);
+  }
+  return network;
 }
 
 }  // namespace thresher

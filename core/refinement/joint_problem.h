@@ -67,10 +67,27 @@ SparseNetwork BalanceLayers(SparseNetwork network);
 SparseNetwork JointPruneTo(const JointProblem& problem, const SparseNetwork& network,
                            int64_t count);
 
-// Removes the units of the first hidden layer whose weights have the least summed saliency until
-// `count` are left.
+// Removes the units of a hidden layer, 0 the first, whose weights have the least summed saliency
+// until `count` are left.
 SparseNetwork JointPruneUnitsTo(const JointProblem& problem, const SparseNetwork& network,
-                                int64_t count);
+                                int64_t layer, int64_t count);
+
+struct JointBudget {
+  int64_t nonzeros = 0;  // over all layers
+  int64_t width = 0;     // of each hidden layer
+};
+bool Within(const JointBudget& budget, const SparseNetwork& network);
+
+// The units of each hidden layer with the least weights into them go, then the least weights, until
+// the network is within the budget. It takes no time. Expects balanced layers.
+SparseNetwork CutToBudget(const JointBudget& budget, SparseNetwork network);
+
+// Removes weights, a tenth at a time, then units until the network is within the budget, and
+// refines what stays after each removal; parallel units are merged. Where the loss rises more than
+// fourfold fewer weights go at a time, at last the best of several. A stop request ends it, maybe
+// over the budget. The loss is left in `loss`.
+SparseNetwork JointPruneBack(const JointProblem& problem, const JointBudget& budget,
+                             const JointRefineOptions& refine, SparseNetwork network, double& loss);
 
 }  // namespace thresher
 

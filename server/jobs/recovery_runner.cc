@@ -31,12 +31,6 @@ constexpr int64_t kCancelledReportSamples = 100;     // at least
 constexpr int64_t kCancelledComparedNeurons = 200;   // matching them takes their cube
 
 absl::Status ValidateDataset(const DatasetRecord& dataset) {
-  if (dataset.num_outputs != 1) {
-    return InvalidField("recovery.dataset",
-                        absl::StrCat("datasets/", dataset.id, " has ", dataset.num_outputs,
-                                     " outputs, recovery takes one; name one target column, or "
-                                     "two classes"));
-  }
   if (dataset.constant_targets) {
     return InvalidField("recovery.dataset",
                         absl::StrCat("all targets of datasets/", dataset.id,
@@ -183,6 +177,10 @@ Model MakeModel(Network network, const Samples& samples, const DatasetRecord& da
   model.network = std::move(network);
   model.scaling = samples.scaling;
   model.class_names = samples.class_names;
+  // As those of a pruning: log odds, which 0 divides, where 1/2 divides two classes.
+  if (report.options_used.loss == Loss::kLogistic && samples.class_names.size() == 2) {
+    model.scaling.target_offset += 0.5;
+  }
   return model;
 }
 
@@ -210,12 +208,24 @@ absl::StatusOr<JobCost> RecoveryRunner::Plan(const RecoverySpec& spec) {
     if (!status.ok()) return NameField(status, "recovery.path.");
     status = ValidateOptionsOfPath(options, *spec.path, *num_training, dataset->num_inputs);
   } else {
-    status = ValidateOptions(options, *num_training, dataset->num_inputs);
+    status = ValidateOptions(options, *num_training, dataset->num_inputs, dataset->num_outputs);
   }
   if (!status.ok()) return NameField(status, "recovery.options.");
   if (spec.path && !spec.initial_model_id.empty()) {
     return InvalidField("recovery.initial_model",
                         "a path starts from networks of its own; leave one of the two out");
+  }
+  const bool layered = dataset->num_outputs > 1 || options.hidden_layers > 1 ||
+                       options.loss != Loss::kSquared;
+  if (spec.path && dataset->num_outputs > 1) {
+    return InvalidField("recovery.path",
+                        absl::StrCat("chooses the budget of networks with one output, datasets/",
+                                     dataset->id, " has ", dataset->num_outputs,
+                                     "; give nonzeros instead"));
+  }
+  if (layered && !spec.initial_model_id.empty()) {
+    return InvalidField("recovery.initial_model",
+                        "is for one hidden layer, one output and the squared loss; leave it out");
   }
   if (!spec.initial_model_id.empty()) {
     absl::StatusOr<store::ModelRecord> model = store_->models().Get(spec.initial_model_id);
@@ -225,7 +235,7 @@ absl::StatusOr<JobCost> RecoveryRunner::Plan(const RecoverySpec& spec) {
   }
   const RecoveryCost cost =
       spec.path ? PredictPathCost(options, *spec.path, *num_training, dataset->num_inputs)
-                : PredictCost(options, *num_training, dataset->num_inputs);
+                : PredictCost(options, *num_training, dataset->num_inputs, dataset->num_outputs);
   return JobCost{.peak_memory_bytes = cost.peak_memory_bytes + SplitBytes(*dataset, *num_training),
                  .flops_per_iteration = cost.flops_per_iteration};
 }
@@ -291,11 +301,11 @@ absl::StatusOr<JobOutcome> RecoveryRunner::Run(const JobRun& run) {
     held_out = Thinned(held_out, count);
   }
 
-  absl::StatusOr<FitQuality> fit = MeasureFit(result->network, *training);
+  absl::StatusOr<FitQuality> fit = MeasureFit(result->network, *training, options.loss);
   if (!fit.ok()) return fit.status();
   report.training = *fit;
   if (held_out.num_samples > 0) {
-    absl::StatusOr<FitQuality> held_out_fit = MeasureFit(result->network, held_out);
+    absl::StatusOr<FitQuality> held_out_fit = MeasureFit(result->network, held_out, options.loss);
     if (!held_out_fit.ok()) return held_out_fit.status();
     report.held_out = *held_out_fit;
   }

@@ -373,6 +373,32 @@ static_assert(static_cast<int>(store::NetworkKind::kGated) == v1::NETWORK_KIND_G
 
 // ----- Recovery. -----
 
+absl::StatusOr<Loss> FromProto(v1::Loss value, std::string_view field) {
+  switch (value) {
+    case v1::LOSS_UNSPECIFIED:
+    case v1::LOSS_SQUARED:
+      return Loss::kSquared;
+    case v1::LOSS_CROSS_ENTROPY:
+      return Loss::kCrossEntropy;
+    case v1::LOSS_LOGISTIC:
+      return Loss::kLogistic;
+    default:
+      return UnknownEnumValue(field, value);
+  }
+}
+
+v1::Loss ToProto(Loss value) {
+  switch (value) {
+    case Loss::kSquared:
+      return v1::LOSS_SQUARED;
+    case Loss::kCrossEntropy:
+      return v1::LOSS_CROSS_ENTROPY;
+    case Loss::kLogistic:
+      return v1::LOSS_LOGISTIC;
+  }
+  return v1::LOSS_UNSPECIFIED;
+}
+
 absl::StatusOr<RecoveryOptions> FromProto(const v1::RecoveryOptions& options) {
   RecoveryOptions result;
   result.hidden_width = options.hidden_width();
@@ -392,6 +418,10 @@ absl::StatusOr<RecoveryOptions> FromProto(const v1::RecoveryOptions& options) {
   result.output_signs = *signs;
   result.bias = options.bias();
   result.linear_term = options.linear_term();
+  result.hidden_layers = options.hidden_layers() == 0 ? 1 : options.hidden_layers();
+  const auto loss = FromProto(options.loss(), "job.recovery.options.loss");
+  if (!loss.ok()) return loss.status();
+  result.loss = *loss;
   result.seed = options.seed();
   if (options.has_step_size()) result.step_size = options.step_size();
   const auto batch_size = PositiveOr0(options.has_batch_size(), options.batch_size(),
@@ -419,6 +449,8 @@ v1::RecoveryOptions ToProto(const RecoveryOptions& options) {
   result.set_output_signs(ToProto(options.output_signs));
   result.set_bias(options.bias);
   result.set_linear_term(options.linear_term);
+  result.set_hidden_layers(options.hidden_layers);
+  result.set_loss(ToProto(options.loss));
   result.set_seed(options.seed);
   if (options.step_size) result.set_step_size(*options.step_size);
   if (options.batch_size > 0) result.set_batch_size(options.batch_size);
@@ -542,6 +574,8 @@ v1::SolvePhase ToProto(SolvePhase value) {
       return v1::SOLVE_PHASE_EXPAND;
     case SolvePhase::kPrune:
       return v1::SOLVE_PHASE_PRUNE;
+    case SolvePhase::kTrain:
+      return v1::SOLVE_PHASE_TRAIN;
     case SolvePhase::kSwap:
       return v1::SOLVE_PHASE_SWAP;
   }
@@ -655,32 +689,6 @@ v1::RecoveryReport ToProto(const store::RecoveryReport& report) {
 
 // ----- Pruning. -----
 
-absl::StatusOr<Loss> FromProto(v1::Loss value) {
-  switch (value) {
-    case v1::LOSS_UNSPECIFIED:
-    case v1::LOSS_SQUARED:
-      return Loss::kSquared;
-    case v1::LOSS_CROSS_ENTROPY:
-      return Loss::kCrossEntropy;
-    case v1::LOSS_LOGISTIC:
-      return Loss::kLogistic;
-    default:
-      return UnknownEnumValue("job.pruning.options.loss", value);
-  }
-}
-
-v1::Loss ToProto(Loss value) {
-  switch (value) {
-    case Loss::kSquared:
-      return v1::LOSS_SQUARED;
-    case Loss::kCrossEntropy:
-      return v1::LOSS_CROSS_ENTROPY;
-    case Loss::kLogistic:
-      return v1::LOSS_LOGISTIC;
-  }
-  return v1::LOSS_UNSPECIFIED;
-}
-
 absl::StatusOr<PruneSchedule> FromProto(v1::PruneSchedule value) {
   switch (value) {
     case v1::PRUNE_SCHEDULE_UNSPECIFIED:
@@ -744,7 +752,7 @@ absl::StatusOr<PruneOptions> FromProto(const v1::PruningOptions& options) {
   result.hidden_widths.assign(options.hidden_widths().begin(), options.hidden_widths().end());
   result.nonzeros = options.nonzeros();
   result.bias = options.bias();
-  const auto loss = FromProto(options.loss());
+  const auto loss = FromProto(options.loss(), "job.pruning.options.loss");
   if (!loss.ok()) return loss.status();
   result.loss = *loss;
   if (options.has_epochs()) result.epochs = options.epochs();

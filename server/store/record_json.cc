@@ -32,7 +32,8 @@ constexpr Name<SolvePhase> kSolvePhases[] = {{SolvePhase::kIterate, "iterate"},
                                              {SolvePhase::kStart, "start"},
                                              {SolvePhase::kExpand, "expand"},
                                              {SolvePhase::kPrune, "prune"},
-                                             {SolvePhase::kSwap, "swap"}};
+                                             {SolvePhase::kSwap, "swap"},
+                                             {SolvePhase::kTrain, "train"}};
 constexpr Name<GateMode> kGateModes[] = {{GateMode::kSequential, "sequential"},
                                          {GateMode::kRandom, "random"},
                                          {GateMode::kEnumerated, "enumerated"}};
@@ -131,6 +132,8 @@ Json OptionsToJson(const RecoveryOptions& options) {
   };
   if (options.step_size.has_value()) json["step_size"] = ToJson(*options.step_size);
   if (options.linear_term) json["linear_term"] = true;
+  if (options.hidden_layers > 1) json["hidden_layers"] = options.hidden_layers;
+  if (options.loss != Loss::kSquared) json["loss"] = NameOf(kLosses, options.loss);
   return json;
 }
 
@@ -155,6 +158,8 @@ RecoveryOptions ReadRecoveryOptions(const Json& json) {
   options.mask_memory_limit_bytes = json.at("mask_memory_limit_bytes").get<int64_t>();
   if (json.contains("step_size")) options.step_size = ReadDouble(json.at("step_size"));
   options.linear_term = json.value("linear_term", false);
+  options.hidden_layers = json.value("hidden_layers", int64_t{1});
+  if (json.contains("loss")) options.loss = ReadName(kLosses, json.at("loss"));
   return options;
 }
 

@@ -1,0 +1,709 @@
+#include "core/recovery/layers.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "core/iteration/state_bytes.h"
+#include "core/kernels/engine.h"
+#include "core/network/merge.h"
+#include "core/pruning/prune.h"
+#include "core/recovery/joint_samples.h"
+#include "core/recovery/network_state.h"
+#include "core/recovery/report.h"
+#include "core/recovery/solver.h"
+#include "core/recovery/winnow.h"
+#include "core/refinement/joint_growth.h"
+#include "core/refinement/joint_problem.h"
+
+namespace thresher {
+namespace {
+
+constexpr std::string_view kMagic = "THRSHL01";
+
+// Starts from neurons and rows, then from training.
+constexpr int64_t kRowStarts = 2;
+constexpr int64_t kTrainStarts = 2;
+constexpr int64_t kTrainStartsAlone = 4;
+// Of winnow, which finds candidates; one start that fits exactly takes less.
+constexpr int64_t kCandidateSteps = 40;
+// The working budget over the budget, and the weights that join in a round as a share of it.
+constexpr double kFirstWorking = 1.5;
+constexpr double kLaterWorking = 2.5;
+constexpr int64_t kRounds = 24;
+constexpr int64_t kFinishEvery = 6;  // rounds
+constexpr int64_t kMostFailures = 3;
+constexpr double kLeastDecrease = 2e-3;  // of the loss, for a round to count
+constexpr double kNearlyExact = 1e-5;    // a relative residual worth finishing at once
+constexpr int kPruneSteps = 8;
+constexpr int kGrowSteps = 15;
+constexpr int kFinishSteps = 30;
+constexpr double kPolish = 0.25;  // of the tolerance, as winnow
+
+// Training of starts, and for classes.
+constexpr int64_t kStartSteps = 2000;
+constexpr int64_t kStartBatch = 100;
+constexpr double kStartRate = 1e-2;
+constexpr int64_t kClassSteps = 24000;
+constexpr int64_t kClassBatch = 128;
+constexpr double kClassRate = 3e-3;
+constexpr int64_t kLeastEpochs = 20;
+constexpr int64_t kMostEpochs = 2000;
+
+enum class Stage : int32_t { kNeurons, kRows, kTrain, kSwap, kDone };
+
+struct LayersState {
+  int64_t iterations = 0;  // completed, of the steps that are done
+  double elapsed_seconds = 0;
+  double seconds_before = 0;  // the stage began, or the latest round
+  Stage stage = Stage::kNeurons;
+  int64_t start = 0;
+  int64_t rounds = 0;  // of this start
+  int64_t growth = 0;
+  int64_t failures = 0;
+  SparseNetwork neurons;  // what the stage of that name has found
+  SparseNetwork first;    // what the rows gave, on scaled columns
+  SparseNetwork work;     // of the start at work, likewise
+  double work_loss = 0;
+  SparseNetwork best;  // within the budget
+  double best_loss = std::numeric_limits<double>::infinity();
+  std::string nested;  // checkpoint of the solve within the stage
+};
+
+std::string Serialize(const LayersState& state, uint64_t fingerprint) {
+  StateWriter writer(kMagic, fingerprint);
+  writer.Add(state.iterations);
+  writer.Add(state.elapsed_seconds);
+  writer.Add(state.seconds_before);
+  writer.Add(static_cast<int32_t>(state.stage));
+  writer.Add(state.start);
+  writer.Add(state.rounds);
+  writer.Add(state.growth);
+  writer.Add(state.failures);
+  AddNetwork(state.neurons, writer);
+  AddNetwork(state.first, writer);
+  AddNetwork(state.work, writer);
+  writer.Add(state.work_loss);
+  AddNetwork(state.best, writer);
+  writer.Add(state.best_loss);
+  writer.AddVector(std::vector<char>(state.nested.begin(), state.nested.end()));
+  return std::move(writer).Finish();
+}
+
+absl::StatusOr<LayersState> Parse(std::string_view bytes, uint64_t fingerprint,
+                                  const LayersState& empty) {
+  absl::StatusOr<StateReader> reader = StateReader::Open(bytes, kMagic, fingerprint);
+  if (!reader.ok()) return reader.status();
+  LayersState state = empty;
+  int32_t stage = 0;
+  std::vector<char> nested;
+  if (!reader->Take(state.iterations) || !reader->Take(state.elapsed_seconds) ||
+      !reader->Take(state.seconds_before) || !reader->Take(stage) || stage < 0 ||
+      stage > static_cast<int32_t>(Stage::kDone) || !reader->Take(state.start) ||
+      !reader->Take(state.rounds) || !reader->Take(state.growth) || !reader->Take(state.failures) ||
+      !TakeNetwork(*reader, state.neurons) || !TakeNetwork(*reader, state.first) ||
+      !TakeNetwork(*reader, state.work) || !reader->Take(state.work_loss) ||
+      !TakeNetwork(*reader, state.best) || !reader->Take(state.best_loss) ||
+      !reader->TakeVector(nested) || !reader->AtEnd()) {
+    return StateReader::Damaged();
+  }
+  state.stage = static_cast<Stage>(stage);
+  state.nested.assign(nested.begin(), nested.end());
+  return state;
+}
+
+uint64_t FingerprintOf(uint64_t fingerprint, Stage stage) {
+  Fingerprint mixed;
+  mixed.Add(fingerprint);
+  mixed.Add(static_cast<uint64_t>(stage));
+  return mixed.value();
+}
+
+// The halves of every input, then the neurons of several inputs, as units of a first layer.
+SparseRows CandidateUnits(const SparseNetwork& neurons) {
+  SparseRows units;
+  for (int32_t q = 0; q < neurons.num_inputs; ++q) {
+    for (const double sign : {1.0, -1.0}) {
+      units.column.push_back(q);
+      units.value.push_back(sign);
+      units.row_begin.push_back(units.nonzeros());
+    }
+  }
+  const SparseRows& rows = neurons.weights;
+  for (int64_t j = 0; j < rows.num_rows(); ++j) {
+    if (rows.row_begin[j + 1] - rows.row_begin[j] < 2) continue;
+    double length = 0;
+    for (int64_t e = rows.row_begin[j]; e < rows.row_begin[j + 1]; ++e) {
+      length = std::hypot(length, rows.value[e]);
+    }
+    for (int64_t e = rows.row_begin[j]; e < rows.row_begin[j + 1]; ++e) {
+      units.column.push_back(rows.column[e]);
+      units.value.push_back(rows.value[e] / length);
+    }
+    units.row_begin.push_back(units.nonzeros());
+  }
+  return units;
+}
+
+// The units' values as the inputs of samples with the same targets.
+Samples ValuesOf(const SparseRows& units, const Samples& samples) {
+  Samples values = {.num_samples = samples.num_samples,
+                    .num_inputs = units.num_rows(),
+                    .targets = samples.targets};
+  values.inputs.resize(samples.num_samples * units.num_rows());
+  for (int64_t i = 0; i < samples.num_samples; ++i) {
+    const float* row = samples.inputs.data() + i * samples.num_inputs;
+    for (int64_t j = 0; j < units.num_rows(); ++j) {
+      double sum = 0;
+      for (int64_t e = units.row_begin[j]; e < units.row_begin[j + 1]; ++e) {
+        const int32_t q = units.column[e];
+        sum += units.value[e] * (q < samples.num_inputs ? row[q] : 1.0);
+      }
+      values.inputs[i * units.num_rows() + j] = static_cast<float>(std::max(sum, 0.0));
+    }
+  }
+  return values;
+}
+
+bool IsPartial(TerminationReason reason) {
+  return reason == TerminationReason::kTimeLimit || reason == TerminationReason::kCancelled;
+}
+
+class LayersSolver {
+ public:
+  LayersSolver(const Samples& samples, const RecoveryOptions& options,
+               const RecoveryObserver& observer, std::stop_token stop, uint64_t fingerprint)
+      : samples_(samples),
+        options_(options),
+        observer_(observer),
+        stop_(std::move(stop)),
+        fingerprint_(fingerprint),
+        engine_(options.num_threads, stop_),
+        joint_(MakeJointSamples(samples, options.bias)),
+        fused_(samples.num_outputs == 1 && options.loss == Loss::kSquared) {
+    empty_ = {.num_inputs = samples.num_inputs, .has_bias = options.bias};
+    const double tolerance = options.termination.relative_residual_tolerance;
+    target_loss_ = kPolish * kPolish * tolerance * tolerance * joint_.target_norm2;
+  }
+
+  absl::StatusOr<RecoveryResult> Run(std::string_view checkpoint);
+
+ private:
+  JointProblem problem() { return joint_.problem(engine_); }
+  bool for_classes() const { return options_.loss != Loss::kSquared; }
+  // Whether starts come from neurons and rows first.
+  bool has_row_starts() const { return fused_ && options_.hidden_layers == 2; }
+  int64_t num_starts() const {
+    return has_row_starts() ? kRowStarts + kTrainStarts : kTrainStartsAlone;
+  }
+  bool from_rows(int64_t start) const { return has_row_starts() && start < kRowStarts; }
+  double working_share(int64_t start) const {
+    return has_row_starts() && start == 0 ? kFirstWorking : kLaterWorking;
+  }
+  JointBudget budget() const {
+    return {.nonzeros = options_.nonzeros, .width = options_.hidden_width};
+  }
+  JointBudget working_budget(int64_t start) const {
+    const auto grown = [&](int64_t value) {
+      return static_cast<int64_t>(working_share(start) * static_cast<double>(value));
+    };
+    return {.nonzeros = grown(options_.nonzeros),
+            .width = std::max(options_.hidden_width + 2, grown(options_.hidden_width))};
+  }
+  JointRefineOptions refine(int max_steps) const {
+    return {.max_steps = max_steps, .target_loss = target_loss_};
+  }
+
+  double Elapsed() const {
+    const auto now = std::chrono::steady_clock::now();
+    return earlier_seconds_ + std::chrono::duration<double>(now - begin_).count();
+  }
+  // For the stage, of which a solve within counts its own time.
+  double TimeLeft(const LayersState& state) const {
+    const double limit = options_.termination.time_limit_seconds;
+    return limit > 0 ? std::max(1e-3, limit - state.seconds_before) : 0;
+  }
+  bool OutOfTime() const {
+    const double limit = options_.termination.time_limit_seconds;
+    return limit > 0 && Elapsed() >= limit;
+  }
+
+  void BeginStart(LayersState& state);
+  // The stage at work, of swaps one round.
+  absl::StatusOr<std::optional<TerminationReason>> RunStage(LayersState& state);
+  // A stage; a reason when it was not brought to its end. The state is then that before it, with
+  // the checkpoint of the solve within.
+  absl::StatusOr<std::optional<TerminationReason>> FindNeurons(LayersState& state);
+  absl::StatusOr<std::optional<TerminationReason>> FindRows(LayersState& state);
+  absl::StatusOr<std::optional<TerminationReason>> Train(LayersState& state);
+  void BeginSwaps(SparseNetwork network, LayersState& state);
+  // One round; the state stays as it was where a stop came in between.
+  void Swap(LayersState& state);
+  void Finish(LayersState& state);
+  // Weights without which an exact network stays exact.
+  void RemoveRedundant(SparseNetwork& network, double& loss);
+
+  absl::StatusOr<RecoveryResult> Winnowed(const Samples& samples, int64_t hidden_width,
+                                          OutputSigns signs, const LayersState& state);
+  PruneOptions Training(const LayersState& state) const;
+  RecoveryObserver InnerObserver(const LayersState& state);
+  void Report(const LayersState& state, SolvePhase phase, const SparseNetwork& network,
+              double loss);
+  bool IsExact(double loss) const {
+    return joint_.RelativeResidual(loss) <= options_.termination.relative_residual_tolerance;
+  }
+
+  const Samples& samples_;
+  const RecoveryOptions& options_;
+  const RecoveryObserver& observer_;
+  const std::stop_token stop_;
+  const uint64_t fingerprint_;
+  Engine engine_;
+  const JointSamples joint_;
+  const bool fused_;
+  SparseNetwork empty_;
+  double target_loss_ = 0;
+  double least_residual_ = std::numeric_limits<double>::infinity();
+  double earlier_seconds_ = 0;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+// Reports and checkpoints of a solve within a stage, as those of the whole.
+RecoveryObserver LayersSolver::InnerObserver(const LayersState& state) {
+  const auto on_whole = [this, &state](IterationReport report) {
+    report.iteration += state.iterations;
+    report.start = state.start;
+    report.elapsed_seconds = Elapsed();
+    return report;
+  };
+  RecoveryObserver inner;
+  inner.on_iteration = [this, on_whole](const IterationReport& report) {
+    if (observer_.on_iteration) observer_.on_iteration(on_whole(report));
+  };
+  if (observer_.checkpoint_due && observer_.on_checkpoint) {
+    inner.checkpoint_due = [this, on_whole](const IterationReport& report) {
+      return observer_.checkpoint_due(on_whole(report));
+    };
+    inner.on_checkpoint = [this, &state](std::string bytes) {
+      LayersState now = state;
+      now.nested = std::move(bytes);
+      now.elapsed_seconds = Elapsed();
+      observer_.on_checkpoint(Serialize(now, fingerprint_));
+    };
+  }
+  return inner;
+}
+
+void LayersSolver::Report(const LayersState& state, SolvePhase phase, const SparseNetwork& network,
+                          double loss) {
+  IterationReport report;
+  report.iteration = state.iterations;
+  report.phase = phase;
+  report.start = state.start;
+  report.relative_residual = joint_.RelativeResidual(loss);
+  report.psnr_db = joint_.PsnrDb(loss);
+  report.support_size = Nonzeros(network);
+  report.active_neurons = ActiveNeurons(network);
+  least_residual_ = std::min(least_residual_, report.relative_residual);
+  report.best_relative_residual = least_residual_;
+  report.elapsed_seconds = Elapsed();
+  if (observer_.on_iteration) observer_.on_iteration(report);
+  if (observer_.checkpoint_due && observer_.on_checkpoint && observer_.checkpoint_due(report)) {
+    LayersState now = state;
+    now.elapsed_seconds = report.elapsed_seconds;
+    observer_.on_checkpoint(Serialize(now, fingerprint_));
+  }
+}
+
+absl::StatusOr<RecoveryResult> LayersSolver::Winnowed(const Samples& samples, int64_t hidden_width,
+                                                      OutputSigns signs, const LayersState& state) {
+  RecoveryOptions options = options_;
+  options.hidden_layers = 1;
+  options.hidden_width = hidden_width;
+  options.nonzeros = std::min(options_.nonzeros, NumCandidates(options, samples.num_inputs));
+  options.working_nonzeros = 0;
+  options.output_signs = signs;
+  options.termination.time_limit_seconds = TimeLeft(state);
+  options.termination.max_iterations =
+      std::min(options.termination.max_iterations, kCandidateSteps);
+  options = ResolveOptions(options, samples.num_samples);
+  return Winnow(samples, options, {}, InnerObserver(state), stop_, state.nested,
+                FingerprintOf(fingerprint_, state.stage));
+}
+
+absl::StatusOr<std::optional<TerminationReason>> LayersSolver::FindNeurons(LayersState& state) {
+  absl::StatusOr<RecoveryResult> found =
+      Winnowed(samples_, 2 * options_.hidden_width, options_.output_signs, state);
+  if (!found.ok()) return found.status();
+  if (IsPartial(found->termination_reason)) {
+    state.nested = std::move(found->checkpoint);
+    return std::optional(found->termination_reason);
+  }
+  state.nested.clear();
+  state.iterations += found->iterations;
+  state.neurons = std::get<SparseNetwork>(std::move(found->network));
+  state.stage = Stage::kRows;
+  return std::optional<TerminationReason>();
+}
+
+absl::StatusOr<std::optional<TerminationReason>> LayersSolver::FindRows(LayersState& state) {
+  const SparseRows units = CandidateUnits(state.neurons);
+  const Samples values = ValuesOf(units, samples_);
+  absl::StatusOr<RecoveryResult> found =
+      Winnowed(values, 2 * options_.hidden_width, options_.output_signs, state);
+  if (!found.ok()) return found.status();
+  if (IsPartial(found->termination_reason)) {
+    state.nested = std::move(found->checkpoint);
+    return std::optional(found->termination_reason);
+  }
+  state.nested.clear();
+  state.iterations += found->iterations;
+  const auto& rows = std::get<SparseNetwork>(found->network);
+  SparseNetwork network = empty_;
+  network.weights = units;
+  network.upper_layers = {rows.weights};
+  network.output_signs = rows.output_signs;
+  state.first = ToScaled(joint_, ReduceNetwork(DropDeadNeurons(network)));
+  BeginSwaps(state.first, state);
+  return std::optional<TerminationReason>();
+}
+
+PruneOptions LayersSolver::Training(const LayersState& state) const {
+  PruneOptions options;
+  const int64_t width =
+      for_classes() ? options_.hidden_width
+                    : std::min<int64_t>(2 * options_.hidden_width, options_.hidden_width + 500);
+  options.hidden_widths.assign(options_.hidden_layers, width);
+  options.bias = options_.bias;
+  options.loss = options_.loss;
+  options.schedule = PruneSchedule::kGradual;
+  options.saliency = Saliency::kFisher;
+  options.schedule_power = 4;
+  options.learning_rate_decay = 0.4;
+  options.prune_end = for_classes() ? 0.6 : 0.75;
+  options.seed = options_.seed + static_cast<uint64_t>(state.start);
+  options.num_threads = options_.num_threads;
+  options.time_limit_seconds = TimeLeft(state);
+  const int64_t steps = for_classes() ? kClassSteps : kStartSteps;
+  options.batch_size = for_classes() ? kClassBatch : kStartBatch;
+  options.learning_rate = for_classes() ? kClassRate : kStartRate;
+  const int64_t steps_an_epoch =
+      (samples_.num_samples + options.batch_size - 1) / options.batch_size;
+  options.epochs = std::clamp(steps / steps_an_epoch, kLeastEpochs, kMostEpochs);
+  const auto working =
+      static_cast<int64_t>(working_share(state.start) * static_cast<double>(options_.nonzeros));
+  options.nonzeros = std::min(
+      for_classes() ? options_.nonzeros : working,
+      NumWeights(samples_.num_inputs, options.hidden_widths, samples_.num_outputs, options.bias));
+  return options;
+}
+
+absl::StatusOr<std::optional<TerminationReason>> LayersSolver::Train(LayersState& state) {
+  // Inputs on one scale: columns that are rarely anything else than zero stay small.
+  Samples scaled = samples_;
+  double sum = 0;
+  for (const float input : samples_.inputs) sum += static_cast<double>(input) * input;
+  const double rms = std::sqrt(sum / static_cast<double>(samples_.inputs.size()));
+  const double scale = rms > 0 ? std::exp2(-std::round(std::log2(rms))) : 1.0;
+  for (float& input : scaled.inputs) input = static_cast<float>(input * scale);
+  double target_scale = 1;
+  if (!for_classes()) {
+    const double target_rms =
+        std::sqrt(joint_.target_norm2 / static_cast<double>(samples_.targets.size()));
+    target_scale = std::exp2(-std::round(std::log2(target_rms)));
+    for (float& target : scaled.targets) target = static_cast<float>(target * target_scale);
+  }
+
+  const PruneOptions training = Training(state);
+  PruneObserver inner;
+  const auto on_whole = [&](const PruneReport& epoch) {
+    IterationReport report;
+    report.iteration = state.iterations + epoch.iteration;
+    report.phase = SolvePhase::kTrain;
+    report.start = state.start;
+    report.support_size = epoch.nonzeros;
+    if (for_classes()) {
+      // Of the mean loss that equal chances leave.
+      const double chance =
+          std::log(static_cast<double>(std::max<int64_t>(samples_.num_outputs, 2)));
+      report.relative_residual = std::sqrt(epoch.fit.loss / chance);
+    } else {
+      report.relative_residual =
+          std::sqrt(epoch.fit.loss * static_cast<double>(samples_.targets.size()) /
+                    (joint_.target_norm2 * target_scale * target_scale));
+    }
+    report.psnr_db = epoch.fit.psnr_db.value_or(0);
+    report.step_size = epoch.learning_rate;
+    report.best_relative_residual = std::min(least_residual_, report.relative_residual);
+    report.elapsed_seconds = Elapsed();
+    return report;
+  };
+  inner.on_iteration = [&](const PruneReport& epoch) {
+    if (observer_.on_iteration) observer_.on_iteration(on_whole(epoch));
+  };
+  if (observer_.checkpoint_due && observer_.on_checkpoint) {
+    inner.checkpoint_due = [&](const PruneReport& epoch) {
+      return observer_.checkpoint_due(on_whole(epoch));
+    };
+    inner.on_checkpoint = [&](std::string bytes) {
+      LayersState now = state;
+      now.nested = std::move(bytes);
+      now.elapsed_seconds = Elapsed();
+      observer_.on_checkpoint(Serialize(now, fingerprint_));
+    };
+  }
+  absl::StatusOr<PruneResult> trained = Prune(scaled, training, inner, stop_, state.nested);
+  if (!trained.ok()) return trained.status();
+  SparseNetwork network = std::move(trained->network);
+  for (size_t e = 0; e < network.weights.value.size(); ++e) {
+    if (network.weights.column[e] < samples_.num_inputs) network.weights.value[e] *= scale;
+  }
+  if (target_scale != 1 && !network.upper_layers.empty()) {
+    for (double& weight : network.upper_layers.back().value) weight /= target_scale;
+  }
+  if (fused_) network = FuseOutput(network);
+  network = ToScaled(joint_, std::move(network));
+  if (IsPartial(trained->termination_reason)) {
+    state.nested = std::move(trained->checkpoint);
+    state.work = std::move(network);
+    return std::optional(trained->termination_reason);
+  }
+  state.nested.clear();
+  state.iterations += trained->iterations;
+  if (for_classes()) {
+    state.best = std::move(network);
+    state.best_loss = trained->fit.loss;
+    state.stage = Stage::kDone;
+  } else {
+    BeginSwaps(ReduceNetwork(network), state);
+  }
+  return std::optional<TerminationReason>();
+}
+
+void LayersSolver::BeginStart(LayersState& state) {
+  state.rounds = 0;
+  state.failures = 0;
+  state.nested.clear();
+  if (state.start >= num_starts()) {
+    state.stage = Stage::kDone;
+  } else if (!from_rows(state.start)) {
+    state.stage = Stage::kTrain;
+  } else if (state.start == 0) {
+    state.stage = Stage::kNeurons;
+  } else {
+    BeginSwaps(state.first, state);
+  }
+}
+
+void LayersSolver::BeginSwaps(SparseNetwork network, LayersState& state) {
+  state.stage = Stage::kSwap;
+  state.rounds = 0;
+  state.failures = 0;
+  const int64_t share = working_share(state.start) > kFirstWorking ? 2 : 4;
+  state.growth = std::max<int64_t>(4, options_.nonzeros / share);
+  state.work = BalanceLayers(std::move(network));
+  state.work_loss = std::numeric_limits<double>::infinity();  // not refined yet
+}
+
+void LayersSolver::RemoveRedundant(SparseNetwork& network, double& loss) {
+  for (int64_t count = std::max<int64_t>(1, Nonzeros(network) / 10);
+       count > 0 && Nonzeros(network) > count && !network.upper_layers.empty();) {
+    SparseNetwork fewer =
+        ReduceNetwork(JointPruneTo(problem(), BalanceLayers(network), Nonzeros(network) - count));
+    const double next = JointRefine(problem(), refine(kPruneSteps), fewer);
+    if (engine_.stop_requested()) return;
+    if (IsExact(next)) {
+      network = std::move(fewer);
+      loss = next;
+    } else {
+      count /= 2;
+    }
+  }
+}
+
+void LayersSolver::Finish(LayersState& state) {
+  double loss = 0;
+  SparseNetwork network =
+      JointPruneBack(problem(), budget(), refine(kPruneSteps), state.work, loss);
+  JointRefineOptions last = refine(kFinishSteps);
+  last.min_decrease = 1e-6;
+  loss = JointRefine(problem(), last, network);
+  if (IsExact(loss)) RemoveRedundant(network, loss);
+  if (engine_.stop_requested() || !Within(budget(), network)) return;
+  if (loss < state.best_loss) {
+    state.best_loss = loss;
+    state.best = std::move(network);
+  }
+}
+
+void LayersSolver::Swap(LayersState& state) {
+  const JointBudget working = working_budget(state.start);
+  if (!std::isfinite(state.work_loss)) {
+    JointRefine(problem(), refine(kGrowSteps), state.work);
+    state.work =
+        JointPruneBack(problem(), working, refine(kPruneSteps), state.work, state.work_loss);
+    state.work_loss = JointLoss(problem(), state.work);
+  } else if (!state.work.upper_layers.empty()) {
+    SparseNetwork grown = JointGrow(
+        problem(),
+        {.count = state.growth, .mixed_signs = options_.output_signs == OutputSigns::kMixed},
+        state.work);
+    JointRefine(problem(), refine(kGrowSteps), grown);
+    double loss = 0;
+    grown = JointPruneBack(problem(), working, refine(kPruneSteps), ReduceNetwork(grown), loss);
+    if (loss < (1 - kLeastDecrease) * state.work_loss) {
+      state.work = std::move(grown);
+      state.work_loss = loss;
+      state.failures = 0;
+    } else {
+      ++state.failures;
+      state.growth =
+          state.failures == 1 ? 2 * state.growth : std::max<int64_t>(2, state.growth / 4);
+    }
+  }
+  ++state.rounds;
+  const bool last = state.failures >= kMostFailures || state.rounds >= kRounds ||
+                    state.rounds >= options_.termination.max_iterations ||
+                    state.work.upper_layers.empty();
+  if (last || state.rounds % kFinishEvery == 0 ||
+      joint_.RelativeResidual(state.work_loss) < kNearlyExact) {
+    Finish(state);
+  }
+  if (IsExact(state.best_loss)) {
+    state.stage = Stage::kDone;
+  } else if (last) {
+    ++state.start;
+    BeginStart(state);
+  }
+}
+
+absl::StatusOr<std::optional<TerminationReason>> LayersSolver::RunStage(LayersState& state) {
+  if (state.stage == Stage::kNeurons) return FindNeurons(state);
+  if (state.stage == Stage::kRows) return FindRows(state);
+  if (state.stage == Stage::kTrain) return Train(state);
+  LayersState next = state;
+  Swap(next);
+  // A round that a stop cut short is dropped.
+  if (engine_.stop_requested()) return std::optional(TerminationReason::kCancelled);
+  const bool began = !std::isfinite(state.work_loss);
+  state = std::move(next);
+  ++state.iterations;
+  Report(state, began ? SolvePhase::kPrune : SolvePhase::kSwap, state.work, state.work_loss);
+  return std::optional<TerminationReason>();
+}
+
+absl::StatusOr<RecoveryResult> LayersSolver::Run(std::string_view checkpoint) {
+  LayersState state;
+  state.neurons = state.first = state.work = state.best = empty_;
+  if (!checkpoint.empty()) {
+    absl::StatusOr<LayersState> parsed = Parse(checkpoint, fingerprint_, state);
+    if (!parsed.ok()) return parsed.status();
+    state = *std::move(parsed);
+    earlier_seconds_ = state.elapsed_seconds;
+  } else {
+    BeginStart(state);
+  }
+  std::optional<TerminationReason> reason;
+  while (!reason && state.stage != Stage::kDone) {
+    absl::StatusOr<std::optional<TerminationReason>> ended = RunStage(state);
+    if (!ended.ok()) return ended.status();
+    reason = *ended;
+    if (!reason && state.stage != Stage::kDone) {
+      if (engine_.stop_requested()) reason = TerminationReason::kCancelled;
+      if (OutOfTime()) reason = TerminationReason::kTimeLimit;
+    }
+    if (!reason) state.seconds_before = Elapsed();
+  }
+
+  // What there is so far.
+  RecoveryResult result;
+  SparseNetwork network = state.best;
+  if (!std::isfinite(state.best_loss)) {
+    network = CutToBudget(budget(), BalanceLayers(state.work));
+  }
+  network = FromScaled(joint_, std::move(network));
+  absl::StatusOr<FitQuality> fit = MeasureFit(network, samples_, options_.loss);
+  if (!fit.ok() && network == empty_) fit = FitQuality{.relative_residual = 1};
+  if (!fit.ok()) return fit.status();
+  result.relative_residual = fit->relative_residual;
+  result.psnr_db = fit->psnr_db;
+  result.termination_reason =
+      reason ? *reason
+      : !for_classes() && fit->relative_residual <= options_.termination.relative_residual_tolerance
+          ? TerminationReason::kConverged
+      : for_classes() ? TerminationReason::kIterationLimit
+                      : TerminationReason::kStagnated;
+  result.iterations = state.iterations;
+  state.elapsed_seconds = Elapsed();
+  result.elapsed_seconds = state.elapsed_seconds;
+  result.nonzeros = Nonzeros(network);
+  result.active_neurons = ActiveNeurons(network);
+  result.network = std::move(network);
+  result.starts_tried = std::min(state.start + 1, num_starts());
+  result.options_used = options_;
+  result.checkpoint = Serialize(state, fingerprint_);
+  return result;
+}
+
+}  // namespace
+
+SparseNetwork FuseOutput(const SparseNetwork& network) {
+  SparseNetwork fused = network;
+  if (fused.upper_layers.empty()) return fused;
+  const SparseRows output = fused.upper_layers.back();
+  fused.upper_layers.pop_back();
+  SparseRows& last = fused.upper_layers.empty() ? fused.weights : fused.upper_layers.back();
+  const int64_t width = last.num_rows();
+  std::vector<double> weights(width + 1);  // of the units and of the constant
+  for (int64_t e = 0; e < output.nonzeros(); ++e) weights[output.column[e]] = output.value[e];
+  fused.output_signs.clear();
+  for (int64_t j = 0; j < width; ++j) {
+    fused.output_signs.push_back(weights[j] < 0 ? -1 : 1);
+    for (int64_t e = last.row_begin[j]; e < last.row_begin[j + 1]; ++e) {
+      last.value[e] *= std::abs(weights[j]);
+    }
+  }
+  if (weights[width] != 0) {
+    const auto constant =
+        static_cast<int32_t>(fused.upper_layers.empty() ? fused.num_inputs
+                             : fused.upper_layers.size() == 1
+                                 ? fused.weights.num_rows()
+                                 : fused.upper_layers[fused.upper_layers.size() - 2].num_rows());
+    last.column.push_back(constant);
+    last.value.push_back(std::abs(weights[width]));
+    last.row_begin.push_back(last.nonzeros());
+    fused.output_signs.push_back(weights[width] < 0 ? -1 : 1);
+  }
+  return DropDeadNeurons(fused);
+}
+
+double LayersBytes(const RecoveryOptions& options, int64_t num_samples, int64_t num_inputs,
+                   int64_t num_outputs) {
+  const auto n = static_cast<double>(num_samples);
+  const auto width = static_cast<double>(options.hidden_width);
+  // Candidate units and their design; dense networks in training with Adam's moments; slopes of
+  // all entries; a copy of the samples and the targets in double.
+  const double units = 2 * static_cast<double>(num_inputs) +
+                       std::min(2 * width, static_cast<double>(options.nonzeros));
+  RecoveryOptions wide = options;
+  wide.hidden_width = static_cast<int64_t>(kLaterWorking * width) + 2;
+  const auto weights = static_cast<double>(NumCandidates(wide, num_inputs, num_outputs));
+  return n * units * 3 * sizeof(float) + weights * (8 * sizeof(float) + 10 * 2 * sizeof(double)) +
+         n * (static_cast<double>(num_inputs) * sizeof(float) +
+              static_cast<double>(num_outputs) * sizeof(double));
+}
+
+absl::StatusOr<RecoveryResult> RecoverLayers(const Samples& samples, const RecoveryOptions& options,
+                                             const RecoveryObserver& observer, std::stop_token stop,
+                                             std::string_view checkpoint, uint64_t fingerprint) {
+  LayersSolver solver(samples, options, observer, std::move(stop), fingerprint);
+  return solver.Run(checkpoint);
+}
+
+}  // namespace thresher

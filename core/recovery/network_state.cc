@@ -1,0 +1,41 @@
+#include "core/recovery/network_state.h"
+
+namespace thresher {
+namespace {
+
+void Add(const SparseRows& rows, StateWriter& writer) {
+  writer.AddVector(rows.row_begin);
+  writer.AddVector(rows.column);
+  writer.AddVector(rows.value);
+}
+
+bool Take(StateReader& reader, SparseRows& rows) {
+  return reader.TakeVector(rows.row_begin) && reader.TakeVector(rows.column) &&
+         reader.TakeVector(rows.value);
+}
+
+}  // namespace
+
+void AddNetwork(const SparseNetwork& network, StateWriter& writer) {
+  Add(network.weights, writer);
+  writer.AddVector(network.output_signs);
+  writer.AddVector(network.linear);
+  writer.Add(static_cast<int64_t>(network.upper_layers.size()));
+  for (const SparseRows& layer : network.upper_layers) Add(layer, writer);
+}
+
+bool TakeNetwork(StateReader& reader, SparseNetwork& network) {
+  int64_t num_upper = 0;
+  if (!Take(reader, network.weights) || !reader.TakeVector(network.output_signs) ||
+      !reader.TakeVector(network.linear) || !reader.Take(num_upper) || num_upper < 0 ||
+      num_upper > kMaxHiddenLayers) {
+    return false;
+  }
+  network.upper_layers.resize(num_upper);
+  for (SparseRows& layer : network.upper_layers) {
+    if (!Take(reader, layer)) return false;
+  }
+  return ValidateNetwork(network).ok();
+}
+
+}  // namespace thresher

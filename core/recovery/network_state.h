@@ -1,0 +1,17 @@
+// Networks within the state of a solve. Internal to recovery/.
+#ifndef THRESHER_CORE_RECOVERY_NETWORK_STATE_H_
+#define THRESHER_CORE_RECOVERY_NETWORK_STATE_H_
+
+#include "core/iteration/state_bytes.h"
+#include "core/network/network.h"
+
+namespace thresher {
+
+void AddNetwork(const SparseNetwork& network, StateWriter& writer);
+
+// Into a network of the right inputs and bias. False for bytes that are no such network.
+bool TakeNetwork(StateReader& reader, SparseNetwork& network);
+
+}  // namespace thresher
+
+#endif  // THRESHER_CORE_RECOVERY_NETWORK_STATE_H_
