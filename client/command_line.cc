@@ -17,6 +17,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "client/formatting.h"
+#include "client/sweep_text.h"
 
 namespace thresher::client {
 namespace {
@@ -169,6 +170,10 @@ struct Parameters {
   std::string csv_path, npz_path;
   CreateJobCommand recover;
   CreateJobCommand prune;
+  CreateSweepCommand sweep;
+  ShowSweepCommand sweep_table;
+  ShowSweepCommand sweep_plot;
+  CreateSweepCommand compare;
   WatchJobCommand watch;
   CancelJobCommand cancel;
   DownloadModelCommand download;
@@ -435,8 +440,7 @@ void CheckBudget(const CLI::Option& nonzeros, const PathFlags& path) {
 }
 
 // What jobs of every kind have.
-void AddJobFlags(CLI::App* app, CreateJobCommand* command) {
-  v1::CreateJobRequest* request = &command->request;
+void AddJobFlags(CLI::App* app, v1::CreateJobRequest* request) {
   v1::Job* job = request->mutable_job();
   AddDuration(
       app, "--time_limit",
@@ -458,6 +462,10 @@ void AddJobFlags(CLI::App* app, CreateJobCommand* command) {
   app->add_flag_function(
       "--validate_only", [=](int64_t) { request->set_validate_only(true); },
       "Check it and predict memory and cost; queue nothing");
+}
+
+void AddJobFlags(CLI::App* app, CreateJobCommand* command) {
+  AddJobFlags(app, &command->request);
   app->add_flag("--watch", command->watch, "Watch the job to its end");
 }
 
@@ -637,6 +645,235 @@ void AddPrune(CLI::App* root, Parameters* p) {
   });
 }
 
+void CheckPath(const std::string& flag, const absl::Status& status) {
+  if (!status.ok()) throw CLI::ValidationError(flag, std::string(status.message()));
+}
+
+// "20,50,100".
+template <typename List>
+CLI::Option* AddNumbers(CLI::App* app, const std::string& flag, List* list, const std::string& help,
+                        const std::string& type_name) {
+  const auto parse = [flag, list](const std::string& text) {
+    list->Clear();
+    for (const auto& word : absl::StrSplit(text, ',')) {
+      typename List::value_type number = 0;
+      if (!absl::SimpleAtoi(word, &number)) {
+        throw CLI::ValidationError(
+            flag, absl::StrCat("\"", text, "\" is no list of numbers such as 20,50,100"));
+      }
+      list->Add(number);
+    }
+  };
+  return app->add_option_function<std::string>(flag, parse, help)->type_name(type_name);
+}
+
+void AddPictureFlags(CLI::App* app, PictureOptions* options) {
+  const auto parse = [options](const std::string& text) {
+    if (text != "heatmap" && text != "line" && text != "compare") {
+      throw CLI::ValidationError("--kind",
+                                 absl::StrCat("\"", text, "\" is none of heatmap, line, compare"));
+    }
+    options->kind = text == "line"      ? PictureKind::kLine
+                    : text == "compare" ? PictureKind::kCompare
+                                        : PictureKind::kHeatmap;
+  };
+  app->add_option_function<std::string>(
+         "--kind", parse,
+         "Heat map with a panel a method, lines, or lines of error, time and memory side by side")
+      ->type_name("heatmap|line|compare");
+  const auto add_name = [app](const std::string& flag, std::string* name,
+                              const std::vector<std::string>& known, const std::string& help) {
+    app->add_option_function<std::string>(
+           flag,
+           [=](const std::string& text) {
+             if (std::find(known.begin(), known.end(), text) == known.end()) {
+               throw CLI::ValidationError(
+                   flag, absl::StrCat("\"", text, "\" is none of ", absl::StrJoin(known, ", ")));
+             }
+             *name = text;
+           },
+           help)
+        ->type_name(absl::StrJoin(known, "|"));
+  };
+  add_name("--x", &options->x, SweepParameters(), "Columns (default nonzeros)");
+  add_name("--y", &options->y, SweepParameters(), "Rows of a heat map (default hidden_width)");
+  add_name("--value", &options->value, SweepMeasures(),
+           "What is drawn (default accuracy for classes, else psnr_db)");
+}
+
+void AddTables(CLI::App* app, const std::string& flag, SweepOutputs* outputs) {
+  app->add_option_function<std::vector<std::string>>(
+         flag,
+         [=](const std::vector<std::string>& paths) {
+           for (const std::string& path : paths) CheckPath(flag, CheckTablePath(path));
+           outputs->tables = paths;
+         },
+         "Write all rows to a .csv, or the whole job to a .json; may be repeated")
+      ->type_name("FILE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
+}
+
+CLI::Option* AddPicture(CLI::App* app, const std::string& flag, SweepOutputs* outputs) {
+  return app
+      ->add_option_function<std::string>(
+          flag,
+          [=](const std::string& path) {
+            CheckPath(flag, PictureFormatOf(path).status());
+            outputs->picture = path;
+          },
+          "Draw a .png or .svg (needs gnuplot)")
+      ->type_name("FILE");
+}
+
+void AddSweep(CLI::App* root, Parameters* p) {
+  CLI::App* app = AddCommand(
+      root, "sweep", "Run a grid of recoveries and prunings, and look at its table and pictures");
+  app->require_subcommand(0, 1);
+  CLI::Option* file = app->add_option("--file", p->sweep.file,
+                                      "The sweep: SweepSpec as JSON, such as figures/figure1.json")
+                          ->type_name("FILE");
+  AddJobFlags(app, &p->sweep.request);
+  app->add_flag("--watch", p->sweep.watch, "Watch it to its end and print its table");
+  AddTables(app, "--table", &p->sweep.outputs);
+  AddPicture(app, "--picture", &p->sweep.outputs);
+  AddPictureFlags(app, &p->sweep.outputs.picture_options);
+
+  CLI::App* table = AddCommand(app, "table", "Print a sweep's table, also while it runs");
+  AddName(
+      table, "ID", "jobs", [=](auto name) { p->sweep_table.name = name; }, "Which sweep")
+      ->required();
+  AddTables(table, "--output", &p->sweep_table.outputs);
+  CLI::App* plot = AddCommand(app, "plot", "Draw a sweep's table, also while it runs");
+  AddName(
+      plot, "ID", "jobs", [=](auto name) { p->sweep_plot.name = name; }, "Which sweep")
+      ->required();
+  AddPicture(plot, "--output", &p->sweep_plot.outputs)->required();
+  AddPictureFlags(plot, &p->sweep_plot.outputs.picture_options);
+
+  // CLI11 calls back the inner command first.
+  app->callback([=] {
+    if (table->parsed()) {
+      p->sweep_table.print_table = true;
+      p->line.command = p->sweep_table;
+    } else if (plot->parsed()) {
+      p->line.command = p->sweep_plot;
+    } else {
+      if (file->count() == 0) {
+        throw CLI::ValidationError("--file", "name the file of the sweep, or use table or plot");
+      }
+      const SweepOutputs& outputs = p->sweep.outputs;
+      const bool wants_end = !outputs.tables.empty() || !outputs.picture.empty();
+      if (p->sweep.request.validate_only() && (p->sweep.watch || wants_end)) {
+        throw CLI::ValidationError("--validate_only", "makes no job to watch or to draw");
+      }
+      p->sweep.watch = p->sweep.watch || wants_end;
+      p->line.command = p->sweep;
+    }
+  });
+}
+
+// A word of --methods: an algorithm of recovery, or a way of pruning.
+v1::SweepMethod MethodOf(const std::string& word) {
+  v1::SweepMethod method;
+  method.set_name(word);
+  v1::PruningOptions pruning;
+  if (word == "imp" || word == "imp-retrained") {
+    pruning.set_retrain_after_last_prune(word == "imp-retrained");
+    *method.mutable_pruning() = pruning;
+    return method;
+  }
+  if (word == "gradual") {
+    pruning.set_schedule(v1::PRUNE_SCHEDULE_GRADUAL);
+    pruning.set_saliency(v1::SALIENCY_FISHER);
+    *method.mutable_pruning() = pruning;
+    return method;
+  }
+  std::vector<std::string> names = {"imp", "imp-retrained", "gradual"};
+  for (const auto& [name, algorithm] : EnumWords<v1::Algorithm>("auto")) {
+    if (name == word) {
+      method.mutable_recovery()->set_algorithm(algorithm);
+      return method;
+    }
+    names.push_back(name);
+  }
+  throw CLI::ValidationError(
+      "--methods", absl::StrCat("\"", word, "\" is none of ", absl::StrJoin(names, ", ")));
+}
+
+void AddCompare(CLI::App* root, Parameters* p) {
+  CLI::App* app = AddCommand(
+      root, "compare",
+      "Run recoveries and prunings on the same samples, split, seeds and budgets; print a table");
+  v1::SweepSpec* spec = p->compare.request.mutable_job()->mutable_sweep();
+  AddName(
+      app, "--dataset", "datasets", [=](auto name) { spec->set_dataset(name); },
+      "Data set to explain")
+      ->required();
+  AddNumbers(app, "--hidden_width", spec->mutable_hidden_widths(), "Hidden widths", "M,M2,...")
+      ->required();
+  AddNumbers(app, "--nonzeros", spec->mutable_nonzeros(), "Budgets of non-zero weights", "S,S2,...")
+      ->required();
+  AddNumbers(app, "--num_samples", spec->mutable_num_samples(),
+             "Sizes of random subsets (default: all samples)", "N,N2,...");
+  AddNumbers(app, "--seeds", spec->mutable_seeds(), "Seeds of split and method (default 0)",
+             "K,K2,...");
+  const auto methods = std::make_shared<std::string>("auto,imp,imp-retrained");
+  app->add_option("--methods", *methods,
+                  "Algorithms of recovery, and imp (as published), imp-retrained (trained after "
+                  "the last prune), gradual (by w^2 E[g^2]) (default auto,imp,imp-retrained)")
+      ->type_name("A,B,...");
+  struct Shared {
+    v1::RecoveryOptions recovery;
+    v1::PruningOptions pruning;
+  };
+  const auto shared = std::make_shared<Shared>();
+  AddEnum<v1::OutputSigns>(
+      app, "--output_signs", [=](auto v) { shared->recovery.set_output_signs(v); },
+      "Recoveries: whether all neurons add, or some subtract (default positive)");
+  app->add_flag_function(
+      "--bias",
+      [=](int64_t) {
+        shared->recovery.set_bias(true);
+        shared->pruning.set_bias(true);
+      },
+      "Give every neuron a constant input");
+  AddEnum<v1::Loss>(
+      app, "--loss", [=](auto v) { shared->pruning.set_loss(v); },
+      "Prunings: what is minimised (default squared)");
+  AddValue<int64_t>(
+      app, "--epochs", [=](auto n) { shared->pruning.set_epochs(n); },
+      "Prunings: passes over the samples of a round, or of the gradual training (default 50)", "N");
+  AddValue<int64_t>(
+      app, "--batch_size", [=](auto n) { shared->pruning.set_batch_size(n); },
+      "Prunings: samples that a step looks at (default 5000)", "N");
+  AddValue<double>(
+      app, "--held_out_fraction", [=](auto x) { spec->set_held_out_fraction(x); },
+      "Share of the samples kept for the table, in [0, 1) (default 0.2)", "X");
+  AddDuration(
+      app, "--cell_time_limit",
+      [=](milliseconds limit) {
+        spec->mutable_cell_time_limit()->set_seconds(limit.count() / 1000);
+        spec->mutable_cell_time_limit()->set_nanos(limit.count() % 1000 * 1000000);
+      },
+      "Longest solving time of one method at one budget");
+  AddJobFlags(app, &p->compare.request);
+  AddTables(app, "--table", &p->compare.outputs);
+  AddPicture(app, "--picture", &p->compare.outputs);
+  app->callback([=] {
+    for (const auto& word : absl::StrSplit(*methods, ',')) {
+      v1::SweepMethod method = MethodOf(std::string(word));
+      if (method.has_recovery()) method.mutable_recovery()->MergeFrom(shared->recovery);
+      if (method.has_pruning()) method.mutable_pruning()->MergeFrom(shared->pruning);
+      *spec->add_methods() = std::move(method);
+    }
+    p->compare.watch = !p->compare.request.validate_only();
+    p->compare.outputs.picture_options.kind = PictureKind::kCompare;
+    p->line.command = p->compare;
+  });
+}
+
 // list, get and delete are the same for every collection.
 void AddStandardCommands(CLI::App* parent, Parameters* p, Collection collection,
                          const std::string& plural, const std::string& singular) {
@@ -648,7 +885,8 @@ void AddStandardCommands(CLI::App* parent, Parameters* p, Collection collection,
   CLI::App* list = AddCommand(parent, "list", absl::StrCat("List ", plural, ", newest first"));
   list->add_option("--filter", list_command->filter,
                    collection == Collection::kJobs
-                       ? "Conditions joined by AND: state = RUNNING, labels.team = \"vision\""
+                       ? "Conditions joined by AND: state = RUNNING, labels.team = \"vision\", "
+                         "parent = \"jobs/SWEEP\" for the cells of a sweep"
                        : "Conditions joined by AND: labels.team = \"vision\"")
       ->type_name("F");
   AddValue<uint64_t>(
@@ -933,6 +1171,8 @@ ParsedCommandLine ParseCommandLine(const std::vector<std::string>& arguments) {
   AddStandardCommands(datasets, p, Collection::kDatasets, "datasets", "dataset");
   AddRecover(&app, p);
   AddPrune(&app, p);
+  AddSweep(&app, p);
+  AddCompare(&app, p);
   AddJobCommands(&app, p);
   AddModelCommands(&app, p);
 

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "client/client.h"
+#include "client/picture.h"
 
 namespace thresher::client {
 
@@ -38,6 +39,25 @@ struct UploadDatasetCommand {
 struct CreateJobCommand {
   v1::CreateJobRequest request;
   bool watch = false;
+};
+// What is done with the table of a sweep.
+struct SweepOutputs {
+  std::vector<std::string> tables;  // .csv or .json files
+  std::string picture;              // .png or .svg file; empty: none
+  PictureOptions picture_options;
+};
+// `sweep` and `compare`. The sweep is in `file` for the former.
+struct CreateSweepCommand {
+  v1::CreateJobRequest request;
+  std::string file;
+  bool watch = false;  // the outputs need it
+  SweepOutputs outputs;
+};
+// `sweep table` and `sweep plot`.
+struct ShowSweepCommand {
+  std::string name;
+  bool print_table = false;
+  SweepOutputs outputs;
 };
 struct WatchJobCommand {
   std::string name;
@@ -74,8 +94,9 @@ struct DeleteCommand {
 
 using Command =
     std::variant<ServerInfoCommand, HealthCommand, PlantDatasetCommand, UploadDatasetCommand,
-                 CreateJobCommand, WatchJobCommand, CancelJobCommand, DownloadModelCommand,
-                 PredictCommand, ListCommand, GetCommand, DeleteCommand>;
+                 CreateJobCommand, CreateSweepCommand, ShowSweepCommand, WatchJobCommand,
+                 CancelJobCommand, DownloadModelCommand, PredictCommand, ListCommand, GetCommand,
+                 DeleteCommand>;
 
 struct CommandLine {
   std::string server = kDefaultServer;

@@ -16,6 +16,8 @@
 #include "client/job_text.h"
 #include "client/matrix_file.h"
 #include "client/path_text.h"
+#include "client/picture.h"
+#include "client/sweep_text.h"
 #include "client/watch_view.h"
 #include "nlohmann/json.hpp"
 
@@ -97,21 +99,27 @@ class Runner {
   }
 
   int operator()(const CreateJobCommand& command) {
-    const auto job = client_.CreateJob(command.request);
-    if (!job.ok()) return Fail(job.status());
-    if (line_.json) Json(*job);
-    if (command.request.validate_only()) {
-      if (line_.json) return kExitOk;
-      v1::Job described = *job;
-      described.clear_state();  // it has none
-      described.clear_create_time();
-      return Text(FormatFields(DescribeJob(described)) + "Valid; nothing was queued.\n");
+    return CreateAndWatch(command.request, command.watch);
+  }
+
+  int operator()(const CreateSweepCommand& command) {
+    v1::CreateJobRequest request = command.request;
+    if (!command.file.empty()) {
+      auto spec = ReadSweepFile(command.file);
+      if (!spec.ok()) return Fail(spec.status());
+      *request.mutable_job()->mutable_sweep() = *std::move(spec);
     }
-    if (!line_.json) Text(absl::StrCat("Queued ", Printable(job->name()), ".\n"));
-    if (command.watch) return Watch(*job, 0);
-    if (line_.json) return kExitOk;
-    return Text(
-        absl::StrCat("Watch it: ", Hint(absl::StrCat("jobs watch ", IdOf(job->name()))), "\n"));
+    std::string name;
+    const int code = CreateAndWatch(request, command.watch, &name);
+    // A sweep that failed or was cancelled has rows too.
+    const bool ended = code == kExitOk || code == kExitFailed || code == kExitCancelled;
+    if (!command.watch || !ended) return code;
+    const int written = ShowSweep(name, /*print_table=*/!line_.json, command.outputs);
+    return written == kExitOk ? code : written;
+  }
+
+  int operator()(const ShowSweepCommand& command) {
+    return ShowSweep(command.name, command.print_table, command.outputs);
   }
 
   int operator()(const WatchJobCommand& command) {
@@ -263,6 +271,59 @@ class Runner {
     return Text(absl::StrCat(text, ", ", FormatBytes(dataset->size_bytes()), ".\n"));
   }
 
+  int CreateAndWatch(const v1::CreateJobRequest& request, bool watch, std::string* name = nullptr) {
+    const auto job = client_.CreateJob(request);
+    if (!job.ok()) return Fail(job.status());
+    if (name != nullptr) *name = job->name();
+    if (line_.json) Json(*job);
+    if (request.validate_only()) {
+      if (line_.json) return kExitOk;
+      v1::Job described = *job;
+      described.clear_state();  // it has none
+      described.clear_create_time();
+      return Text(FormatFields(DescribeJob(described)) + "Valid; nothing was queued.\n");
+    }
+    if (!line_.json) Text(absl::StrCat("Queued ", Printable(job->name()), ".\n"));
+    if (watch) return Watch(*job, 0);
+    if (line_.json) return kExitOk;
+    return Text(
+        absl::StrCat("Watch it: ", Hint(absl::StrCat("jobs watch ", IdOf(job->name()))), "\n"));
+  }
+
+  int ShowSweep(const std::string& name, bool print_table, const SweepOutputs& outputs) {
+    const auto job = client_.GetJob(name);
+    if (!job.ok()) return Fail(job.status());
+    if (!job->has_sweep()) {
+      return Fail(absl::InvalidArgumentError(absl::StrCat(name, " is no sweep")));
+    }
+    const v1::SweepReport& report = job->sweep_report();
+    if (print_table) {
+      if (line_.json) {
+        Json(*job);
+      } else {
+        Text(report.rows().empty() ? "No cell has ended yet.\n" : SweepTable(report));
+      }
+    }
+    for (const std::string& path : outputs.tables) {
+      if (absl::Status status = WriteTable(*job, path); !status.ok()) return Fail(status);
+      Wrote(path);
+    }
+    if (outputs.picture.empty()) return kExitOk;
+    const auto format = PictureFormatOf(outputs.picture);
+    if (!format.ok()) return Fail(format.status());
+    const auto script = PictureScript(report, outputs.picture_options, *format);
+    if (!script.ok()) return Fail(script.status());
+    if (absl::Status status = DrawPicture(*script, outputs.picture); !status.ok()) {
+      return Fail(status);
+    }
+    Wrote(outputs.picture);
+    return kExitOk;
+  }
+
+  void Wrote(const std::string& path) {
+    if (!line_.json) Text(absl::StrCat("Wrote ", Printable(path), ".\n"));
+  }
+
   int Watch(const v1::Job& job, int64_t after_event_number) {
     const Terminal terminal = FindTerminal(surroundings_.out_descriptor);
     std::unique_ptr<LivePanel> panel;
@@ -304,6 +365,9 @@ class Runner {
     const Terminal terminal = FindTerminal(surroundings_.out_descriptor);
     Text(terminal.interactive ? WrapWords(summary, terminal.width) : summary);
     Text(PathPage(job.recovery_report()) + EvidencePage(job.recovery_report(), PageWidth()));
+    if (job.has_sweep()) {
+      Text(absl::StrCat("Its table: ", Hint("sweep table " + Printable(IdOf(job.name()))), "\n"));
+    }
     if (job.model().empty()) return;
     const bool has_page =
         job.recovery_report().has_evidence() || job.recovery_report().path_size() > 0;

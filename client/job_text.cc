@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "client/path_text.h"
+#include "client/sweep_text.h"
 #include "google/protobuf/util/json_util.h"
 #include "google/rpc/status.pb.h"
 
@@ -103,6 +104,23 @@ std::string EndSentence(const v1::RecoveryReport& report) {
       return absl::StrCat("Stopped at the iteration limit, after ", effort, ".");
     default:
       return EndSentence(report.termination_reason(), effort);
+  }
+}
+
+std::string EndSentence(const v1::SweepReport& report) {
+  const std::string cells = absl::StrCat(
+      report.cells_done(), " of ", FormatCount(report.cells_total(), "cell"),
+      report.cells_failed() > 0 ? absl::StrCat(", ", report.cells_failed(), " failed") : "", " (",
+      FormatDuration(report.elapsed()), ")");
+  switch (report.termination_reason()) {
+    case v1::TERMINATION_REASON_UNSPECIFIED:
+      return absl::StrCat("So far ", cells, ".");
+    case v1::TERMINATION_REASON_TIME_LIMIT:
+      return absl::StrCat("Stopped at the time limit after ", cells, ".");
+    case v1::TERMINATION_REASON_CANCELLED:
+      return absl::StrCat("Cancelled after ", cells, ".");
+    default:
+      return absl::StrCat("Ran ", cells, ".");
   }
 }
 
@@ -207,6 +225,30 @@ void AddSpec(const v1::PruningSpec& spec, std::vector<Field>* fields) {
                     ", ", word(SmallEnumWord(options.saliency(), sizeof("SALIENCY")), "magnitude"),
                     ", loss ", word(SmallEnumWord(options.loss(), sizeof("LOSS")), "squared"),
                     ", seed ", options.seed())});
+}
+
+template <typename Numbers>
+std::string NumbersText(const Numbers& numbers) {
+  constexpr int kMostNumbers = 12;
+  if (numbers.size() <= kMostNumbers) return absl::StrJoin(numbers, ", ");
+  return absl::StrCat(numbers.size(), " from ", *std::min_element(numbers.begin(), numbers.end()),
+                      " to ", *std::max_element(numbers.begin(), numbers.end()));
+}
+
+void AddSpec(const v1::SweepSpec& spec, std::vector<Field>* fields) {
+  fields->push_back(
+      {"data set", spec.has_planted()
+                       ? absl::StrCat("planted, ", spec.planted().num_inputs(), " inputs")
+                       : spec.dataset()});
+  fields->push_back({"hidden widths", NumbersText(spec.hidden_widths())});
+  fields->push_back({"budgets", NumbersText(spec.nonzeros())});
+  if (!spec.num_samples().empty()) {
+    fields->push_back({"samples", NumbersText(spec.num_samples())});
+  }
+  if (!spec.seeds().empty()) fields->push_back({"seeds", NumbersText(spec.seeds())});
+  std::vector<std::string> names;
+  for (const v1::SweepMethod& method : spec.methods()) names.push_back(method.name());
+  fields->push_back({"methods", absl::StrJoin(names, ", ")});
 }
 
 void AddReport(const v1::PruningReport& report, std::vector<Field>* fields) {
@@ -411,6 +453,11 @@ std::string EventLine(const v1::JobEvent& event) {
                         report.nonzeros(), "  learning rate ", FormatNumber(report.learning_rate()),
                         "  elapsed ", FormatDuration(report.elapsed()));
   }
+  if (event.has_sweep_progress()) {
+    const v1::SweepProgress& progress = event.sweep_progress();
+    return absl::StrCat(start, SweepProgressText(progress), "  elapsed ",
+                        FormatDuration(progress.elapsed()));
+  }
   const v1::IterationReport& report = event.progress();
   // Not every algorithm has a step size, or counts what is new in the support.
   const std::string changes =
@@ -463,7 +510,7 @@ std::string SummariseJob(const v1::Job& job, const std::optional<v1::PlantedSour
   if (job.state() == v1::JOB_STATE_FAILED) {
     lines.push_back(absl::StrCat("The job failed: ", Printable(job.error().message())));
   } else if (job.state() == v1::JOB_STATE_CANCELLED && !job.has_recovery_report() &&
-             !job.has_pruning_report()) {
+             !job.has_pruning_report() && !job.has_sweep()) {
     lines.push_back("The job was cancelled before it had a network.");
   }
   if (job.has_recovery_report()) {
@@ -487,6 +534,7 @@ std::string SummariseJob(const v1::Job& job, const std::optional<v1::PlantedSour
                                  " in ", FormatCount(pruning.active_neurons(), "hidden neuron"),
                                  "."));
   }
+  if (job.has_sweep_report()) lines.push_back(EndSentence(job.sweep_report()));
   return absl::StrJoin(lines, "\n") + (lines.empty() ? "" : "\n");
 }
 
@@ -537,7 +585,9 @@ std::vector<Field> DescribeJob(const v1::Job& job) {
   std::vector<Field> fields;
   if (!job.name().empty()) fields.push_back({"name", job.name()});
   if (job.state() != v1::JOB_STATE_UNSPECIFIED) fields.push_back({"state", StateWord(job.state())});
-  if (job.has_pruning()) {
+  if (job.has_sweep()) {
+    AddSpec(job.sweep(), &fields);
+  } else if (job.has_pruning()) {
     AddSpec(job.pruning(), &fields);
   } else {
     AddSpec(job.recovery(), &fields);
@@ -566,9 +616,14 @@ std::vector<Field> DescribeJob(const v1::Job& job) {
     fields.push_back({"progress", absl::StrCat(EpochText(report), ", ", LossText(report), ", ",
                                                FormatCount(report.nonzeros(), "weight"))});
   }
+  if (job.state() == v1::JOB_STATE_RUNNING && job.has_sweep_progress()) {
+    fields.push_back({"progress", SweepProgressText(job.sweep_progress())});
+  }
   if (job.has_error()) fields.push_back({"error", job.error().message()});
   if (job.has_recovery_report()) AddReport(job.recovery_report(), &fields);
   if (job.has_pruning_report()) AddReport(job.pruning_report(), &fields);
+  if (job.has_sweep_report()) fields.push_back({"cells", EndSentence(job.sweep_report())});
+  if (!job.parent().empty()) fields.push_back({"cell of", job.parent()});
   if (!job.model().empty()) fields.push_back({"model", job.model()});
   AddLabels(job.labels(), &fields);
   return fields;
@@ -620,6 +675,19 @@ std::string JobTable(const std::vector<v1::Job>& jobs) {
   std::vector<std::vector<std::string>> rows = {{"ID", "STATE", "DATASET", "WIDTH", "NONZEROS",
                                                  "ITERATION", "RESIDUAL", "CREATED", "LABELS"}};
   for (const v1::Job& job : jobs) {
+    if (job.has_sweep()) {
+      const v1::SweepSpec& spec = job.sweep();
+      rows.push_back({IdOf(job.name()), StateWord(job.state()),
+                      spec.has_planted() ? "planted" : IdOf(spec.dataset()),
+                      absl::StrCat("sweep of ", spec.hidden_widths_size()),
+                      absl::StrCat("of ", spec.nonzeros_size()),
+                      job.has_sweep_progress()
+                          ? absl::StrCat(job.sweep_progress().cells_done(), "/",
+                                         job.sweep_progress().cells_total())
+                          : "-",
+                      "-", FormatTime(job.create_time()), Labels(job.labels())});
+      continue;
+    }
     if (job.has_pruning()) {
       const v1::PruningOptions& options = job.pruning().options();
       rows.push_back(

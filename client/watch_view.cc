@@ -15,6 +15,7 @@
 #include "client/client.h"
 #include "client/formatting.h"
 #include "client/job_text.h"
+#include "client/sweep_text.h"
 
 namespace thresher::client {
 namespace {
@@ -134,6 +135,10 @@ void Update(const v1::JobEvent& event, WatchState* state) {
     return;
   }
   state->notice.clear();
+  if (event.has_sweep_progress()) {
+    state->sweep_progress = event.sweep_progress();
+    return;
+  }
   double residual = 0;
   if (event.has_pruning_progress()) {
     state->pruning_progress = event.pruning_progress();
@@ -199,7 +204,11 @@ void AppendPruning(const WatchState& state, const Terminal& terminal,
 std::vector<std::string> RenderPanel(const WatchState& state, const Terminal& terminal) {
   std::vector<std::string> lines = {Title(state, terminal)};
   std::vector<std::string> rest;
-  if (state.progress || state.pruning_progress) {
+  if (state.sweep_progress) {
+    rest.push_back(SweepProgressText(*state.sweep_progress));
+    rest.push_back(absl::StrCat(
+        "elapsed ", FormatSeconds(ElapsedSeconds(state, state.sweep_progress->elapsed()))));
+  } else if (state.progress || state.pruning_progress) {
     if (state.pruning_progress) {
       AppendPruning(state, terminal, &rest);
     } else {
@@ -262,7 +271,8 @@ void LivePanel::OnLost(const std::string& reason) {
 void LivePanel::Draw() {
   const Terminal terminal = FindTerminal(descriptor_);
   state_.seconds_since_progress = 0;
-  if (state_.job.state() == v1::JOB_STATE_RUNNING && (state_.progress || state_.pruning_progress)) {
+  if (state_.job.state() == v1::JOB_STATE_RUNNING &&
+      (state_.progress || state_.pruning_progress || state_.sweep_progress)) {
     state_.seconds_since_progress =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - fresh_).count();
   }

@@ -46,6 +46,7 @@ struct WatchState {
   v1::Job job;
   std::optional<v1::IterationReport> progress;      // of a recovery
   std::optional<v1::EpochReport> pruning_progress;  // of a pruning
+  std::optional<v1::SweepProgress> sweep_progress;  // of a sweep
   // log10 of the relative residual, or of the loss.
   History log_residuals;
   std::string notice;  // last state message, or that the server is out of reach

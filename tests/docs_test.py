@@ -13,7 +13,7 @@ import unittest
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 PROGRAMS = []
 
-FOLDERS = ("core", "server", "client", "proto", "deploy", "tests", "cmake")
+FOLDERS = ("core", "server", "client", "proto", "deploy", "figures", "tests", "cmake")
 ROOT_FILES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Dockerfile", "CMakeLists.txt")
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -44,7 +44,7 @@ def anchors(text):
 # A call of thresherd with flags, or of thresher with a command or a flag that stands before one.
 # (`thresher` is also the name of a user, an image and a folder.)
 CALL = re.compile(r"""\b(?:(thresherd)["',]*\s+["']?(?=--)|(thresher)\s+(?=--(?:server|json|timeout)\b"""
-                  r"""|(?:server|health|datasets|recover|jobs|models)\b))(.*)""")
+                  r"""|(?:server|health|datasets|recover|prune|sweep|compare|jobs|models)\b))(.*)""")
 
 
 def commands(text):
@@ -94,7 +94,8 @@ class CommandsTest(unittest.TestCase):
         if not PROGRAMS:
             self.skipTest("no programs named")
         thresherd, thresher = PROGRAMS
-        words = [["datasets", "plant"], ["datasets", "upload"], ["recover"]]
+        words = [["datasets", "plant"], ["datasets", "upload"], ["recover"], ["prune"], ["sweep"],
+                 ["sweep", "table"], ["sweep", "plot"], ["compare"]]
         words += [[group, word] for group in ("datasets", "jobs", "models") for word in ("list", "get", "delete")]
         words += [["jobs", "watch"], ["jobs", "cancel"], ["models", "download"], ["models", "predict"],
                   ["server", "info"], ["health"]]

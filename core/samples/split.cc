@@ -1,5 +1,6 @@
 #include "core/samples/split.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <utility>
@@ -13,6 +14,8 @@ namespace {
 
 // "split" in ASCII: apart from every other use of the same seed.
 constexpr uint64_t kSplitStream = 0x73706c6974000000;
+// "subset", so that a subset and its split are independent.
+constexpr uint64_t kSubsetStream = 0x7375627365740000;
 
 Samples EmptyLike(const Samples& samples, int64_t num_samples) {
   Samples part;
@@ -34,10 +37,11 @@ void AppendRow(const Samples& samples, int64_t row, Samples& part) {
 }
 
 // The first `count` rows of a random order of n: that many steps of a Fisher-Yates shuffle.
-std::vector<int64_t> ShuffledRows(int64_t n, int64_t count, uint64_t seed) {
+std::vector<int64_t> ShuffledRows(int64_t n, int64_t count, uint64_t seed,
+                                  uint64_t stream = kSplitStream) {
   std::vector<int64_t> row(n);
   std::iota(row.begin(), row.end(), int64_t{0});
-  CounterRandom random(seed, kSplitStream);
+  CounterRandom random(seed, stream);
   for (int64_t i = 0; i < count; ++i) {
     const auto remaining = static_cast<uint64_t>(n - i);
     std::swap(row[i], row[i + static_cast<int64_t>(random.NextBelow(remaining))]);
@@ -97,6 +101,19 @@ absl::StatusOr<SplitSamples> SplitFold(const Samples& samples, int64_t num_folds
   int64_t num_held_out = 0;
   for (int64_t i = fold; i < n; i += num_folds, ++num_held_out) is_held_out[rows[i]] = true;
   return SplitRows(samples, is_held_out, num_held_out);
+}
+
+absl::StatusOr<Samples> RandomSubset(const Samples& samples, int64_t count, uint64_t seed) {
+  if (absl::Status status = ValidateSamples(samples); !status.ok()) return status;
+  if (count < 1 || count > samples.num_samples) {
+    return absl::InvalidArgumentError(absl::StrCat("num_samples: must be between 1 and the ",
+                                                   samples.num_samples, " there are, is ", count));
+  }
+  std::vector<int64_t> rows = ShuffledRows(samples.num_samples, count, seed, kSubsetStream);
+  std::sort(rows.begin(), rows.end());
+  Samples subset = EmptyLike(samples, count);
+  for (const int64_t row : rows) AppendRow(samples, row, subset);
+  return subset;
 }
 
 }  // namespace thresher

@@ -28,6 +28,11 @@ absl::StatusOr<SplitSamples> Split(const Samples& samples, double held_out_fract
 absl::StatusOr<SplitSamples> SplitFold(const Samples& samples, int64_t num_folds, int64_t fold,
                                        uint64_t seed);
 
+// `count` of the samples, chosen at random, in their original order. Every `count` of one seed is a
+// part of the next larger one.
+// Errors: INVALID_ARGUMENT as ValidateSamples, and for `num_samples` outside [1, n].
+absl::StatusOr<Samples> RandomSubset(const Samples& samples, int64_t count, uint64_t seed);
+
 }  // namespace thresher
 
 #endif  // THRESHER_CORE_SAMPLES_SPLIT_H_

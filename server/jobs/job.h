@@ -2,12 +2,15 @@
 #ifndef THRESHER_SERVER_JOBS_JOB_H_
 #define THRESHER_SERVER_JOBS_JOB_H_
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/network/model.h"
 #include "server/store/job_record.h"
@@ -33,6 +36,11 @@ using store::PruningSpec;
 using store::RecoveryReport;
 using store::RecoverySpec;
 using store::StateChange;
+using store::SweepCell;
+using store::SweepMethod;
+using store::SweepProgress;
+using store::SweepReport;
+using store::SweepSpec;
 using store::TerminationReasonOf;
 using store::Timestamp;
 
@@ -40,6 +48,36 @@ using store::Timestamp;
 // need? Must be quick (no samples read).
 // Errors: INVALID_ARGUMENT naming the field; NOT_FOUND (data set, model).
 using JobPlanner = std::function<absl::StatusOr<JobCost>(const JobSpec&)>;
+
+// A cell of a sweep that has a row.
+struct EndedCell {
+  int64_t cell = 0;
+  bool failed = false;
+};
+
+// The cells of a sweep, as its runner sees them: jobs in the manager's queue with the sweep as
+// their parent. For the sweep's thread only.
+struct SweepCells {
+  struct SoFar {
+    std::vector<EndedCell> ended;
+    std::vector<int64_t> active;  // have a job
+  };
+  // To be called first.
+  std::function<absl::StatusOr<SoFar>()> begin;
+  // Creates a cell's job. Errors: as JobManager::Create.
+  std::function<absl::Status(const SweepCell& cell, const JobSpec& spec)> start;
+  // Keeps the row of a cell that could not start.
+  std::function<absl::Status(const SweepCell& row)> record;
+  // Cells that ended since the last call. Blocks until there is one, a stop is requested or it is
+  // `deadline`.
+  std::function<std::vector<EndedCell>(std::chrono::steady_clock::time_point deadline)> wait;
+  // Cancels the jobs and waits for their ends, or until the server stops.
+  std::function<absl::Status()> cancel;
+  // Whether somebody cancelled the sweep.
+  std::function<bool()> cancelled;
+  // How many jobs to have in the queue and running.
+  int64_t max_active = 1;
+};
 
 // One attempt at a job, as the runner sees it.
 struct JobRun {
@@ -53,6 +91,7 @@ struct JobRun {
   std::function<void(const JobProgress&)> on_iteration;
   std::function<bool(const JobProgress&)> checkpoint_due;
   std::function<void(std::string checkpoint)> on_checkpoint;
+  SweepCells cells;  // of a sweep; unset otherwise
 };
 
 struct JobOutcome {

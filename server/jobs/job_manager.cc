@@ -54,7 +54,22 @@ absl::StatusOr<JobOutcome> RunGuarded(const JobRunner& runner, const JobRun& run
   }
 }
 
+bool IsSweep(const JobRecord& record) { return std::holds_alternative<SweepSpec>(record.spec); }
+
+// Whether a queued job cannot be cancelled where it is: only its runner takes the iterate out of
+// the checkpoint, or cancels the cells.
+bool MustRunToEnd(const JobRecord& record) {
+  return !record.checkpoint_sha256.empty() || (IsSweep(record) && record.attempt_count > 0);
+}
+
+// What iterations are called.
+const char* UnitOf(const JobRecord& record) { return IsSweep(record) ? "cell " : "iteration "; }
+
 std::string EndMessage(const JobReport& report) {
+  if (const auto* sweep = std::get_if<SweepReport>(&report)) {
+    return absl::StrCat("ended with ", sweep->cells_done, " of ", sweep->cells_total, " cells, ",
+                        sweep->cells_failed, " of them failed");
+  }
   const std::string_view reason = TerminationReasonName(TerminationReasonOf(report));
   return absl::StrCat("ended after ", IterationsOf(report),
                       " iterations: ", absl::string_view(reason.data(), reason.size()));
@@ -79,6 +94,7 @@ struct JobManager::ActiveJob {
   Timestamp queued_since;
   std::stop_source stop;
   steady_clock::time_point last_checkpoint;
+  std::vector<EndedCell> ended_cells;  // of a running sweep, for its runner to take
 };
 
 bool JobManager::QueueOrder::operator()(const std::shared_ptr<ActiveJob>& a,
@@ -106,17 +122,11 @@ JobManager::~JobManager() {
 
 absl::Status JobManager::Start() {
   std::vector<StoredJob> stored;
-  std::vector<std::vector<JobEvent>> events;
   int64_t ended = 0;
   absl::Status status = store_->database().Read([&](Connection& connection) -> absl::Status {
     absl::StatusOr<std::vector<StoredJob>> jobs = store::LoadActiveJobs(connection);
     if (!jobs.ok()) return jobs.status();
     stored = std::move(*jobs);
-    for (const StoredJob& job : stored) {
-      absl::StatusOr<std::vector<JobEvent>> found = store::LoadEvents(connection, job.key);
-      if (!found.ok()) return found.status();
-      events.push_back(std::move(*found));
-    }
     absl::StatusOr<int64_t> count = store::CountEndedJobs(connection);
     if (count.ok()) ended = *count;
     return count.status();
@@ -128,19 +138,54 @@ absl::Status JobManager::Start() {
     started_ = true;
     ended_jobs_ = ended;
   }
-  for (size_t i = 0; i < stored.size(); ++i) {
+  // Parents first: the cells of one that ends here go with it.
+  const auto cells = std::stable_partition(stored.begin(), stored.end(), [](const StoredJob& job) {
+    return job.record.parent_id.empty();
+  });
+  std::vector<StoredJob> cell_jobs(std::make_move_iterator(cells),
+                                   std::make_move_iterator(stored.end()));
+  stored.erase(cells, stored.end());
+  status = TakeUpAll(std::move(stored));
+  if (status.ok()) status = store_->database().Write(store::DeleteOrphans);
+  if (status.ok()) {
+    std::set<std::string> sweeps;
+    {
+      MutexLock lock(mutex_);
+      for (const auto& [id, job] : active_) sweeps.insert(id);
+    }
+    std::erase_if(cell_jobs,
+                  [&](const StoredJob& job) { return !sweeps.contains(job.record.parent_id); });
+  }
+  if (status.ok()) status = TakeUpAll(std::move(cell_jobs));
+  if (!status.ok()) return status;
+  for (int i = 0; i < options_.num_workers; ++i) workers_.emplace_back([this] { WorkerLoop(); });
+  for (int i = 0; i < options_.max_running_sweeps; ++i) {
+    workers_.emplace_back([this] { SweepLoop(); });
+  }
+  return absl::OkStatus();
+}
+
+absl::Status JobManager::TakeUpAll(std::vector<StoredJob> stored) {
+  for (StoredJob& each : stored) {
+    std::vector<JobEvent> events;
+    absl::Status status = store_->database().Read([&](Connection& connection) -> absl::Status {
+      absl::StatusOr<std::vector<JobEvent>> found = store::LoadEvents(connection, each.key);
+      if (!found.ok()) return found.status();
+      events = *std::move(found);
+      return absl::OkStatus();
+    });
+    if (!status.ok()) return status;
     auto job = std::make_shared<ActiveJob>();
-    job->key = stored[i].key;
-    job->record = std::move(stored[i].record);
+    job->key = each.key;
+    job->record = std::move(each.record);
     const int64_t last_number =
-        std::max(stored[i].reserved_event_number, job->record.latest_event_number);
+        std::max(each.reserved_event_number, job->record.latest_event_number);
     job->log =
-        std::make_shared<EventLog>(std::move(events[i]), last_number, options_.max_events_per_job);
+        std::make_shared<EventLog>(std::move(events), last_number, options_.max_events_per_job);
     job->queued_since = job->record.create_time;
     status = TakeUp(job);
     if (!status.ok()) return status;
   }
-  for (int i = 0; i < options_.num_workers; ++i) workers_.emplace_back([this] { WorkerLoop(); });
   return absl::OkStatus();
 }
 
@@ -157,13 +202,13 @@ absl::Status JobManager::TakeUp(const std::shared_ptr<ActiveJob>& job) {
     const std::string message =
         next.checkpoint_sha256.empty()
             ? "the server was restarted; starts from the beginning"
-            : absl::StrCat("the server was restarted; goes on from the checkpoint of iteration ",
-                           next.checkpoint_iteration);
+            : absl::StrCat("the server was restarted; goes on from the checkpoint of ",
+                           UnitOf(next), next.checkpoint_iteration);
     absl::Status status = CommitState(job, next, message, nullptr);
     if (!status.ok()) return status;
     job->queued_since = store::Now();
   }
-  if (next.cancel_requested && next.checkpoint_sha256.empty()) {
+  if (next.cancel_requested && !MustRunToEnd(next)) {
     return End(job, next, JobState::kCancelled, "cancelled before there was an iterate");
   }
   if (next.crash_count > options_.max_crashes) {
@@ -182,8 +227,22 @@ absl::Status JobManager::TakeUp(const std::shared_ptr<ActiveJob>& job) {
   }
   MutexLock lock(mutex_);
   job->phase = Phase::kQueued;
-  queue_.insert(job);
+  Enqueue(job);
   return absl::OkStatus();
+}
+
+void JobManager::Enqueue(const std::shared_ptr<ActiveJob>& job) {
+  if (IsSweep(job->record)) {
+    sweeps_.insert(job);
+    sweeps_changed_.NotifyOne();
+  } else {
+    queue_.insert(job);
+    queue_changed_.NotifyOne();
+  }
+}
+
+bool JobManager::Dequeue(const std::shared_ptr<ActiveJob>& job) {
+  return (IsSweep(job->record) ? sweeps_ : queue_).erase(job) > 0;
 }
 
 absl::Status JobManager::End(const std::shared_ptr<ActiveJob>& job, JobRecord record,
@@ -272,6 +331,9 @@ absl::StatusOr<JobRecord> JobManager::Validate(const CreateJobRequest& request) 
   record.time_limit_seconds = request.time_limit_seconds;
   record.create_time = store::Now();
   record.predicted_cost = *cost;
+  record.parent_id = request.identity.parent;
+  record.cell = request.cell;
+  record.discard_model = request.discard_model;
   return record;
 }
 
@@ -280,7 +342,8 @@ absl::StatusOr<JobRecord> JobManager::Insert(const CreateJobRequest& request, Jo
   {
     MutexLock lock(mutex_);
     if (draining_) return Stopping();
-    if (static_cast<int64_t>(queue_.size()) + inserting_ >= options_.max_queued_jobs) {
+    if (static_cast<int64_t>(queue_.size() + sweeps_.size()) + inserting_ >=
+        options_.max_queued_jobs) {
       return WithRetryAfter(WithReason(absl::ResourceExhaustedError(absl::StrCat(
                                            "the queue is full with ", options_.max_queued_jobs,
                                            " jobs; try again when some have run")),
@@ -326,8 +389,7 @@ absl::StatusOr<JobRecord> JobManager::Insert(const CreateJobRequest& request, Jo
     job->phase = Phase::kStopped;
     job->log->StopServing();
   } else {
-    queue_.insert(job);
-    queue_changed_.NotifyOne();
+    Enqueue(job);
   }
   active_[record.id] = std::move(job);
   ++generation_;
@@ -347,14 +409,45 @@ JobRecord JobManager::Snapshot(const ActiveJob& job) const {
 }
 
 absl::StatusOr<JobRecord> JobManager::Get(std::string_view id) {
+  std::optional<StoredJob> job;
   {
     MutexLock lock(mutex_);
     const auto found = active_.find(id);
-    if (found != active_.end()) return Snapshot(*found->second);
+    if (found != active_.end()) {
+      job = StoredJob{.key = found->second->key, .record = Snapshot(*found->second)};
+    }
   }
-  absl::StatusOr<StoredJob> job = ReadStored(id);
-  if (!job.ok()) return job.status();
+  if (!job) {
+    absl::StatusOr<StoredJob> stored = ReadStored(id);
+    if (!stored.ok()) return stored.status();
+    job = *std::move(stored);
+  }
+  if (IsSweep(job->record)) {
+    const absl::Status status = AddRows(job->key, job->record);
+    if (!status.ok()) return status;
+  }
   return std::move(job->record);
+}
+
+absl::Status JobManager::AddRows(int64_t key, JobRecord& sweep) {
+  SweepReport report;
+  if (sweep.report) {
+    report = std::get<SweepReport>(*std::move(sweep.report));
+  } else if (sweep.progress) {
+    const auto& progress = std::get<SweepProgress>(*sweep.progress);
+    report = {.cells_total = progress.cells_total,
+              .cells_done = progress.cells_done,
+              .cells_failed = progress.cells_failed,
+              .elapsed_seconds = progress.elapsed_seconds};
+  }
+  absl::Status status = store_->database().Read([&](Connection& connection) -> absl::Status {
+    absl::StatusOr<std::vector<SweepCell>> rows = store::LoadCells(connection, key);
+    if (!rows.ok()) return rows.status();
+    report.rows = *std::move(rows);
+    return absl::OkStatus();
+  });
+  sweep.report = std::move(report);
+  return status;
 }
 
 absl::StatusOr<StoredJob> JobManager::ReadStored(std::string_view id) {
@@ -430,18 +523,16 @@ absl::StatusOr<JobRecord> JobManager::Cancel(std::string_view id) {
     // Another one cancels it: wait for that, then tell what came out.
     while (job->phase == Phase::kCancelling) active_changed_.Wait(mutex_);
     if (IsEnded(job->record.state)) return Snapshot(*job);
-    if (job->phase == Phase::kQueued && job->record.checkpoint_sha256.empty()) {
-      queue_.erase(job);
+    if (job->phase == Phase::kQueued && !MustRunToEnd(job->record)) {
+      Dequeue(job);
       job->phase = Phase::kCancelling;
       queued = job->record;
     } else {
-      // It runs, or it waits with an iterate that only the solver can take out of the
-      // checkpoint: it goes to the front then.
+      // It runs, or it waits and must run to its end: it goes to the front then.
       is_running = true;
-      const bool waits = queue_.erase(job) > 0;
+      const bool waits = Dequeue(job);
       job->record.cancel_requested = true;
-      if (waits) queue_.insert(job);
-      queue_changed_.NotifyOne();
+      if (waits) Enqueue(job);
     }
   }
   if (is_running) {
@@ -457,8 +548,7 @@ absl::StatusOr<JobRecord> JobManager::Cancel(std::string_view id) {
   MutexLock lock(mutex_);
   if (!status.ok()) {
     job->phase = Phase::kQueued;
-    if (!draining_) queue_.insert(job);
-    queue_changed_.NotifyOne();
+    if (!draining_) Enqueue(job);
   } else {
     job->phase = Phase::kStopped;
     queue_changed_.NotifyOne();  // the head may be another one now
@@ -596,6 +686,26 @@ void JobManager::WorkerLoop() {
   }
 }
 
+// Waits for its cells most of the time, which is why it is no worker.
+void JobManager::SweepLoop() {
+  for (;;) {
+    std::shared_ptr<ActiveJob> job;
+    {
+      MutexLock lock(mutex_);
+      while (!draining_ && sweeps_.empty()) sweeps_changed_.Wait(mutex_);
+      if (draining_) return;
+      job = *sweeps_.begin();
+      sweeps_.erase(sweeps_.begin());
+      job->phase = Phase::kRunning;
+      ++sweeps_busy_;
+    }
+    RunJob(job);
+    MutexLock lock(mutex_);
+    --sweeps_busy_;
+    active_changed_.NotifyAll();
+  }
+}
+
 void JobManager::RunJob(const std::shared_ptr<ActiveJob>& job) {
   if (!BeginAttempt(job)) return;
   const auto start = steady_clock::now();
@@ -626,10 +736,10 @@ bool JobManager::BeginAttempt(const std::shared_ptr<ActiveJob>& job) {
   next.state = JobState::kRunning;
   next.start_time = store::Now();
   ++next.attempt_count;
-  const std::string message =
-      next.checkpoint_sha256.empty()
-          ? "started"
-          : absl::StrCat("resumed from the checkpoint of iteration ", next.checkpoint_iteration);
+  const std::string message = next.checkpoint_sha256.empty()
+                                  ? "started"
+                                  : absl::StrCat("resumed from the checkpoint of ", UnitOf(next),
+                                                 next.checkpoint_iteration);
   return CommitStateUntilDone(job, next, message, nullptr);
 }
 
@@ -646,7 +756,9 @@ absl::StatusOr<JobOutcome> JobManager::CallRunner(const std::shared_ptr<ActiveJo
     run.checkpoint = std::move(*checkpoint);
   }
   run.num_threads = options_.threads_per_job;
-  run.time_limit_seconds = run.job.time_limit_seconds.value_or(options_.default_time_limit_seconds);
+  run.time_limit_seconds = run.job.time_limit_seconds.value_or(
+      IsSweep(run.job) ? 0 : options_.default_time_limit_seconds);
+  if (IsSweep(run.job)) run.cells = CellsOf(job);
   auto checkpoint_time = steady_clock::now();
   run.on_iteration = [this, job](const JobProgress& progress) {
     bool reservation_low = false;
@@ -661,6 +773,110 @@ absl::StatusOr<JobOutcome> JobManager::CallRunner(const std::shared_ptr<ActiveJo
     checkpoint_time = steady_clock::now();
   };
   return RunGuarded(runner_, run);
+}
+
+// ----- The cells of sweeps. -----
+
+SweepCells JobManager::CellsOf(const std::shared_ptr<ActiveJob>& sweep) {
+  SweepCells cells;
+  cells.begin = [this, sweep] { return BeginCells(sweep); };
+  cells.start = [this, sweep](const SweepCell& cell, const JobSpec& spec) {
+    CreateJobRequest request;
+    {
+      MutexLock lock(mutex_);
+      const JobRecord& parent = sweep->record;
+      const auto& about = std::get<SweepSpec>(parent.spec);
+      request.identity.parent = parent.id;
+      request.priority = parent.priority;
+      request.labels = parent.labels;
+      request.time_limit_seconds = about.cell_time_limit_seconds;
+      request.discard_model = !about.keep_models;
+    }
+    request.spec = spec;
+    request.cell = cell;
+    return Create(request).status();
+  };
+  cells.record = [this, sweep](const SweepCell& row) { return RecordCell(sweep, row); };
+  cells.wait = [this, sweep](steady_clock::time_point deadline) {
+    return WaitForCells(sweep, deadline);
+  };
+  cells.cancel = [this, sweep] { return CancelCells(sweep); };
+  cells.cancelled = [this, sweep] {
+    MutexLock lock(mutex_);
+    return sweep->record.cancel_requested;
+  };
+  // The workers never wait for the sweep's thread, and others' jobs wait behind few cells.
+  cells.max_active = 2 * options_.num_workers;
+  return cells;
+}
+
+std::vector<std::shared_ptr<JobManager::ActiveJob>> JobManager::ActiveCells(
+    std::string_view sweep_id) const {
+  std::vector<std::shared_ptr<ActiveJob>> cells;
+  for (const auto& [id, job] : active_) {
+    if (job->record.parent_id == sweep_id) cells.push_back(job);
+  }
+  return cells;
+}
+
+absl::StatusOr<SweepCells::SoFar> JobManager::BeginCells(const std::shared_ptr<ActiveJob>& sweep) {
+  {
+    MutexLock lock(mutex_);
+    sweep->ended_cells.clear();  // they have rows
+  }
+  SweepCells::SoFar so_far;
+  absl::Status status = store_->database().Read([&](Connection& connection) -> absl::Status {
+    absl::StatusOr<std::vector<SweepCell>> rows = store::LoadCells(connection, sweep->key);
+    if (!rows.ok()) return rows.status();
+    for (const SweepCell& row : *rows) {
+      so_far.ended.push_back({.cell = row.cell, .failed = row.state == JobState::kFailed});
+    }
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  MutexLock lock(mutex_);
+  for (const std::shared_ptr<ActiveJob>& cell : ActiveCells(sweep->record.id)) {
+    if (cell->record.cell) so_far.active.push_back(cell->record.cell->cell);
+  }
+  return so_far;
+}
+
+absl::Status JobManager::RecordCell(const std::shared_ptr<ActiveJob>& sweep, const SweepCell& row) {
+  absl::Status status = store_->database().Write(
+      [&](Connection& connection) { return store::AddCell(connection, sweep->key, row); });
+  if (!status.ok()) return status;
+  MutexLock lock(mutex_);
+  sweep->ended_cells.push_back({.cell = row.cell, .failed = row.state == JobState::kFailed});
+  return status;
+}
+
+std::vector<EndedCell> JobManager::WaitForCells(const std::shared_ptr<ActiveJob>& sweep,
+                                                steady_clock::time_point deadline) {
+  const std::stop_token stop = sweep->stop.get_token();
+  const std::stop_callback wake(stop, [this] {
+    MutexLock lock(mutex_);
+    active_changed_.NotifyAll();
+  });
+  MutexLock lock(mutex_);
+  while (sweep->ended_cells.empty() && !stop.stop_requested()) {
+    if (!active_changed_.WaitUntil(mutex_, deadline)) break;
+  }
+  return std::exchange(sweep->ended_cells, {});
+}
+
+absl::Status JobManager::CancelCells(const std::shared_ptr<ActiveJob>& sweep) {
+  std::vector<std::string> ids;
+  {
+    MutexLock lock(mutex_);
+    for (const auto& cell : ActiveCells(sweep->record.id)) ids.push_back(cell->record.id);
+  }
+  for (const std::string& id : ids) {
+    const absl::Status status = Cancel(id).status();
+    if (!status.ok() && !absl::IsNotFound(status)) return status;
+  }
+  MutexLock lock(mutex_);
+  while (!draining_ && !ActiveCells(sweep->record.id).empty()) active_changed_.Wait(mutex_);
+  return absl::OkStatus();
 }
 
 void JobManager::ReserveEventNumbers(const std::shared_ptr<ActiveJob>& job) {
@@ -732,6 +948,7 @@ void JobManager::EndAttempt(const std::shared_ptr<ActiveJob>& job,
   if (stopped && next.cancel_requested) {
     next.state = JobState::kCancelled;
     message = "cancelled before there was an iterate";
+    if (IsSweep(next) && outcome.ok()) message = "cancelled; " + EndMessage(outcome->report);
     if (outcome.ok() && outcome->model.has_value()) {
       message = absl::StrCat("cancelled after ", IterationsOf(outcome->report),
                              " iterations; the best iterate is kept");
@@ -746,8 +963,10 @@ void JobManager::EndAttempt(const std::shared_ptr<ActiveJob>& job,
     message = EndMessage(outcome->report);
   }
   if (outcome.ok()) {
-    if (outcome->model.has_value()) model = &*outcome->model;
-    if (model != nullptr || next.state == JobState::kSucceeded) next.report = outcome->report;
+    if (outcome->model.has_value() && !next.discard_model) model = &*outcome->model;
+    if (outcome->model.has_value() || IsSweep(next) || next.state == JobState::kSucceeded) {
+      next.report = outcome->report;
+    }
   }
   next.end_time = store::Now();
   next.checkpoint_sha256.clear();
@@ -772,10 +991,11 @@ void JobManager::Requeue(const std::shared_ptr<ActiveJob>& job, JobRecord next,
     }
   }
   next.crash_count = 0;
-  const std::string message = next.checkpoint_sha256.empty()
-                                  ? "the server stops; starts again from the beginning"
-                                  : absl::StrCat("the server stops; the checkpoint of iteration ",
-                                                 next.checkpoint_iteration, " is kept");
+  const std::string message =
+      next.checkpoint_sha256.empty()
+          ? "the server stops; starts again from the beginning"
+          : absl::StrCat("the server stops; the checkpoint of ", UnitOf(next),
+                         next.checkpoint_iteration, " is kept");
   CommitStateUntilDone(job, next, message, nullptr);
 }
 
@@ -803,6 +1023,7 @@ absl::Status JobManager::CommitRecord(const std::shared_ptr<ActiveJob>& job,
 absl::Status JobManager::CommitState(const std::shared_ptr<ActiveJob>& job, JobRecord record,
                                      const std::string& message, store::PreparedModel* model) {
   const bool ends = IsEnded(record.state);
+  const bool becomes_row = ends && !record.parent_id.empty();
   std::string old_checkpoint;
   int64_t surplus = 0;
   {
@@ -815,7 +1036,7 @@ absl::Status JobManager::CommitState(const std::shared_ptr<ActiveJob>& job, JobR
     if (job->record.checkpoint_sha256 != record.checkpoint_sha256) {
       old_checkpoint = job->record.checkpoint_sha256;
     }
-    if (ends) surplus = ended_jobs_ + 1 - options_.max_retained_jobs;
+    if (ends && !becomes_row) surplus = ended_jobs_ + 1 - options_.max_retained_jobs;
   }
   const EventLog::Unsaved unsaved = job->log->TakeUnsaved();
   JobEvent event;
@@ -835,6 +1056,12 @@ absl::Status JobManager::CommitState(const std::shared_ptr<ActiveJob>& job, JobR
       record.model_id = *model_id;
     }
     event.job = std::make_shared<const JobRecord>(record);
+    if (becomes_row) {
+      absl::StatusOr<StoredJob> sweep = store::FindJob(connection, record.parent_id);
+      absl::Status added = sweep.status();
+      if (added.ok()) added = store::AddCell(connection, sweep->key, store::RowOf(record));
+      return added.ok() ? store::DeleteRecord(connection, job->key) : added;
+    }
     std::vector<JobEvent> events = unsaved.events;
     events.push_back(event);
     absl::Status written = store::WriteJob(connection, {.key = job->key,
@@ -857,7 +1084,15 @@ absl::Status JobManager::CommitState(const std::shared_ptr<ActiveJob>& job, JobR
     record.cancel_requested = record.cancel_requested || job->record.cancel_requested;
     job->record = record;
     if (ends) {
-      ended_jobs_ += 1 - deleted;
+      if (becomes_row) {
+        const auto sweep = active_.find(record.parent_id);
+        if (sweep != active_.end()) {
+          sweep->second->ended_cells.push_back(
+              {.cell = record.cell->cell, .failed = record.state == JobState::kFailed});
+        }
+      } else {
+        ended_jobs_ += 1 - deleted;
+      }
       const auto found = active_.find(record.id);
       if (found != active_.end() && found->second == job) active_.erase(found);
     } else if (record.state == JobState::kQueued) {
@@ -922,6 +1157,7 @@ absl::Status JobManager::Drain(steady_clock::time_point deadline) {
       if (job->phase == Phase::kRunning) running.push_back(job->stop);
     }
     queue_changed_.NotifyAll();
+    sweeps_changed_.NotifyAll();
     active_changed_.NotifyAll();
   }
   // Outside the lock: callbacks of the tokens run here.
@@ -930,10 +1166,10 @@ absl::Status JobManager::Drain(steady_clock::time_point deadline) {
   bool idle = false;
   {
     MutexLock lock(mutex_);
-    while (workers_busy_ > 0) {
+    while (workers_busy_ + sweeps_busy_ > 0) {
       if (!active_changed_.WaitUntil(mutex_, deadline)) break;
     }
-    idle = workers_busy_ == 0;
+    idle = workers_busy_ + sweeps_busy_ == 0;
     for (const auto& [id, job] : active_) logs.push_back(job->log);
   }
   for (const std::shared_ptr<EventLog>& log : logs) log->StopServing();
@@ -950,14 +1186,14 @@ JobStats JobManager::Stats() {
   stats.watchers = watchers_->open;
   MutexLock lock(mutex_);
   stats.workers_busy = workers_busy_;
-  stats.queued_jobs = static_cast<int64_t>(queue_.size());
+  stats.queued_jobs = static_cast<int64_t>(queue_.size() + sweeps_.size());
   stats.memory_reserved_bytes = memory_reserved_;
   for (const auto& job : queue_) {
     stats.oldest_wait_seconds =
         std::max(stats.oldest_wait_seconds, SecondsSince(job->queued_since));
   }
   for (const auto& [id, job] : active_) {
-    if (job->record.state != JobState::kRunning) continue;
+    if (job->record.state != JobState::kRunning || IsSweep(job->record)) continue;
     stats.oldest_checkpoint_age_seconds = std::max(stats.oldest_checkpoint_age_seconds.value_or(0),
                                                    SecondsSince(job->last_checkpoint));
   }

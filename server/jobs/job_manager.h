@@ -3,6 +3,9 @@
 // Queue: by priority, then in order of creation. The head starts when a worker is free
 // and its predicted peak memory fits what the budget has left; nothing overtakes a head
 // that waits, so a large job cannot be starved by small ones.
+// Sweeps have a queue and threads of their own, for they only wait for their cells, which are jobs
+// in the queue above. A cell's last commit makes it a row of the sweep's table and deletes the job,
+// so no cell is run twice or has two rows, whenever the process dies.
 // Every state change is committed to the store before anyone can see it.
 #ifndef THRESHER_SERVER_JOBS_JOB_MANAGER_H_
 #define THRESHER_SERVER_JOBS_JOB_MANAGER_H_
@@ -33,6 +36,7 @@ namespace thresher::jobs {
 struct JobManagerOptions {
   int num_workers = 1;
   int threads_per_job = 1;
+  int max_running_sweeps = 4;
   int64_t memory_budget_bytes = int64_t{1} << 30;
   int64_t max_queued_jobs = 1000;
   int64_t max_retained_jobs = 10000;  // ended ones; the oldest go first, models stay
@@ -78,6 +82,9 @@ struct CreateJobRequest {
   store::Labels labels;
   std::optional<double> time_limit_seconds;
   bool validate_only = false;
+  // Of a cell of the sweep identity.parent.
+  std::optional<SweepCell> cell;
+  bool discard_model = false;
 };
 
 class JobManager {
@@ -101,11 +108,13 @@ class JobManager {
   // fits); UNAVAILABLE with SERVER_STOPPING.
   absl::StatusOr<JobRecord> Create(const CreateJobRequest& request);
 
+  // With the rows of a sweep, which List leaves out.
   absl::StatusOr<JobRecord> Get(std::string_view id);
   absl::StatusOr<store::Page<JobRecord>> List(const store::ListRequest& request);
 
   // Asks a running job to stop; a queued one is CANCELLED on return, but for one with a
-  // checkpoint, which runs once more to give its iterate. Durable on return.
+  // checkpoint, which runs once more to give its iterate, or a sweep that has run, which runs
+  // once more to cancel its cells. Durable on return.
   // Cancelling an ended job changes nothing. Errors: NOT_FOUND.
   absl::StatusOr<JobRecord> Cancel(std::string_view id);
 
@@ -138,6 +147,7 @@ class JobManager {
     bool operator()(const std::shared_ptr<ActiveJob>& a, const std::shared_ptr<ActiveJob>& b) const;
   };
 
+  absl::Status TakeUpAll(std::vector<store::StoredJob> stored) THRESHER_EXCLUDES(mutex_);
   absl::Status TakeUp(const std::shared_ptr<ActiveJob>& job) THRESHER_EXCLUDES(mutex_);
   absl::StatusOr<JobRecord> Validate(const CreateJobRequest& request);
   absl::StatusOr<std::optional<JobRecord>> FindEarlier(const store::CreateIdentity& identity);
@@ -151,8 +161,25 @@ class JobManager {
   absl::StatusOr<std::shared_ptr<EventLog>> LogOfEnded(const store::StoredJob& job)
       THRESHER_EXCLUDES(mutex_);
   JobRecord Snapshot(const ActiveJob& job) const THRESHER_REQUIRES(mutex_);
+  absl::Status AddRows(int64_t key, JobRecord& sweep);
+
+  void Enqueue(const std::shared_ptr<ActiveJob>& job) THRESHER_REQUIRES(mutex_);
+  // False: it was not in the queue.
+  bool Dequeue(const std::shared_ptr<ActiveJob>& job) THRESHER_REQUIRES(mutex_);
 
   void WorkerLoop() THRESHER_EXCLUDES(mutex_);
+  void SweepLoop() THRESHER_EXCLUDES(mutex_);
+  SweepCells CellsOf(const std::shared_ptr<ActiveJob>& sweep) THRESHER_EXCLUDES(mutex_);
+  absl::StatusOr<SweepCells::SoFar> BeginCells(const std::shared_ptr<ActiveJob>& sweep)
+      THRESHER_EXCLUDES(mutex_);
+  absl::Status RecordCell(const std::shared_ptr<ActiveJob>& sweep, const SweepCell& row)
+      THRESHER_EXCLUDES(mutex_);
+  std::vector<EndedCell> WaitForCells(const std::shared_ptr<ActiveJob>& sweep,
+                                      std::chrono::steady_clock::time_point deadline)
+      THRESHER_EXCLUDES(mutex_);
+  absl::Status CancelCells(const std::shared_ptr<ActiveJob>& sweep) THRESHER_EXCLUDES(mutex_);
+  std::vector<std::shared_ptr<ActiveJob>> ActiveCells(std::string_view sweep_id) const
+      THRESHER_REQUIRES(mutex_);
   void RunJob(const std::shared_ptr<ActiveJob>& job) THRESHER_EXCLUDES(mutex_);
   bool BeginAttempt(const std::shared_ptr<ActiveJob>& job) THRESHER_EXCLUDES(mutex_);
   absl::StatusOr<JobOutcome> CallRunner(const std::shared_ptr<ActiveJob>& job)
@@ -189,11 +216,13 @@ class JobManager {
 
   store::Mutex mutex_;
   store::CondVar queue_changed_;   // workers wait
+  store::CondVar sweeps_changed_;  // threads of sweeps wait
   store::CondVar active_changed_;  // Drain and FindActive wait
   // Not ended, by id. A job enters after its commit, and leaves after its last.
   std::map<std::string, std::shared_ptr<ActiveJob>, std::less<>> active_
       THRESHER_GUARDED_BY(mutex_);
   std::set<std::shared_ptr<ActiveJob>, QueueOrder> queue_ THRESHER_GUARDED_BY(mutex_);
+  std::set<std::shared_ptr<ActiveJob>, QueueOrder> sweeps_ THRESHER_GUARDED_BY(mutex_);  // queued
   // Logs of ended jobs that someone watches.
   std::map<std::string, std::weak_ptr<EventLog>, std::less<>> ended_logs_
       THRESHER_GUARDED_BY(mutex_);
@@ -202,6 +231,7 @@ class JobManager {
   int64_t ended_jobs_ THRESHER_GUARDED_BY(mutex_) = 0;  // in the store
   int64_t memory_reserved_ THRESHER_GUARDED_BY(mutex_) = 0;
   int workers_busy_ THRESHER_GUARDED_BY(mutex_) = 0;
+  int sweeps_busy_ THRESHER_GUARDED_BY(mutex_) = 0;
   bool started_ THRESHER_GUARDED_BY(mutex_) = false;
   bool draining_ THRESHER_GUARDED_BY(mutex_) = false;
 

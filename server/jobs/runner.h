@@ -8,6 +8,7 @@
 #include "server/jobs/job.h"
 #include "server/jobs/pruning_runner.h"
 #include "server/jobs/recovery_runner.h"
+#include "server/jobs/sweep_runner.h"
 #include "server/store/store.h"
 
 namespace thresher::jobs {
@@ -24,6 +25,7 @@ class Runner {
  private:
   RecoveryRunner recovery_;
   PruningRunner pruning_;
+  SweepRunner sweep_;
 };
 
 }  // namespace thresher::jobs

@@ -914,13 +914,173 @@ v1::UploadSource ToProto(const ReadOptions& options) {
   return result;
 }
 
+// ----- Sweeps. -----
+
+// What a part of the sweep says about its own message is said about the message in the sweep.
+absl::Status InSweep(const absl::Status& status, std::string_view from, std::string_view to) {
+  const std::string_view message(status.message().data(), status.message().size());
+  if (!absl::IsInvalidArgument(status) || !message.starts_with(from)) return status;
+  const std::string_view rest = message.substr(from.size());
+  const size_t colon = rest.find(": ");
+  if (colon == std::string_view::npos) return status;
+  return InvalidField(Concatenated(to, rest.substr(0, colon)), rest.substr(colon + 2));
+}
+
+absl::StatusOr<store::SweepMethod> FromProto(const v1::SweepMethod& method,
+                                             const std::string& field) {
+  store::SweepMethod result;
+  result.name = method.name();
+  if (method.has_recovery()) {
+    auto options = FromProto(method.recovery());
+    if (!options.ok()) {
+      return InSweep(options.status(), "job.recovery.options.", field + ".recovery.");
+    }
+    result.options = *std::move(options);
+  } else if (method.has_pruning()) {
+    auto options = FromProto(method.pruning());
+    if (!options.ok()) {
+      return InSweep(options.status(), "job.pruning.options.", field + ".pruning.");
+    }
+    result.options = *std::move(options);
+  } else {
+    return InvalidField(field, "needs recovery or pruning");
+  }
+  return result;
+}
+
+absl::StatusOr<store::SweepSpec> FromProto(const v1::SweepSpec& spec) {
+  store::SweepSpec result;
+  if (spec.has_planted()) {
+    auto planted = rpc::FromProto(spec.planted());
+    if (!planted.ok()) {
+      return InSweep(planted.status(), "dataset.planted.", "job.sweep.planted.");
+    }
+    result.planted = *std::move(planted);
+    result.hidden_layers = result.planted->hidden_layers;
+  } else {
+    auto dataset = IdFromName(spec.dataset(), kDatasets, "job.sweep.dataset");
+    if (!dataset.ok()) return dataset.status();
+    result.dataset_id = *std::move(dataset);
+  }
+  if (spec.hidden_layers() != 0) result.hidden_layers = spec.hidden_layers();
+  result.hidden_widths.assign(spec.hidden_widths().begin(), spec.hidden_widths().end());
+  result.nonzeros.assign(spec.nonzeros().begin(), spec.nonzeros().end());
+  result.num_samples.assign(spec.num_samples().begin(), spec.num_samples().end());
+  result.seeds.assign(spec.seeds().begin(), spec.seeds().end());
+  for (int i = 0; i < spec.methods_size(); ++i) {
+    auto method = FromProto(spec.methods(i), absl::StrCat("job.sweep.methods[", i, "]"));
+    if (!method.ok()) return method.status();
+    result.methods.push_back(*std::move(method));
+  }
+  if (spec.has_held_out_fraction()) result.held_out_fraction = spec.held_out_fraction();
+  if (spec.has_cell_time_limit()) {
+    const auto seconds = TimeLimit(spec.cell_time_limit());
+    if (!seconds.ok()) {
+      return InSweep(seconds.status(), "job.time_limit", "job.sweep.cell_time_limit");
+    }
+    result.cell_time_limit_seconds = *seconds;
+  }
+  result.keep_models = spec.keep_models();
+  return result;
+}
+
+v1::SweepSpec ToProto(const store::SweepSpec& spec) {
+  v1::SweepSpec result;
+  if (spec.planted) {
+    *result.mutable_planted() = ToProto(*spec.planted);
+  } else {
+    result.set_dataset(Concatenated(kDatasets, spec.dataset_id));
+  }
+  result.mutable_hidden_widths()->Assign(spec.hidden_widths.begin(), spec.hidden_widths.end());
+  result.mutable_nonzeros()->Assign(spec.nonzeros.begin(), spec.nonzeros.end());
+  result.mutable_num_samples()->Assign(spec.num_samples.begin(), spec.num_samples.end());
+  result.mutable_seeds()->Assign(spec.seeds.begin(), spec.seeds.end());
+  for (const store::SweepMethod& method : spec.methods) {
+    v1::SweepMethod& added = *result.add_methods();
+    added.set_name(method.name);
+    if (const auto* recovery = std::get_if<RecoveryOptions>(&method.options)) {
+      *added.mutable_recovery() = ToProto(*recovery);
+    } else {
+      *added.mutable_pruning() = ToProto(std::get<PruneOptions>(method.options));
+    }
+  }
+  result.set_hidden_layers(spec.hidden_layers);
+  result.set_held_out_fraction(spec.held_out_fraction);
+  if (spec.cell_time_limit_seconds) {
+    *result.mutable_cell_time_limit() = ToDuration(*spec.cell_time_limit_seconds);
+  }
+  result.set_keep_models(spec.keep_models);
+  return result;
+}
+
+v1::SweepProgress ToProto(const store::SweepProgress& progress) {
+  v1::SweepProgress result;
+  result.set_cells_total(progress.cells_total);
+  result.set_cells_done(progress.cells_done);
+  result.set_cells_failed(progress.cells_failed);
+  *result.mutable_elapsed() = ToDuration(progress.elapsed_seconds);
+  if (progress.left_seconds) *result.mutable_left() = ToDuration(*progress.left_seconds);
+  return result;
+}
+
+static_assert(static_cast<int>(store::JobState::kSucceeded) == v1::SWEEP_CELL_STATE_SUCCEEDED);
+static_assert(static_cast<int>(store::JobState::kFailed) == v1::SWEEP_CELL_STATE_FAILED);
+static_assert(static_cast<int>(store::JobState::kCancelled) == v1::SWEEP_CELL_STATE_CANCELLED);
+
+v1::SweepCell ToProto(const store::SweepCell& cell) {
+  v1::SweepCell result;
+  result.set_cell(cell.cell);
+  result.set_hidden_width(cell.hidden_width);
+  result.set_nonzeros(cell.nonzeros);
+  result.set_num_samples(cell.num_samples);
+  result.set_seed(cell.seed);
+  result.set_method(cell.method);
+  result.set_state(static_cast<v1::SweepCellState>(cell.state));
+  if (cell.termination_reason) result.set_termination_reason(ToProto(*cell.termination_reason));
+  if (cell.error) {
+    result.mutable_error()->set_code(static_cast<int>(cell.error->code));
+    result.mutable_error()->set_message(cell.error->message);
+  }
+  result.set_network_nonzeros(cell.network_nonzeros);
+  result.set_active_neurons(cell.active_neurons);
+  if (cell.training_relative_residual) {
+    result.set_training_relative_residual(*cell.training_relative_residual);
+  }
+  if (cell.held_out_relative_residual) {
+    result.set_held_out_relative_residual(*cell.held_out_relative_residual);
+  }
+  if (cell.training_psnr_db) result.set_training_psnr_db(*cell.training_psnr_db);
+  if (cell.held_out_psnr_db) result.set_held_out_psnr_db(*cell.held_out_psnr_db);
+  if (cell.training_accuracy) result.set_training_accuracy(*cell.training_accuracy);
+  if (cell.held_out_accuracy) result.set_held_out_accuracy(*cell.held_out_accuracy);
+  if (cell.exact) result.set_exact(*cell.exact);
+  result.set_iterations(cell.iterations);
+  *result.mutable_elapsed() = ToDuration(cell.elapsed_seconds);
+  result.set_predicted_peak_memory_bytes(cell.predicted_peak_memory_bytes);
+  if (!cell.model_id.empty()) result.set_model(Concatenated(kModels, cell.model_id));
+  return result;
+}
+
+v1::SweepReport ToProto(const store::SweepReport& report, bool ended) {
+  v1::SweepReport result;
+  if (ended) result.set_termination_reason(ToProto(report.termination_reason));
+  result.set_cells_total(report.cells_total);
+  result.set_cells_done(report.cells_done);
+  result.set_cells_failed(report.cells_failed);
+  *result.mutable_elapsed() = ToDuration(report.elapsed_seconds);
+  for (const store::SweepCell& row : report.rows) *result.add_rows() = ToProto(row);
+  return result;
+}
+
 // Into a Job or a JobEvent.
 template <typename Message>
 void SetProgress(const store::JobProgress& progress, Message& message) {
   if (const auto* step = std::get_if<IterationReport>(&progress)) {
     *message.mutable_progress() = ToProto(*step);
+  } else if (const auto* epoch = std::get_if<PruneReport>(&progress)) {
+    *message.mutable_pruning_progress() = ToProto(*epoch);
   } else {
-    *message.mutable_pruning_progress() = ToProto(std::get<PruneReport>(progress));
+    *message.mutable_sweep_progress() = ToProto(std::get<store::SweepProgress>(progress));
   }
 }
 
@@ -987,8 +1147,13 @@ absl::StatusOr<jobs::CreateJobRequest> FromProto(const v1::CreateJobRequest& req
     auto spec = FromProto(job.pruning());
     if (!spec.ok()) return spec.status();
     result.spec = *std::move(spec);
+  } else if (job.has_sweep()) {
+    auto spec = FromProto(job.sweep());
+    if (!spec.ok()) return spec.status();
+    result.spec = *std::move(spec);
   } else {
-    return InvalidField("job.recovery", "is required, or job.pruning: what is the job to do?");
+    return InvalidField("job.recovery",
+                        "is required, or job.pruning or job.sweep: what is the job to do?");
   }
   if (job.priority() < -100 || job.priority() > 100) {
     return InvalidField("job.priority", "must be between -100 and 100");
@@ -1077,12 +1242,16 @@ absl::StatusOr<store::ListRequest> ListRequestFrom(int32_t page_size, std::strin
       const auto state = StateFromWord(condition.value);
       if (!state.ok()) return state.status();
       result.state = *state;
+    } else if (condition.field == "parent" && has_state) {
+      auto parent = IdFromName(condition.value, kJobs, "filter");
+      if (!parent.ok()) return parent.status();
+      result.parent = *std::move(parent);
     } else if (condition.field.starts_with(kLabelPrefix) &&
                condition.field.find('.', kLabelPrefix.size()) == std::string::npos) {
       result.labels[condition.field.substr(kLabelPrefix.size())] = std::move(condition.value);
     } else {
       return InvalidField("filter",
-                          Concatenated(has_state ? "can compare state and labels.KEY, not "
+                          Concatenated(has_state ? "can compare state, parent and labels.KEY, not "
                                                  : "can compare labels.KEY, not ",
                                        condition.field));
     }
@@ -1099,8 +1268,10 @@ v1::Job ToProto(const store::JobRecord& record) {
   job.set_name(Concatenated(kJobs, record.id));
   if (const auto* recovery = std::get_if<store::RecoverySpec>(&record.spec)) {
     *job.mutable_recovery() = ToProto(*recovery);
+  } else if (const auto* pruning = std::get_if<store::PruningSpec>(&record.spec)) {
+    *job.mutable_pruning() = ToProto(*pruning);
   } else {
-    *job.mutable_pruning() = ToProto(std::get<store::PruningSpec>(record.spec));
+    *job.mutable_sweep() = ToProto(std::get<store::SweepSpec>(record.spec));
   }
   job.set_priority(record.priority);
   job.mutable_labels()->insert(record.labels.begin(), record.labels.end());
@@ -1122,10 +1293,14 @@ v1::Job ToProto(const store::JobRecord& record) {
   if (record.report) {
     if (const auto* recovery = std::get_if<store::RecoveryReport>(&*record.report)) {
       *job.mutable_recovery_report() = ToProto(*recovery);
+    } else if (const auto* pruning = std::get_if<store::PruningReport>(&*record.report)) {
+      *job.mutable_pruning_report() = ToProto(*pruning);
     } else {
-      *job.mutable_pruning_report() = ToProto(std::get<store::PruningReport>(*record.report));
+      *job.mutable_sweep_report() =
+          ToProto(std::get<store::SweepReport>(*record.report), store::IsEnded(record.state));
     }
   }
+  if (!record.parent_id.empty()) job.set_parent(Concatenated(kJobs, record.parent_id));
   job.set_latest_event_number(record.latest_event_number);
   return job;
 }
@@ -1181,14 +1356,14 @@ v1::Model ToProto(const store::ModelRecord& record) {
   model.mutable_class_names()->Assign(record.class_names.begin(), record.class_names.end());
   if (const auto* recovery = std::get_if<store::RecoverySpec>(&record.spec)) {
     *model.mutable_spec() = ToProto(*recovery);
-  } else {
-    *model.mutable_pruning_spec() = ToProto(std::get<store::PruningSpec>(record.spec));
+  } else if (const auto* pruning = std::get_if<store::PruningSpec>(&record.spec)) {
+    *model.mutable_pruning_spec() = ToProto(*pruning);
   }
   if (record.report) {
     if (const auto* recovery = std::get_if<store::RecoveryReport>(&*record.report)) {
       *model.mutable_report() = ToProto(*recovery);
-    } else {
-      *model.mutable_pruning_report() = ToProto(std::get<store::PruningReport>(*record.report));
+    } else if (const auto* pruning = std::get_if<store::PruningReport>(&*record.report)) {
+      *model.mutable_pruning_report() = ToProto(*pruning);
     }
   }
   model.set_program_version(record.program_version);

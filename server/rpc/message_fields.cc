@@ -22,17 +22,26 @@ bool IsOfThresher(const Message& message) {
   return message.GetDescriptor()->file()->package() == "thresher.v1";
 }
 
-// The messages that are set in singular fields of `message`, with their paths.
+// The messages that are set in fields of `message`, with their paths; those in lists on request.
 struct Part {
   std::string path;
   const Message* message;
 };
-std::vector<Part> SetParts(const Message& message, const std::string& path) {
+std::vector<Part> SetParts(const Message& message, const std::string& path, bool with_lists) {
   std::vector<const FieldDescriptor*> fields;
   message.GetReflection()->ListFields(message, &fields);
   std::vector<Part> parts;
   for (const FieldDescriptor* field : fields) {
-    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE || field->is_repeated()) continue;
+    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE || field->is_map()) continue;
+    if (field->is_repeated()) {
+      const int size = with_lists ? message.GetReflection()->FieldSize(message, field) : 0;
+      for (int i = 0; i < size; ++i) {
+        const Message& part = message.GetReflection()->GetRepeatedMessage(message, field, i);
+        if (!IsOfThresher(part)) break;
+        parts.push_back({Join(path, absl::StrCat(field->name(), "[", i, "]")), &part});
+      }
+      continue;
+    }
     const Message& part = message.GetReflection()->GetMessage(message, field);
     if (IsOfThresher(part)) parts.push_back({Join(path, field->name()), &part});
   }
@@ -47,7 +56,7 @@ absl::Status RefuseUnknownFields(const Message& message, const std::string& path
                      " is not known to this server, which may be older than the client; "
                      "leave it out or update the server"));
   }
-  for (const Part& part : SetParts(message, path)) {
+  for (const Part& part : SetParts(message, path, /*with_lists=*/true)) {
     if (absl::Status status = RefuseUnknownFields(*part.message, part.path); !status.ok()) {
       return status;
     }
@@ -57,7 +66,7 @@ absl::Status RefuseUnknownFields(const Message& message, const std::string& path
 
 std::optional<std::string> Find(const Message& message, const std::string& path,
                                 const std::string& name) {
-  for (const Part& part : SetParts(message, path)) {
+  for (const Part& part : SetParts(message, path, /*with_lists=*/false)) {
     if (auto found = Find(*part.message, part.path, name)) return found;
   }
   const std::string first_word = name.substr(0, name.find('.'));

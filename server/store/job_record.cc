@@ -1,6 +1,56 @@
 #include "server/store/job_record.h"
 
 namespace thresher::store {
+namespace {
+
+// As long as a row should be: a table has up to 10000.
+constexpr size_t kMaxRowErrorBytes = 200;
+
+void AddReport(const RecoveryReport& report, SweepCell& row) {
+  row.training_relative_residual = report.training.relative_residual;
+  row.training_psnr_db = report.training.psnr_db;
+  row.training_accuracy = report.training.accuracy;
+  if (report.held_out) {
+    row.held_out_relative_residual = report.held_out->relative_residual;
+    row.held_out_psnr_db = report.held_out->psnr_db;
+    row.held_out_accuracy = report.held_out->accuracy;
+  }
+  if (report.planted) row.exact = report.planted->exact;
+}
+
+void AddReport(const PruningReport& report, SweepCell& row) {
+  row.training_psnr_db = report.training.fit.psnr_db;
+  row.training_accuracy = report.training.fit.accuracy;
+  if (report.held_out) {
+    row.held_out_psnr_db = report.held_out->fit.psnr_db;
+    row.held_out_accuracy = report.held_out->fit.accuracy;
+  }
+}
+
+}  // namespace
+
+SweepCell RowOf(const JobRecord& cell) {
+  SweepCell row = cell.cell.value_or(SweepCell());
+  row.state = cell.state;
+  row.error = cell.error;
+  if (row.error && row.error->message.size() > kMaxRowErrorBytes) {
+    row.error->message.resize(kMaxRowErrorBytes);
+  }
+  row.predicted_peak_memory_bytes = cell.predicted_cost.peak_memory_bytes;
+  row.model_id = cell.model_id;
+  if (!cell.report) return row;
+  row.termination_reason = TerminationReasonOf(*cell.report);
+  row.iterations = IterationsOf(*cell.report);
+  const auto add = [&row](const auto& report) {
+    row.elapsed_seconds = report.elapsed_seconds;
+    row.network_nonzeros = report.nonzeros;
+    row.active_neurons = report.active_neurons;
+    AddReport(report, row);
+  };
+  if (const auto* recovery = std::get_if<RecoveryReport>(&*cell.report)) add(*recovery);
+  if (const auto* pruning = std::get_if<PruningReport>(&*cell.report)) add(*pruning);
+  return row;
+}
 
 const std::string& DatasetIdOf(const JobSpec& spec) {
   return std::visit([](const auto& each) -> const std::string& { return each.dataset_id; }, spec);
@@ -11,11 +61,15 @@ TerminationReason TerminationReasonOf(const JobReport& report) {
 }
 
 int64_t IterationsOf(const JobReport& report) {
-  return std::visit([](const auto& each) { return each.iterations; }, report);
+  if (const auto* sweep = std::get_if<SweepReport>(&report)) return sweep->cells_done;
+  if (const auto* pruning = std::get_if<PruningReport>(&report)) return pruning->iterations;
+  return std::get<RecoveryReport>(report).iterations;
 }
 
 int64_t IterationOf(const JobProgress& progress) {
-  return std::visit([](const auto& each) { return each.iteration; }, progress);
+  if (const auto* sweep = std::get_if<SweepProgress>(&progress)) return sweep->cells_done;
+  if (const auto* pruning = std::get_if<PruneReport>(&progress)) return pruning->iteration;
+  return std::get<IterationReport>(progress).iteration;
 }
 
 double ElapsedSecondsOf(const JobProgress& progress) {

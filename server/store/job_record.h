@@ -1,5 +1,6 @@
 // A job as a value: what was asked, where it stands, what came out. Mirrors
-// proto/thresher/v1/job.proto, recovery.proto and pruning.proto; resource names are bare ids here.
+// proto/thresher/v1/job.proto, recovery.proto, pruning.proto and sweep.proto; resource names are
+// bare ids here.
 #ifndef THRESHER_SERVER_STORE_JOB_RECORD_H_
 #define THRESHER_SERVER_STORE_JOB_RECORD_H_
 
@@ -17,6 +18,7 @@
 #include "core/recovery/path.h"
 #include "core/recovery/recovery.h"
 #include "core/recovery/report.h"
+#include "core/samples/planted.h"
 #include "server/store/records.h"
 
 namespace thresher::store {
@@ -53,8 +55,29 @@ struct PruningSpec {
   uint64_t split_seed = 0;
 };
 
-using JobSpec = std::variant<RecoverySpec, PruningSpec>;
+struct SweepMethod {
+  std::string name;
+  // Width, nonzeros and seed are each cell's.
+  std::variant<RecoveryOptions, PruneOptions> options;
+};
 
+struct SweepSpec {
+  std::string dataset_id;                 // empty: planted
+  std::optional<PlantedOptions> planted;  // width, nonzeros, samples and seed are each cell's
+  std::vector<int64_t> hidden_widths;
+  std::vector<int64_t> nonzeros;
+  std::vector<int64_t> num_samples;  // empty: all
+  std::vector<uint64_t> seeds;
+  std::vector<SweepMethod> methods;
+  int64_t hidden_layers = 1;
+  double held_out_fraction = 0.2;
+  std::optional<double> cell_time_limit_seconds = std::nullopt;
+  bool keep_models = false;
+};
+
+using JobSpec = std::variant<RecoverySpec, PruningSpec, SweepSpec>;
+
+// Empty for a sweep that plants.
 const std::string& DatasetIdOf(const JobSpec& spec);
 
 using thresher::FitQuality;
@@ -95,13 +118,65 @@ struct PruningReport {
   bool partial = false;
 };
 
-using JobReport = std::variant<RecoveryReport, PruningReport>;
+// Why a job failed. (Not an absl::Status: copies of one across threads look like races
+// to ThreadSanitizer where the abseil library is not instrumented.)
+struct JobError {
+  absl::StatusCode code = absl::StatusCode::kUnknown;
+  std::string message;
+};
+
+// A cell of a sweep and, once it has ended, its row of the table.
+struct SweepCell {
+  int64_t cell = 0;
+  int64_t hidden_width = 0;
+  int64_t nonzeros = 0;
+  int64_t num_samples = 0;
+  uint64_t seed = 0;
+  std::string method;
+
+  JobState state = JobState::kQueued;
+  std::optional<TerminationReason> termination_reason = std::nullopt;
+  std::optional<JobError> error = std::nullopt;
+  int64_t network_nonzeros = 0;
+  int64_t active_neurons = 0;
+  std::optional<double> training_relative_residual = std::nullopt;
+  std::optional<double> held_out_relative_residual = std::nullopt;
+  std::optional<double> training_psnr_db = std::nullopt;
+  std::optional<double> held_out_psnr_db = std::nullopt;
+  std::optional<double> training_accuracy = std::nullopt;
+  std::optional<double> held_out_accuracy = std::nullopt;
+  std::optional<bool> exact = std::nullopt;
+  int64_t iterations = 0;
+  double elapsed_seconds = 0;
+  int64_t predicted_peak_memory_bytes = 0;
+  std::string model_id;
+};
+
+struct SweepReport {
+  TerminationReason termination_reason = TerminationReason::kIterationLimit;
+  int64_t cells_total = 0;
+  int64_t cells_done = 0;
+  int64_t cells_failed = 0;
+  double elapsed_seconds = 0;
+  // Filled in when the job is read; in the database they are records of their own.
+  std::vector<SweepCell> rows;
+};
+
+struct SweepProgress {
+  int64_t cells_total = 0;
+  int64_t cells_done = 0;
+  int64_t cells_failed = 0;
+  double elapsed_seconds = 0;
+  std::optional<double> left_seconds;
+};
+
+using JobReport = std::variant<RecoveryReport, PruningReport, SweepReport>;
 
 TerminationReason TerminationReasonOf(const JobReport& report);
 int64_t IterationsOf(const JobReport& report);
 
-// One iteration of a job: a step of a recovery, an epoch of a pruning.
-using JobProgress = std::variant<IterationReport, PruneReport>;
+// One iteration of a job: a step of a recovery, an epoch of a pruning, a cell of a sweep.
+using JobProgress = std::variant<IterationReport, PruneReport, SweepProgress>;
 
 int64_t IterationOf(const JobProgress& progress);
 double ElapsedSecondsOf(const JobProgress& progress);
@@ -110,13 +185,6 @@ double ElapsedSecondsOf(const JobProgress& progress);
 struct JobCost {
   int64_t peak_memory_bytes = 0;   // upper estimate, the samples included
   double flops_per_iteration = 0;  // multiply-adds counted as two; of a pruning the mean epoch's
-};
-
-// Why a job failed. (Not an absl::Status: copies of one across threads look like races
-// to ThreadSanitizer where the abseil library is not instrumented.)
-struct JobError {
-  absl::StatusCode code = absl::StatusCode::kUnknown;
-  std::string message;
 };
 
 struct JobRecord {
@@ -143,7 +211,13 @@ struct JobRecord {
   std::string checkpoint_sha256;     // blob to resume from; empty: none
   int64_t checkpoint_iteration = 0;  // of that checkpoint
   int crash_count = 0;               // deaths of the server since the last checkpoint
+  std::string parent_id;             // of the sweep that it is a cell of; empty: of none
+  std::optional<SweepCell> cell;     // of that sweep
+  bool discard_model = false;
 };
+
+// The row of a cell that has ended.
+SweepCell RowOf(const JobRecord& cell);
 
 struct StateChange {
   JobState state = JobState::kQueued;
@@ -163,6 +237,8 @@ std::string JobRecordToJson(const JobRecord& record);
 absl::StatusOr<JobRecord> JobRecordFromJson(std::string_view text);
 std::string JobEventToJson(const JobEvent& event);
 absl::StatusOr<JobEvent> JobEventFromJson(int64_t number, std::string_view text);
+std::string SweepCellToJson(const SweepCell& cell);
+absl::StatusOr<SweepCell> SweepCellFromJson(std::string_view text);
 
 }  // namespace thresher::store
 

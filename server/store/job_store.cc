@@ -31,8 +31,11 @@ absl::StatusOr<StoredJob> ReadJob(Connection& connection, const RecordRow& row) 
 
 absl::StatusOr<int64_t> InsertJob(Connection& connection, const CreateIdentity& identity,
                                   const JobRecord& record, const JobEvent& event) {
-  absl::Status status =
-      FindRecord(connection, Collection::kDatasets, DatasetIdOf(record.spec)).status();
+  const std::string& dataset_id = DatasetIdOf(record.spec);
+  absl::Status status;
+  if (!dataset_id.empty()) {
+    status = FindRecord(connection, Collection::kDatasets, dataset_id).status();
+  }
   const auto* recovery = std::get_if<RecoverySpec>(&record.spec);
   const std::string initial_model_id = recovery == nullptr ? "" : recovery->initial_model_id;
   if (status.ok() && !initial_model_id.empty()) {
@@ -48,7 +51,7 @@ absl::StatusOr<int64_t> InsertJob(Connection& connection, const CreateIdentity& 
   row.labels = record.labels;
   absl::StatusOr<int64_t> key = InsertRecord(connection, row);
   if (!key.ok()) return key.status();
-  status = AddUse(connection, *key, Collection::kDatasets, DatasetIdOf(record.spec));
+  if (!dataset_id.empty()) status = AddUse(connection, *key, Collection::kDatasets, dataset_id);
   if (status.ok() && !initial_model_id.empty()) {
     status = AddUse(connection, *key, Collection::kModels, initial_model_id);
   }
@@ -120,6 +123,26 @@ absl::StatusOr<std::vector<JobEvent>> LoadEvents(Connection& connection, int64_t
     if (!event.ok()) return event.status();
     events.push_back(std::move(*event));
   }
+}
+
+absl::StatusOr<std::vector<SweepCell>> LoadCells(Connection& connection, int64_t key) {
+  std::vector<SweepCell> rows;
+  absl::StatusOr<Statement> query =
+      connection.Query("SELECT body FROM cells WHERE record_key = ? ORDER BY cell", key);
+  if (!query.ok()) return query.status();
+  for (;;) {
+    absl::StatusOr<bool> found = query->Step();
+    if (!found.ok()) return found.status();
+    if (!*found) return rows;
+    absl::StatusOr<SweepCell> row = SweepCellFromJson(query->Text(0));
+    if (!row.ok()) return row.status();
+    rows.push_back(*std::move(row));
+  }
+}
+
+absl::Status AddCell(Connection& connection, int64_t key, const SweepCell& row) {
+  return connection.Execute("INSERT OR IGNORE INTO cells (record_key, cell, body) VALUES (?, ?, ?)",
+                            key, row.cell, SweepCellToJson(row));
 }
 
 absl::StatusOr<int64_t> CountEndedJobs(Connection& connection) {

@@ -37,6 +37,10 @@ absl::StatusOr<Page<StoredJob>> ListJobs(Connection& connection, const ListReque
 // Those that have not ended, in order of creation.
 absl::StatusOr<std::vector<StoredJob>> LoadActiveJobs(Connection& connection);
 absl::StatusOr<std::vector<JobEvent>> LoadEvents(Connection& connection, int64_t key);
+// The rows of a sweep, by cell.
+absl::StatusOr<std::vector<SweepCell>> LoadCells(Connection& connection, int64_t key);
+// Adds a row to the sweep of this key, unless the cell has one already.
+absl::Status AddCell(Connection& connection, int64_t key, const SweepCell& row);
 absl::StatusOr<int64_t> CountEndedJobs(Connection& connection);
 
 struct JobWrite {

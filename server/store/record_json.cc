@@ -466,6 +466,141 @@ PruningReport ReadPruningReport(const Json& json) {
   return report;
 }
 
+// Methods and the planted problem have the JSON of jobs and data sets.
+Json SpecToJson(const SweepSpec& spec) {
+  Json methods = Json::array();
+  for (const SweepMethod& method : spec.methods) {
+    const char* kind =
+        std::holds_alternative<RecoveryOptions>(method.options) ? "recovery" : "pruning";
+    methods.push_back({{"name", method.name},
+                       {kind, std::visit([](const auto& options) { return OptionsToJson(options); },
+                                         method.options)}});
+  }
+  Json json = {{"dataset", spec.dataset_id},
+               {"hidden_widths", spec.hidden_widths},
+               {"nonzeros", spec.nonzeros},
+               {"num_samples", spec.num_samples},
+               {"seeds", spec.seeds},
+               {"methods", methods},
+               {"hidden_layers", spec.hidden_layers},
+               {"held_out_fraction", ToJson(spec.held_out_fraction)},
+               {"keep_models", spec.keep_models}};
+  if (spec.planted) json["planted"] = ToJson(DatasetSource(*spec.planted)).at("planted");
+  AddDouble("cell_time_limit_seconds", spec.cell_time_limit_seconds, json);
+  return json;
+}
+
+SweepSpec ReadSweepSpec(const Json& json) {
+  SweepSpec spec;
+  spec.dataset_id = json.at("dataset").get<std::string>();
+  spec.hidden_widths = json.at("hidden_widths").get<std::vector<int64_t>>();
+  spec.nonzeros = json.at("nonzeros").get<std::vector<int64_t>>();
+  spec.num_samples = json.at("num_samples").get<std::vector<int64_t>>();
+  spec.seeds = json.at("seeds").get<std::vector<uint64_t>>();
+  for (const Json& from : json.at("methods")) {
+    SweepMethod method;
+    method.name = from.at("name").get<std::string>();
+    if (from.contains("pruning")) {
+      method.options = ReadPruneOptions(from.at("pruning"));
+    } else {
+      method.options = ReadRecoveryOptions(from.at("recovery"));
+    }
+    spec.methods.push_back(std::move(method));
+  }
+  spec.hidden_layers = json.at("hidden_layers").get<int64_t>();
+  spec.held_out_fraction = ReadDouble(json.at("held_out_fraction"));
+  spec.keep_models = json.at("keep_models").get<bool>();
+  if (json.contains("planted")) spec.planted = std::get<PlantedOptions>(ReadDatasetSource(json));
+  spec.cell_time_limit_seconds = ReadOptionalDouble(json, "cell_time_limit_seconds");
+  return spec;
+}
+
+Json ReportToJson(const SweepReport& report) {
+  return {{"termination_reason", NameOf(kTerminationReasons, report.termination_reason)},
+          {"cells_total", report.cells_total},
+          {"cells_done", report.cells_done},
+          {"cells_failed", report.cells_failed},
+          {"elapsed_seconds", ToJson(report.elapsed_seconds)}};
+}
+
+SweepReport ReadSweepReport(const Json& json) {
+  SweepReport report;
+  report.termination_reason = ReadName(kTerminationReasons, json.at("termination_reason"));
+  report.cells_total = json.at("cells_total").get<int64_t>();
+  report.cells_done = json.at("cells_done").get<int64_t>();
+  report.cells_failed = json.at("cells_failed").get<int64_t>();
+  report.elapsed_seconds = ReadDouble(json.at("elapsed_seconds"));
+  return report;
+}
+
+Json ErrorToJson(const JobError& error) {
+  return {{"code", static_cast<int>(error.code)}, {"message", error.message}};
+}
+
+JobError ReadError(const Json& json) {
+  return {.code = static_cast<absl::StatusCode>(json.at("code").get<int>()),
+          .message = json.at("message").get<std::string>()};
+}
+
+JobState ReadState(const Json& json);
+
+Json CellToJson(const SweepCell& cell) {
+  Json json = {{"cell", cell.cell},
+               {"hidden_width", cell.hidden_width},
+               {"nonzeros", cell.nonzeros},
+               {"num_samples", cell.num_samples},
+               {"seed", cell.seed},
+               {"method", cell.method},
+               {"state", static_cast<int>(cell.state)},
+               {"network_nonzeros", cell.network_nonzeros},
+               {"active_neurons", cell.active_neurons},
+               {"iterations", cell.iterations},
+               {"elapsed_seconds", ToJson(cell.elapsed_seconds)},
+               {"peak_memory_bytes", cell.predicted_peak_memory_bytes},
+               {"model", cell.model_id}};
+  if (cell.termination_reason) {
+    json["termination_reason"] = NameOf(kTerminationReasons, *cell.termination_reason);
+  }
+  if (cell.error) json["error"] = ErrorToJson(*cell.error);
+  if (cell.exact) json["exact"] = *cell.exact;
+  AddDouble("training_relative_residual", cell.training_relative_residual, json);
+  AddDouble("held_out_relative_residual", cell.held_out_relative_residual, json);
+  AddDouble("training_psnr_db", cell.training_psnr_db, json);
+  AddDouble("held_out_psnr_db", cell.held_out_psnr_db, json);
+  AddDouble("training_accuracy", cell.training_accuracy, json);
+  AddDouble("held_out_accuracy", cell.held_out_accuracy, json);
+  return json;
+}
+
+SweepCell ReadCell(const Json& json) {
+  SweepCell cell;
+  cell.cell = json.at("cell").get<int64_t>();
+  cell.hidden_width = json.at("hidden_width").get<int64_t>();
+  cell.nonzeros = json.at("nonzeros").get<int64_t>();
+  cell.num_samples = json.at("num_samples").get<int64_t>();
+  cell.seed = json.at("seed").get<uint64_t>();
+  cell.method = json.at("method").get<std::string>();
+  cell.state = ReadState(json.at("state"));
+  cell.network_nonzeros = json.at("network_nonzeros").get<int64_t>();
+  cell.active_neurons = json.at("active_neurons").get<int64_t>();
+  cell.iterations = json.at("iterations").get<int64_t>();
+  cell.elapsed_seconds = ReadDouble(json.at("elapsed_seconds"));
+  cell.predicted_peak_memory_bytes = json.at("peak_memory_bytes").get<int64_t>();
+  cell.model_id = json.at("model").get<std::string>();
+  if (json.contains("termination_reason")) {
+    cell.termination_reason = ReadName(kTerminationReasons, json.at("termination_reason"));
+  }
+  if (json.contains("error")) cell.error = ReadError(json.at("error"));
+  if (json.contains("exact")) cell.exact = json.at("exact").get<bool>();
+  cell.training_relative_residual = ReadOptionalDouble(json, "training_relative_residual");
+  cell.held_out_relative_residual = ReadOptionalDouble(json, "held_out_relative_residual");
+  cell.training_psnr_db = ReadOptionalDouble(json, "training_psnr_db");
+  cell.held_out_psnr_db = ReadOptionalDouble(json, "held_out_psnr_db");
+  cell.training_accuracy = ReadOptionalDouble(json, "training_accuracy");
+  cell.held_out_accuracy = ReadOptionalDouble(json, "held_out_accuracy");
+  return cell;
+}
+
 // A table row: progress events are many.
 Json ProgressToJson(const IterationReport& report) {
   return {report.iteration,
@@ -529,16 +664,34 @@ PruneReport ReadPruneReport(const Json& json) {
   return report;
 }
 
+Json ProgressToJson(const SweepProgress& progress) {
+  return {progress.cells_total, progress.cells_done, progress.cells_failed,
+          ToJson(progress.elapsed_seconds),
+          progress.left_seconds ? ToJson(*progress.left_seconds) : Json()};
+}
+
+SweepProgress ReadSweepProgress(const Json& json) {
+  SweepProgress progress;
+  progress.cells_total = json.at(0).get<int64_t>();
+  progress.cells_done = json.at(1).get<int64_t>();
+  progress.cells_failed = json.at(2).get<int64_t>();
+  progress.elapsed_seconds = ReadDouble(json.at(3));
+  if (!json.at(4).is_null()) progress.left_seconds = ReadDouble(json.at(4));
+  return progress;
+}
+
 // Progress of a recovery has the member that it had when there were no others.
 void AddProgress(const JobProgress& progress, Json& json) {
-  const char* name =
-      std::holds_alternative<IterationReport>(progress) ? "progress" : "pruning_progress";
+  const char* name = std::holds_alternative<IterationReport>(progress) ? "progress"
+                     : std::holds_alternative<PruneReport>(progress)   ? "pruning_progress"
+                                                                       : "sweep_progress";
   json[name] = std::visit([](const auto& report) { return ProgressToJson(report); }, progress);
 }
 
 std::optional<JobProgress> ReadProgress(const Json& json) {
   if (json.contains("progress")) return ReadIterationReport(json.at("progress"));
   if (json.contains("pruning_progress")) return ReadPruneReport(json.at("pruning_progress"));
+  if (json.contains("sweep_progress")) return ReadSweepProgress(json.at("sweep_progress"));
   return std::nullopt;
 }
 
@@ -562,10 +715,10 @@ Json JobToJson(const JobRecord& record) {
   if (record.time_limit_seconds) json["time_limit_seconds"] = ToJson(*record.time_limit_seconds);
   if (record.start_time) json["start_time"] = ToJson(*record.start_time);
   if (record.end_time) json["end_time"] = ToJson(*record.end_time);
-  if (record.error) {
-    json["error"] = {{"code", static_cast<int>(record.error->code)},
-                     {"message", record.error->message}};
-  }
+  if (record.error) json["error"] = ErrorToJson(*record.error);
+  if (!record.parent_id.empty()) json["parent"] = record.parent_id;
+  if (record.cell) json["cell"] = CellToJson(*record.cell);
+  if (record.discard_model) json["discard_model"] = true;
   AddSpec(record.spec, json);
   if (record.progress) AddProgress(*record.progress, json);
   AddReport(record.report, json);
@@ -602,11 +755,10 @@ JobRecord ReadJob(const Json& json) {
   }
   if (json.contains("start_time")) record.start_time = ReadTimestamp(json.at("start_time"));
   if (json.contains("end_time")) record.end_time = ReadTimestamp(json.at("end_time"));
-  if (json.contains("error")) {
-    record.error =
-        JobError{.code = static_cast<absl::StatusCode>(json.at("error").at("code").get<int>()),
-                 .message = json.at("error").at("message").get<std::string>()};
-  }
+  if (json.contains("error")) record.error = ReadError(json.at("error"));
+  record.parent_id = json.value("parent", "");
+  if (json.contains("cell")) record.cell = ReadCell(json.at("cell"));
+  record.discard_model = json.value("discard_model", false);
   record.progress = ReadProgress(json);
   record.report = ReadReport(json);
   return record;
@@ -718,13 +870,16 @@ DatasetSource ReadDatasetSource(const Json& json) {
 void AddSpec(const JobSpec& spec, Json& json) {
   if (const auto* recovery = std::get_if<RecoverySpec>(&spec)) {
     json["recovery"] = SpecToJson(*recovery);
+  } else if (const auto* pruning = std::get_if<PruningSpec>(&spec)) {
+    json["pruning"] = SpecToJson(*pruning);
   } else {
-    json["pruning"] = SpecToJson(std::get<PruningSpec>(spec));
+    json["sweep"] = SpecToJson(std::get<SweepSpec>(spec));
   }
 }
 
 JobSpec ReadSpec(const Json& json) {
   if (json.contains("pruning")) return ReadPruningSpec(json.at("pruning"));
+  if (json.contains("sweep")) return ReadSweepSpec(json.at("sweep"));
   return ReadRecoverySpec(json.at("recovery"));
 }
 
@@ -732,14 +887,17 @@ void AddReport(const std::optional<JobReport>& report, Json& json) {
   if (!report) return;
   if (const auto* recovery = std::get_if<RecoveryReport>(&*report)) {
     json["report"] = ReportToJson(*recovery);
+  } else if (const auto* pruning = std::get_if<PruningReport>(&*report)) {
+    json["pruning_report"] = ReportToJson(*pruning);
   } else {
-    json["pruning_report"] = ReportToJson(std::get<PruningReport>(*report));
+    json["sweep_report"] = ReportToJson(std::get<SweepReport>(*report));
   }
 }
 
 std::optional<JobReport> ReadReport(const Json& json) {
   if (json.contains("report")) return ReadRecoveryReport(json.at("report"));
   if (json.contains("pruning_report")) return ReadPruningReport(json.at("pruning_report"));
+  if (json.contains("sweep_report")) return ReadSweepReport(json.at("sweep_report"));
   return std::nullopt;
 }
 
@@ -747,6 +905,12 @@ std::string JobRecordToJson(const JobRecord& record) { return Dump(JobToJson(rec
 
 absl::StatusOr<JobRecord> JobRecordFromJson(std::string_view text) {
   return ParseRecord<JobRecord>(text, ReadJob);
+}
+
+std::string SweepCellToJson(const SweepCell& cell) { return Dump(CellToJson(cell)); }
+
+absl::StatusOr<SweepCell> SweepCellFromJson(std::string_view text) {
+  return ParseRecord<SweepCell>(text, ReadCell);
 }
 
 std::string JobEventToJson(const JobEvent& event) {

@@ -44,7 +44,8 @@ absl::string_view WordOf(Collection collection) {
 
 // What a page token is bound to: another filter must not go on from it.
 std::string FilterHash(Collection collection, const ListRequest& request) {
-  std::string text = absl::StrCat(NameOf(collection), "\n", request.state.value_or(0), "\n");
+  std::string text =
+      absl::StrCat(NameOf(collection), "\n", request.state.value_or(0), "\n", request.parent, "\n");
   for (const auto& [name, value] : request.labels) {
     absl::StrAppend(&text, name.size(), ":", name, value.size(), ":", value, "\n");
   }
@@ -151,12 +152,13 @@ absl::StatusOr<int64_t> InsertRecord(Connection& connection, const NewRecord& re
   }
   if (!absl::IsNotFound(taken.status())) return taken.status();
   absl::StatusOr<Statement> insert = connection.Query(
-      "INSERT INTO records (collection, id, request_id, fingerprint, state, body) "
-      "VALUES (?, ?, ?, ?, ?, ?)",
+      "INSERT INTO records (collection, id, request_id, fingerprint, state, body, parent) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?)",
       record.collection, record.identity.id, record.identity.request_id,
-      record.identity.fingerprint, record.state, record.body);
+      record.identity.fingerprint, record.state, record.body, record.identity.parent);
   if (!insert.ok()) return insert.status();
   if (record.identity.request_id.empty()) insert->BindNull(3);
+  if (record.identity.parent.empty()) insert->BindNull(7);
   absl::StatusOr<bool> row = insert->Step();
   if (!row.ok()) return row.status();
   const int64_t key = connection.last_insert_key();
@@ -274,6 +276,13 @@ absl::Status DeleteRecord(Connection& connection, int64_t key) {
   return connection.Execute("DELETE FROM records WHERE key = ?", key);
 }
 
+absl::Status DeleteOrphans(Connection& connection) {
+  return connection.Execute(
+      "DELETE FROM records WHERE parent IS NOT NULL AND parent NOT IN "
+      "(SELECT id FROM records WHERE collection = ? AND state < 3)",
+      Collection::kJobs);
+}
+
 absl::Status AddUse(Connection& connection, int64_t key, Collection used, std::string_view id) {
   return connection.Execute(
       "INSERT OR IGNORE INTO uses (used_collection, used_id, record_key) VALUES (?, ?, ?)", used,
@@ -302,6 +311,7 @@ absl::StatusOr<Page<RecordRow>> ListRecords(Connection& connection, Collection c
     before_key = *key;
   }
   std::string sql = "SELECT key, id, state, body FROM records WHERE collection = ? AND key < ?";
+  sql += request.parent.empty() ? " AND parent IS NULL" : " AND parent = ?";
   if (request.state.has_value()) sql += " AND state = ?";
   for (size_t i = 0; i < request.labels.size(); ++i) {
     sql +=
@@ -312,6 +322,7 @@ absl::StatusOr<Page<RecordRow>> ListRecords(Connection& connection, Collection c
   absl::StatusOr<Statement> query = connection.Query(sql, collection, before_key);
   if (!query.ok()) return query.status();
   int index = 2;
+  if (!request.parent.empty()) query->Bind(++index, std::string_view(request.parent));
   if (request.state.has_value()) query->Bind(++index, int64_t{*request.state});
   for (const auto& [name, value] : request.labels) {
     query->Bind(++index, std::string_view(name));
@@ -374,6 +385,17 @@ std::vector<std::string> SchemaMigrations() {
       number INTEGER NOT NULL,
       body TEXT NOT NULL,
       PRIMARY KEY (record_key, number)) WITHOUT ROWID;
+  )sql",
+          R"sql(
+    -- The sweep, a job's id, that a job or a data set belongs to.
+    ALTER TABLE records ADD COLUMN parent TEXT;
+    CREATE INDEX records_by_parent ON records (parent) WHERE parent IS NOT NULL;
+    -- Rows of the tables of sweeps.
+    CREATE TABLE cells (
+      record_key INTEGER NOT NULL REFERENCES records (key) ON DELETE CASCADE,
+      cell INTEGER NOT NULL,
+      body TEXT NOT NULL,
+      PRIMARY KEY (record_key, cell)) WITHOUT ROWID;
   )sql"};
 }
 

@@ -38,6 +38,9 @@ struct CreateIdentity {
   std::string request_id;
   // Hash of the request's body without id and request_id, any bytes.
   std::string fingerprint;
+  // Id of the sweep that the record belongs to; empty: none. Such jobs and data sets are in no list
+  // but that of their parent, and do not outlive it.
+  std::string parent;
 };
 
 struct ListRequest {
@@ -46,6 +49,7 @@ struct ListRequest {
   // Conditions that all hold. `state` is a JobState's number; jobs only.
   std::optional<int> state;
   Labels labels;
+  std::string parent;  // as CreateIdentity::parent
 };
 
 template <typename Record>
@@ -100,6 +104,8 @@ absl::Status SetBlobs(Connection& connection, int64_t key, const std::vector<std
 absl::StatusOr<std::vector<std::string>> BlobsOf(Connection& connection, int64_t key);
 absl::StatusOr<bool> IsBlobReferenced(Connection& connection, std::string_view sha256);
 absl::Status DeleteRecord(Connection& connection, int64_t key);
+// Deletes the records whose parent is not a job that is queued or running.
+absl::Status DeleteOrphans(Connection& connection);
 
 // A job needs a data set or a model as long as it has not ended.
 absl::Status AddUse(Connection& connection, int64_t key, Collection used, std::string_view id);

@@ -72,7 +72,8 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const StoreOptions& options) 
       Database::Open(options.data_dir + "/thresher.db", SchemaMigrations());
   if (!database.ok()) return database.status();
   store->database_ = std::move(*database);
-  absl::Status status = CollectGarbage(*store->database_, *store->blobs_);
+  absl::Status status = store->database_->Write(DeleteOrphans);
+  if (status.ok()) status = CollectGarbage(*store->database_, *store->blobs_);
   if (!status.ok()) return status;
   store->datasets_ = std::make_unique<DatasetStore>(store->database_.get(), store->blobs_.get(),
                                                     options.max_dataset_bytes);

@@ -14,6 +14,7 @@ namespace thresher::telemetry {
 namespace {
 
 std::string_view KindLabel(const jobs::JobSpec& spec) {
+  if (std::holds_alternative<jobs::SweepSpec>(spec)) return "sweep";
   return std::holds_alternative<jobs::RecoverySpec>(spec) ? "recovery" : "pruning";
 }
 
@@ -63,6 +64,8 @@ jobs::JobMetrics CountJobs(Metrics& metrics) {
 
 jobs::JobRunner CountIterations(jobs::JobRunner runner, Metrics& metrics) {
   return [runner = std::move(runner), &metrics](const jobs::JobRun& run) {
+    // Its cells are counted.
+    if (std::holds_alternative<jobs::SweepSpec>(run.job.spec)) return runner(run);
     const std::string_view algorithm = AlgorithmLabel(run.job.spec);
     const double flops = run.job.predicted_cost.flops_per_iteration;
     double last_elapsed =

@@ -427,9 +427,11 @@ TEST(Usage, WrongLinesAreRefusedWithTheReason) {
 }
 
 TEST(Usage, CommandsThatNeedAnotherOneListThem) {
-  EXPECT_EQ(UsageError(""),
-            "thresher needs a command: server, health, datasets, recover, prune, jobs, models\n"
-            "Try thresher --help.\n");
+  EXPECT_EQ(
+      UsageError(""),
+      "thresher needs a command: server, health, datasets, recover, prune, sweep, compare, jobs, "
+      "models\n"
+      "Try thresher --help.\n");
   EXPECT_EQ(UsageError("jobs"),
             "thresher jobs needs a command: list, get, delete, watch, cancel\n"
             "Try thresher jobs --help.\n");
@@ -483,6 +485,69 @@ TEST(NearestWord, NeedsAResemblance) {
   EXPECT_EQ(NearestWord("zzzz", {"jobs", "models"}), "");
   EXPECT_EQ(NearestWord("", {"jobs"}), "");
   EXPECT_EQ(NearestWord(std::string(100000, 'x'), {"jobs"}), "");
+}
+
+TEST(Sweep, TheFileAndWhatIsWanted) {
+  const auto command = ParseAs<CreateSweepCommand>(
+      "sweep --file a.json --id s --priority 3 --time_limit 2m --table a.csv --table a.json "
+      "--picture a.svg --kind line --x num_samples --value success");
+  EXPECT_EQ(command.file, "a.json");
+  EXPECT_EQ(command.request.job_id(), "s");
+  EXPECT_EQ(command.request.job().priority(), 3);
+  EXPECT_EQ(command.request.job().time_limit().seconds(), 120);
+  EXPECT_TRUE(command.watch) << "the table is there at the end";
+  EXPECT_THAT(command.outputs.tables, ElementsAre("a.csv", "a.json"));
+  EXPECT_EQ(command.outputs.picture, "a.svg");
+  EXPECT_EQ(command.outputs.picture_options.kind, PictureKind::kLine);
+  EXPECT_EQ(command.outputs.picture_options.x, "num_samples");
+  EXPECT_EQ(command.outputs.picture_options.value, "success");
+  EXPECT_FALSE(ParseAs<CreateSweepCommand>("sweep --file a.json").watch);
+}
+
+TEST(Sweep, TablesAndPicturesOfAnEarlierOne) {
+  const auto table = ParseAs<ShowSweepCommand>("sweep table s --output a.csv");
+  EXPECT_EQ(table.name, "jobs/s");
+  EXPECT_TRUE(table.print_table);
+  EXPECT_THAT(table.outputs.tables, ElementsAre("a.csv"));
+  const auto plot = ParseAs<ShowSweepCommand>("sweep plot jobs/s --output a.png --y seed");
+  EXPECT_EQ(plot.name, "jobs/s");
+  EXPECT_FALSE(plot.print_table);
+  EXPECT_EQ(plot.outputs.picture, "a.png");
+  EXPECT_EQ(plot.outputs.picture_options.kind, PictureKind::kHeatmap);
+  EXPECT_EQ(plot.outputs.picture_options.y, "seed");
+}
+
+TEST(Sweep, WrongOnesAreRefused) {
+  EXPECT_THAT(UsageError("sweep"), HasSubstr("--file"));
+  EXPECT_THAT(UsageError("sweep --file a --table b.txt"), HasSubstr(".csv or .json"));
+  EXPECT_THAT(UsageError("sweep --file a --picture b.gif"), HasSubstr(".png or .svg"));
+  EXPECT_THAT(UsageError("sweep --file a --kind pie"), HasSubstr("heatmap"));
+  EXPECT_THAT(UsageError("sweep --file a --value loss"), HasSubstr("psnr_db"));
+  EXPECT_THAT(UsageError("sweep --file a --watch --validate_only"), HasSubstr("--validate_only"));
+  EXPECT_THAT(UsageError("sweep plot s"), HasSubstr("--output"));
+}
+
+TEST(Compare, MethodsShareDataSplitSeedsAndBudgets) {
+  const auto command = ParseAs<CreateSweepCommand>(
+      "compare --dataset d --hidden_width 20 --nonzeros 20,50 --seeds 1,2 --methods auto,imp "
+      "--bias --epochs 7 --held_out_fraction 0.5 --picture a.png");
+  ExpectMessage(command.request.job().sweep(),
+                "dataset: \"datasets/d\" hidden_widths: 20 nonzeros: [20, 50] seeds: [1, 2] "
+                "held_out_fraction: 0.5 "
+                "methods { name: \"auto\" recovery { bias: true } } "
+                "methods { name: \"imp\" pruning { retrain_after_last_prune: false bias: true "
+                "epochs: 7 } }");
+  EXPECT_TRUE(command.watch);
+  EXPECT_EQ(command.outputs.picture_options.kind, PictureKind::kCompare);
+  EXPECT_EQ(ParseAs<CreateSweepCommand>("compare --dataset d --hidden_width 2 --nonzeros 3")
+                .request.job()
+                .sweep()
+                .methods_size(),
+            3);
+  EXPECT_THAT(UsageError("compare --dataset d --hidden_width 2 --nonzeros 3 --methods best"),
+              HasSubstr("imp"));
+  EXPECT_THAT(UsageError("compare --dataset d --hidden_width 2 --nonzeros 3,x"),
+              HasSubstr("20,50,100"));
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 """The `thresher` program against a real server: what scripts rely on."""
 
+import csv
+import json
 import pathlib
 import shutil
 import tempfile
@@ -57,6 +59,38 @@ class CommandLineTest(unittest.TestCase):
         file = self.data_dir / "model.npz"
         thresher(self.server, "models", "download", model, "--output", str(file))
         self.assertTrue(numpy.load(file).files)
+
+    def test_a_comparison_ends_with_a_table_and_a_picture(self):
+        thresher(self.server, "datasets", "plant", "--id", "planted", "--num_samples", "500",
+                 "--num_inputs", "10", "--hidden_width", "3", "--nonzeros", "6", "--seed", "1")
+        table, picture = self.data_dir / "table.csv", self.data_dir / "picture.png"
+        compared = thresher(self.server, "compare", "--dataset", "planted", "--hidden_width", "3",
+                            "--nonzeros", "4,6", "--methods", "auto,imp", "--epochs", "3",
+                            "--table", str(table), "--picture", str(picture))
+        self.assertIn("4 of 4 cells", compared.stdout)
+        rows = list(csv.DictReader(table.open(newline="")))
+        self.assertEqual([(row["method"], row["nonzeros"]) for row in rows],
+                         [("auto", "4"), ("imp", "4"), ("auto", "6"), ("imp", "6")])
+        self.assertTrue(all(row["state"] == "SUCCEEDED" for row in rows), rows)
+        self.assertEqual(picture.read_bytes()[:8], b"\x89PNG\r\n\x1a\n")
+        jobs = json_lines(thresher(self.server, "--json", "jobs", "list"))
+        self.assertEqual(len(jobs), 1)
+        heat_map = self.data_dir / "heat_map.svg"
+        thresher(self.server, "sweep", "plot", jobs[0]["name"], "--output", str(heat_map))
+        self.assertIn("</svg>", heat_map.read_text())
+        self.assertIn("imp", thresher(self.server, "sweep", "table", jobs[0]["name"]).stdout)
+
+    def test_a_sweep_from_a_file(self):
+        spec = {"planted": {"num_samples": 200, "num_inputs": 5}, "hidden_widths": [2],
+                "nonzeros": [3, 1000], "methods": [{"name": "auto", "recovery": {}}]}
+        file, table = self.data_dir / "sweep.json", self.data_dir / "table.json"
+        file.write_text(json.dumps(spec))
+        thresher(self.server, "sweep", "--file", str(file), "--table", str(table))
+        report = json.loads(table.read_text())["sweepReport"]
+        self.assertEqual(report["cellsFailed"], "1")
+        self.assertEqual([row["state"] for row in report["rows"]],
+                         ["SWEEP_CELL_STATE_SUCCEEDED", "SWEEP_CELL_STATE_FAILED"])
+        self.assertEqual(json_lines(thresher(self.server, "--json", "datasets", "list")), [])
 
     def test_json_is_one_object_a_line(self):
         thresher(self.server, "datasets", "plant", "--id", "planted", "--num_samples", "500",

@@ -1,0 +1,360 @@
+#include "client/picture.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <system_error>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "client/formatting.h"
+#include "client/sweep_text.h"
+
+extern char** environ;
+
+namespace thresher::client {
+namespace {
+
+// What is better than this is drawn at it: a residual of rounding is 130 to 170 dB.
+constexpr double kLargestDecibel = 200;
+constexpr size_t kMaxMessageBytes = 2000;
+// viridis: even steps look even, in print and to the colour-blind.
+constexpr char kPalette[] =
+    "set palette defined (0 '#440154', 1 '#414487', 2 '#2a788e', 3 '#22a884', 4 '#7ad151', "
+    "5 '#fde725')\n";
+
+std::string AxisLabel(const std::string& name) {
+  static const std::map<std::string, std::string>& labels =
+      *new std::map<std::string, std::string>{{"hidden_width", "hidden width"},
+                                              {"nonzeros", "non-zeros"},
+                                              {"num_samples", "samples"},
+                                              {"seed", "seed"},
+                                              {"psnr_db", "PSNR (dB)"},
+                                              {"relative_residual", "relative residual"},
+                                              {"accuracy", "accuracy"},
+                                              {"success", "share of successes"},
+                                              {"seconds", "time (s)"},
+                                              {"memory_bytes", "predicted memory (MiB)"},
+                                              {"network_nonzeros", "non-zeros found"},
+                                              {"active_neurons", "active neurons"}};
+  const auto found = labels.find(name);
+  return found == labels.end() ? name : found->second;
+}
+
+bool IsOneOf(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+absl::Status CheckName(const std::vector<std::string>& names, const std::string& name,
+                       const char* what) {
+  if (IsOneOf(names, name)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, ": \"", Printable(name), "\" is none of ", absl::StrJoin(names, ", ")));
+}
+
+std::optional<double> Drawn(const v1::SweepCell& row, const std::string& name) {
+  std::optional<double> value = ValueOf(row, name);
+  if (!value || std::isnan(*value)) return std::nullopt;
+  if (name == "psnr_db") value = std::clamp(*value, -kLargestDecibel, kLargestDecibel);
+  if (name == "memory_bytes") value = *value / (1 << 20);
+  if (std::isinf(*value)) return std::nullopt;
+  return value;
+}
+
+struct Mean {
+  double sum = 0;
+  int64_t count = 0;
+  void Add(double value) {
+    sum += value;
+    ++count;
+  }
+  double value() const { return sum / static_cast<double>(count); }
+};
+
+// Numbers that are one or two decades apart are told apart on a logarithmic axis only.
+bool WantsLogarithm(const std::set<double>& values) {
+  return values.size() > 1 && *values.begin() > 0 && *values.rbegin() / *values.begin() > 20;
+}
+
+std::string Terminal(PictureFormat format, size_t panels) {
+  const size_t width = 120 + 520 * panels;
+  return absl::StrCat("set encoding utf8\nset terminal ",
+                      format == PictureFormat::kPng ? "pngcairo" : "svg", " noenhanced size ",
+                      width, ",480 font 'sans,11'\n");
+}
+
+std::string Number(double value) { return absl::StrFormat("%.9g", value); }
+
+std::vector<std::string> MethodsOf(const v1::SweepReport& report) {
+  std::vector<std::string> methods;
+  for (const v1::SweepCell& row : report.rows()) {
+    if (!IsOneOf(methods, row.method())) methods.push_back(row.method());
+  }
+  return methods;
+}
+
+absl::Status NothingToDraw(const std::string& value) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("no cell has a value of ", value, " to draw; see the table for what there is"));
+}
+
+absl::StatusOr<std::string> Heatmap(const v1::SweepReport& report, const PictureOptions& options,
+                                    const std::string& value, PictureFormat format) {
+  const std::vector<std::string> methods = MethodsOf(report);
+  // Columns and rows have equal widths, whatever numbers they stand for.
+  std::set<double> xs, ys;
+  std::map<std::string, std::map<std::pair<double, double>, Mean>> cells;
+  for (const v1::SweepCell& row : report.rows()) {
+    const double x = *ValueOf(row, options.x);
+    const double y = *ValueOf(row, options.y);
+    xs.insert(x);
+    ys.insert(y);
+    if (const auto drawn = Drawn(row, value)) cells[row.method()][{y, x}].Add(*drawn);
+  }
+  if (cells.empty()) return NothingToDraw(value);
+  double low = INFINITY, high = -INFINITY;
+  for (const auto& [method, grid] : cells) {
+    for (const auto& [at, mean] : grid) {
+      low = std::min(low, mean.value());
+      high = std::max(high, mean.value());
+    }
+  }
+  if (value == "success" || value == "accuracy") std::tie(low, high) = std::pair(0.0, 1.0);
+  if (low == high) high = low + 1;
+  const auto tics = [](const std::set<double>& values) {
+    std::vector<std::string> entries;
+    size_t index = 0;
+    // Labels of more would overlap.
+    const size_t stride = (values.size() + 15) / 16;
+    for (const double each : values) {
+      if (index % stride == 0) entries.push_back(absl::StrCat("'", Number(each), "' ", index));
+      ++index;
+    }
+    return absl::StrJoin(entries, ", ");
+  };
+  std::string script = Terminal(format, methods.size());
+  for (size_t i = 0; i < methods.size(); ++i) {
+    absl::StrAppend(&script, "$panel", i, " << END_OF_PANEL\n");
+    for (const double y : ys) {
+      std::vector<std::string> line;
+      for (const double x : xs) {
+        const auto& grid = cells[methods[i]];
+        const auto found = grid.find({y, x});
+        line.push_back(found == grid.end() ? "NaN" : Number(found->second.value()));
+      }
+      absl::StrAppend(&script, absl::StrJoin(line, " "), "\n");
+    }
+    absl::StrAppend(&script, "END_OF_PANEL\n");
+  }
+  absl::StrAppend(&script, "set multiplot layout 1,", methods.size(), "\n", kPalette,
+                  "set cbrange [", Number(low), ":", Number(high), "]\n", "set cblabel ",
+                  GnuplotString(AxisLabel(value)), "\n", "set xlabel ",
+                  GnuplotString(AxisLabel(options.x)), "\n", "set ylabel ",
+                  GnuplotString(AxisLabel(options.y)), "\n", "set xtics rotate by -45 (", tics(xs),
+                  ")\nset ytics (", tics(ys), ")\n",
+                  "set xrange [-0.5:", Number(static_cast<double>(xs.size()) - 0.5), "]\n",
+                  "set yrange [-0.5:", Number(static_cast<double>(ys.size()) - 0.5), "]\n");
+  for (size_t i = 0; i < methods.size(); ++i) {
+    absl::StrAppend(&script, "set title ", GnuplotString(methods[i]), "\nplot $panel", i,
+                    " matrix with image notitle\n");
+  }
+  return absl::StrCat(script, "unset multiplot\n");
+}
+
+// One panel of lines.
+absl::StatusOr<std::string> LinePanel(const v1::SweepReport& report, const std::string& x,
+                                      const std::string& value, const std::string& name) {
+  // What tells the lines of one method apart: parameters that vary, other than x and the seed.
+  std::vector<std::string> others;
+  for (const std::string& parameter : SweepParameters()) {
+    if (parameter == x || parameter == "seed") continue;
+    std::set<double> values;
+    for (const v1::SweepCell& row : report.rows()) values.insert(*ValueOf(row, parameter));
+    if (values.size() > 1) others.push_back(parameter);
+  }
+  std::vector<std::string> labels;
+  std::map<std::string, std::map<double, Mean>> lines;
+  std::set<double> xs, drawn_values;
+  for (const v1::SweepCell& row : report.rows()) {
+    const auto drawn = Drawn(row, value);
+    if (!drawn) continue;
+    std::string label = row.method();
+    for (const std::string& parameter : others) {
+      absl::StrAppend(&label, ", ", AxisLabel(parameter), " ", Number(*ValueOf(row, parameter)));
+    }
+    if (!IsOneOf(labels, label)) labels.push_back(label);
+    lines[label][*ValueOf(row, x)].Add(*drawn);
+    xs.insert(*ValueOf(row, x));
+    drawn_values.insert(*drawn);
+  }
+  if (labels.empty()) return NothingToDraw(value);
+  std::string script;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    absl::StrAppend(&script, "$", name, i, " << END_OF_LINE\n");
+    for (const auto& [at, mean] : lines[labels[i]]) {
+      absl::StrAppend(&script, Number(at), " ", Number(mean.value()), "\n");
+    }
+    absl::StrAppend(&script, "END_OF_LINE\n");
+  }
+  const bool logarithm_y =
+      (value == "seconds" || value == "memory_bytes" || value == "relative_residual") &&
+      WantsLogarithm(drawn_values);
+  absl::StrAppend(&script, "unset logscale\n", WantsLogarithm(xs) ? "set logscale x\n" : "",
+                  logarithm_y ? "set logscale y\n" : "", "set xlabel ", GnuplotString(AxisLabel(x)),
+                  "\nset ylabel ", GnuplotString(AxisLabel(value)),
+                  "\nset key outside below\nset grid\n");
+  std::vector<std::string> plots;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    plots.push_back(absl::StrCat("$", name, i, " with linespoints linewidth 2 pointtype ", i + 4,
+                                 " title ", GnuplotString(labels[i])));
+  }
+  return absl::StrCat(script, "plot ", absl::StrJoin(plots, ", "), "\n");
+}
+
+std::string Why(int error) { return std::error_code(error, std::generic_category()).message(); }
+
+// A file without a name.
+absl::StatusOr<int> Scratch() {
+  std::FILE* file = std::tmpfile();
+  if (file == nullptr) return absl::InternalError("no temporary file: " + Why(errno));
+  const int descriptor = fcntl(fileno(file), F_DUPFD_CLOEXEC, 3);
+  std::fclose(file);
+  if (descriptor < 0) return absl::InternalError("no temporary file: " + Why(errno));
+  return descriptor;
+}
+
+bool WriteAll(int descriptor, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = write(descriptor, text.data(), text.size());
+    if (written < 0) return false;
+    text.remove_prefix(static_cast<size_t>(written));
+  }
+  return true;
+}
+
+// gnuplot with these as its standard input, output and error. Files, not pipes: none can fill up.
+absl::Status RunGnuplot(int in, int out, int err) {
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, err, STDERR_FILENO);
+  std::string program = "gnuplot";
+  std::string defaults = "-d";  // reads none of the user's settings
+  char* arguments[] = {program.data(), defaults.data(), nullptr};
+  pid_t child = 0;
+  const int error = posix_spawnp(&child, "gnuplot", &actions, nullptr, arguments, environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (error == ENOENT) {
+    return absl::FailedPreconditionError(
+        "pictures are drawn by gnuplot, which is not installed; on Debian: apt-get install "
+        "gnuplot-nox");
+  }
+  if (error != 0) return absl::InternalError("cannot run gnuplot: " + Why(error));
+  int how = 0;
+  while (waitpid(child, &how, 0) < 0) {
+    if (errno != EINTR) return absl::InternalError("cannot wait for gnuplot: " + Why(errno));
+  }
+  if (WIFEXITED(how) && WEXITSTATUS(how) == 0) return absl::OkStatus();
+  std::string words(kMaxMessageBytes, '\0');
+  const ssize_t size = pread(err, words.data(), words.size(), 0);
+  words.resize(static_cast<size_t>(std::max<ssize_t>(size, 0)));
+  return absl::InternalError("gnuplot failed: " + words);
+}
+
+}  // namespace
+
+absl::StatusOr<PictureFormat> PictureFormatOf(const std::string& path) {
+  if (absl::EndsWith(path, ".png")) return PictureFormat::kPng;
+  if (absl::EndsWith(path, ".svg")) return PictureFormat::kSvg;
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": the name of a picture ends in .png or .svg"));
+}
+
+std::string GnuplotString(const std::string& text) {
+  // Not doubled, as gnuplot's manual says: 5.4 does not take a string that begins with one so.
+  return absl::StrCat("'", absl::StrReplaceAll(Printable(text), {{"'", "\u2019"}, {"`", "?"}}),
+                      "'");
+}
+
+absl::StatusOr<std::string> PictureScript(const v1::SweepReport& report,
+                                          const PictureOptions& options, PictureFormat format) {
+  const std::string value = options.value.empty() ? MainMeasure(report) : options.value;
+  absl::Status status = CheckName(SweepParameters(), options.x, "--x");
+  if (status.ok()) status = CheckName(SweepMeasures(), value, "--value");
+  if (!status.ok()) return status;
+  switch (options.kind) {
+    case PictureKind::kHeatmap:
+      status = CheckName(SweepParameters(), options.y, "--y");
+      if (!status.ok()) return status;
+      if (options.x == options.y) {
+        return absl::InvalidArgumentError("--y: must be another parameter than --x");
+      }
+      return Heatmap(report, options, value, format);
+    case PictureKind::kLine: {
+      auto panel = LinePanel(report, options.x, value, "line");
+      if (!panel.ok()) return panel.status();
+      return Terminal(format, 1) + *panel;
+    }
+    case PictureKind::kCompare: {
+      std::string script = Terminal(format, 3) + "set multiplot layout 1,3\n";
+      int number = 0;
+      for (const std::string& each :
+           {MainMeasure(report), std::string("seconds"), std::string("memory_bytes")}) {
+        auto panel = LinePanel(report, options.x, each, absl::StrCat("panel", number++, "line"));
+        if (!panel.ok()) return panel.status();
+        script += *panel;
+      }
+      return script + "unset multiplot\n";
+    }
+  }
+  return absl::InternalError("no such kind of picture");
+}
+
+absl::Status DrawPicture(const std::string& script, const std::string& path) {
+  std::vector<int> open;
+  const absl::Cleanup close_all = [&open] {
+    for (const int descriptor : open) close(descriptor);
+  };
+  for (int i = 0; i < 2; ++i) {
+    const absl::StatusOr<int> scratch = Scratch();
+    if (!scratch.ok()) return scratch.status();
+    open.push_back(*scratch);
+  }
+  const int in = open[0], err = open[1];
+  if (!WriteAll(in, script) || lseek(in, 0, SEEK_SET) != 0) {
+    return absl::InternalError("cannot write a temporary file: " + Why(errno));
+  }
+  std::string temporary = path + ".XXXXXX";
+  const int out = mkostemp(temporary.data(), O_CLOEXEC);
+  if (out < 0) return absl::InvalidArgumentError(absl::StrCat(path, ": ", Why(errno)));
+  open.push_back(out);
+  absl::Status status = RunGnuplot(in, out, err);
+  // mkostemp lets nobody else read.
+  if (status.ok() && (fchmod(out, 0644) != 0 || fsync(out) != 0 ||
+                      std::rename(temporary.c_str(), path.c_str()) != 0)) {
+    status = absl::InvalidArgumentError(absl::StrCat(path, ": ", Why(errno)));
+  }
+  if (!status.ok()) unlink(temporary.c_str());
+  return status;
+}
+
+}  // namespace thresher::client

@@ -1,0 +1,248 @@
+#include "client/sweep_text.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <tuple>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "client/formatting.h"
+#include "client/job_text.h"
+#include "google/protobuf/util/json_util.h"
+
+namespace thresher::client {
+namespace {
+
+constexpr std::streamsize kMaxFileBytes = 1 << 20;
+// As the exact-recovery figures of the paper count it.
+constexpr double kSuccessPsnrDb = 120;
+
+double Seconds(const google::protobuf::Duration& duration) {
+  return static_cast<double>(duration.seconds()) + 1e-9 * duration.nanos();
+}
+
+std::optional<double> PsnrOf(const v1::SweepCell& row) {
+  if (row.has_held_out_psnr_db()) return row.held_out_psnr_db();
+  if (row.has_training_psnr_db()) return row.training_psnr_db();
+  return std::nullopt;
+}
+
+std::optional<double> Success(const v1::SweepCell& row) {
+  if (row.state() == v1::SWEEP_CELL_STATE_CANCELLED) return std::nullopt;
+  if (row.state() != v1::SWEEP_CELL_STATE_SUCCEEDED) return 0;
+  return row.exact() || PsnrOf(row).value_or(0) >= kSuccessPsnrDb ? 1 : 0;
+}
+
+std::optional<double> Median(std::vector<double> values) {
+  if (values.empty()) return std::nullopt;
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+std::string StateText(v1::SweepCellState state) {
+  const std::string name = v1::SweepCellState_Name(state);
+  return absl::StartsWith(name, "SWEEP_CELL_STATE_") ? name.substr(sizeof("SWEEP_CELL_STATE"))
+                                                     : absl::StrCat(static_cast<int>(state));
+}
+
+std::string CsvField(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\"", "\"\""}}), "\"");
+}
+
+std::string Digits(double value) { return absl::StrFormat("%.9g", value); }
+
+}  // namespace
+
+absl::StatusOr<v1::SweepSpec> ReadSweepFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be opened"));
+  std::string text(static_cast<size_t>(kMaxFileBytes) + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (file.gcount() > kMaxFileBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": has more than 1 MiB; is it a sweep?"));
+  }
+  text.resize(static_cast<size_t>(file.gcount()));
+  v1::SweepSpec spec;
+  const auto status = google::protobuf::util::JsonStringToMessage(text, &spec);
+  if (!status.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        path,
+        ": is no sweep in JSON: ", std::string(status.message().data(), status.message().size())));
+  }
+  return spec;
+}
+
+const std::vector<std::string>& SweepParameters() {
+  static const auto& names =
+      *new std::vector<std::string>{"hidden_width", "nonzeros", "num_samples", "seed"};
+  return names;
+}
+
+const std::vector<std::string>& SweepMeasures() {
+  static const auto& names = *new std::vector<std::string>{
+      "psnr_db", "relative_residual", "accuracy",         "success",
+      "seconds", "memory_bytes",      "network_nonzeros", "active_neurons"};
+  return names;
+}
+
+std::optional<double> ValueOf(const v1::SweepCell& row, const std::string& name) {
+  if (name == "hidden_width") return static_cast<double>(row.hidden_width());
+  if (name == "nonzeros") return static_cast<double>(row.nonzeros());
+  if (name == "num_samples") return static_cast<double>(row.num_samples());
+  if (name == "seed") return static_cast<double>(row.seed());
+  if (name == "success") return Success(row);
+  if (row.state() != v1::SWEEP_CELL_STATE_SUCCEEDED) return std::nullopt;
+  if (name == "psnr_db") return PsnrOf(row);
+  if (name == "relative_residual") {
+    if (row.has_held_out_relative_residual()) return row.held_out_relative_residual();
+    if (row.has_training_relative_residual()) return row.training_relative_residual();
+    return std::nullopt;
+  }
+  if (name == "accuracy") {
+    if (row.has_held_out_accuracy()) return row.held_out_accuracy();
+    if (row.has_training_accuracy()) return row.training_accuracy();
+    return std::nullopt;
+  }
+  if (name == "seconds") return Seconds(row.elapsed());
+  if (name == "memory_bytes") return static_cast<double>(row.predicted_peak_memory_bytes());
+  if (name == "network_nonzeros") return static_cast<double>(row.network_nonzeros());
+  if (name == "active_neurons") return static_cast<double>(row.active_neurons());
+  return std::nullopt;
+}
+
+std::string MainMeasure(const v1::SweepReport& report) {
+  const bool classes = std::any_of(report.rows().begin(), report.rows().end(),
+                                   [](const auto& row) { return row.has_training_accuracy(); });
+  return classes ? "accuracy" : "psnr_db";
+}
+
+std::string SweepProgressText(const v1::SweepProgress& progress) {
+  std::string text =
+      absl::StrCat(progress.cells_done(), " of ", FormatCount(progress.cells_total(), "cell"));
+  if (progress.cells_failed() > 0) absl::StrAppend(&text, ", ", progress.cells_failed(), " failed");
+  if (progress.has_left() && progress.cells_done() < progress.cells_total()) {
+    absl::StrAppend(&text, ", about ", FormatDuration(progress.left()), " left");
+  }
+  return text;
+}
+
+std::string SweepTable(const v1::SweepReport& report) {
+  if (report.rows().empty()) return "";
+  // Methods in the order of the sweep.
+  std::map<std::string, size_t> order;
+  for (const v1::SweepCell& row : report.rows()) order.try_emplace(row.method(), order.size());
+  using Key = std::tuple<int64_t, int64_t, int64_t, size_t>;
+  std::map<Key, std::vector<const v1::SweepCell*>> groups;
+  for (const v1::SweepCell& row : report.rows()) {
+    groups[{row.num_samples(), row.hidden_width(), row.nonzeros(), order[row.method()]}].push_back(
+        &row);
+  }
+  const auto has = [&](const char* name) {
+    return std::any_of(report.rows().begin(), report.rows().end(),
+                       [&](const auto& row) { return ValueOf(row, name).has_value(); });
+  };
+  const bool psnr = has("psnr_db");
+  const bool accuracy = has("accuracy");
+  std::vector<std::vector<std::string>> lines = {{"SAMPLES", "WIDTH", "NONZEROS", "METHOD"}};
+  if (psnr) lines[0].insert(lines[0].end(), {"PSNR", "EXACT"});
+  if (accuracy) lines[0].push_back("ACCURACY");
+  lines[0].insert(lines[0].end(), {"MEMORY", "TIME", "FAILED"});
+  for (const auto& [key, rows] : groups) {
+    const auto median = [&rows = rows](const char* name) {
+      std::vector<double> values;
+      for (const v1::SweepCell* row : rows) {
+        if (const auto value = ValueOf(*row, name)) values.push_back(*value);
+      }
+      return Median(std::move(values));
+    };
+    const v1::SweepCell& first = *rows.front();
+    std::vector<std::string> line = {absl::StrCat(first.num_samples()),
+                                     absl::StrCat(first.hidden_width()),
+                                     absl::StrCat(first.nonzeros()), first.method()};
+    const auto add = [&](const char* name, const auto& format) {
+      const auto value = median(name);
+      line.push_back(value ? format(*value) : "-");
+    };
+    const auto failed = std::count_if(rows.begin(), rows.end(), [](const v1::SweepCell* row) {
+      return row->state() != v1::SWEEP_CELL_STATE_SUCCEEDED;
+    });
+    if (psnr) {
+      add("psnr_db", FormatDecibel);
+      const auto exact = std::count_if(rows.begin(), rows.end(), [](const v1::SweepCell* row) {
+        return Success(*row).value_or(0) == 1;
+      });
+      line.push_back(absl::StrCat(exact, " of ", rows.size()));
+    }
+    if (accuracy) add("accuracy", FormatShare);
+    add("memory_bytes", [](double bytes) { return FormatBytes(std::llround(bytes)); });
+    add("seconds", FormatSeconds);
+    line.push_back(absl::StrCat(failed));
+    lines.push_back(std::move(line));
+  }
+  return FormatTable(lines);
+}
+
+std::string SweepCsv(const v1::SweepReport& report) {
+  std::string csv =
+      "cell,method,hidden_width,nonzeros,num_samples,seed,state,termination_reason,"
+      "network_nonzeros,active_neurons,training_relative_residual,held_out_relative_residual,"
+      "training_psnr_db,held_out_psnr_db,training_accuracy,held_out_accuracy,exact,iterations,"
+      "seconds,predicted_peak_memory_bytes,model,error\r\n";
+  const auto digits = [](bool has, double value) { return has ? Digits(value) : std::string(); };
+  for (const v1::SweepCell& row : report.rows()) {
+    const std::string reason = row.termination_reason() == v1::TERMINATION_REASON_UNSPECIFIED
+                                   ? ""
+                                   : v1::TerminationReason_Name(row.termination_reason())
+                                         .substr(sizeof("TERMINATION_REASON"));
+    const std::vector<std::string> fields = {
+        absl::StrCat(row.cell()),
+        CsvField(row.method()),
+        absl::StrCat(row.hidden_width()),
+        absl::StrCat(row.nonzeros()),
+        absl::StrCat(row.num_samples()),
+        absl::StrCat(row.seed()),
+        StateText(row.state()),
+        reason,
+        absl::StrCat(row.network_nonzeros()),
+        absl::StrCat(row.active_neurons()),
+        digits(row.has_training_relative_residual(), row.training_relative_residual()),
+        digits(row.has_held_out_relative_residual(), row.held_out_relative_residual()),
+        digits(row.has_training_psnr_db(), row.training_psnr_db()),
+        digits(row.has_held_out_psnr_db(), row.held_out_psnr_db()),
+        digits(row.has_training_accuracy(), row.training_accuracy()),
+        digits(row.has_held_out_accuracy(), row.held_out_accuracy()),
+        row.has_exact() ? (row.exact() ? "true" : "false") : "",
+        absl::StrCat(row.iterations()),
+        Digits(Seconds(row.elapsed())),
+        absl::StrCat(row.predicted_peak_memory_bytes()),
+        CsvField(row.model()),
+        CsvField(row.error().message())};
+    absl::StrAppend(&csv, absl::StrJoin(fields, ","), "\r\n");
+  }
+  return csv;
+}
+
+absl::Status CheckTablePath(const std::string& path) {
+  if (absl::EndsWith(path, ".csv") || absl::EndsWith(path, ".json")) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": the name of a table ends in .csv or .json"));
+}
+
+absl::Status WriteTable(const v1::Job& job, const std::string& path) {
+  if (absl::Status status = CheckTablePath(path); !status.ok()) return status;
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file << (absl::EndsWith(path, ".csv") ? SweepCsv(job.sweep_report()) : ToJson(job) + "\n");
+  file.close();
+  if (!file) return absl::InvalidArgumentError(absl::StrCat(path, ": cannot be written"));
+  return absl::OkStatus();
+}
+
+}  // namespace thresher::client

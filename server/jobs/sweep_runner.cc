@@ -1,0 +1,310 @@
+#include "server/jobs/sweep_runner.h"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "core/samples/split.h"
+#include "server/jobs/sweep_grid.h"
+#include "server/store/blob_folder.h"
+#include "server/store/error_details.h"
+
+namespace thresher::jobs {
+
+using std::chrono::steady_clock;
+using store::DatasetRecord;
+using store::InvalidField;
+
+namespace {
+
+// After this time what had no room is tried again.
+constexpr std::chrono::seconds kRetryInterval{1};
+
+// Errors that pass; others are the cell's own.
+bool IsTransient(const absl::Status& status) {
+  if (absl::IsUnavailable(status) || absl::IsInternal(status)) return true;
+  const std::optional<std::string> reason = store::ReasonOf(status);
+  return reason == store::kReasonQueueFull || reason == store::kReasonDiskFull;
+}
+
+// One attempt at a sweep.
+class Attempt {
+ public:
+  Attempt(store::Store& store, store::Mutex& making_data, const JobRun& run)
+      : store_(store),
+        making_data_(making_data),
+        run_(run),
+        spec_(std::get<SweepSpec>(run.job.spec)),
+        num_cells_(NumCells(spec_)),
+        cells_per_dataset_(CellsPerDataset(spec_)),
+        states_(static_cast<size_t>(num_cells_), CellState::kToDo),
+        cells_left_(static_cast<size_t>(num_cells_ / cells_per_dataset_), cells_per_dataset_) {
+    if (run.job.progress) elapsed_before_ = store::ElapsedSecondsOf(*run.job.progress);
+  }
+
+  absl::StatusOr<JobOutcome> Run() {
+    if (!Begin()) return Outcome(TerminationReason::kCancelled);
+    Report();
+    TerminationReason reason = TerminationReason::kIterationLimit;
+    while (num_done_ < num_cells_) {
+      if (run_.stop.stop_requested()) {
+        reason = TerminationReason::kCancelled;
+        break;
+      }
+      const double time_left = run_.time_limit_seconds - ElapsedSeconds();
+      if (run_.time_limit_seconds > 0 && time_left <= 0) {
+        reason = TerminationReason::kTimeLimit;
+        break;
+      }
+      auto deadline = steady_clock::now() + std::chrono::hours(24);
+      if (run_.time_limit_seconds > 0) {
+        deadline =
+            std::min(deadline, steady_clock::now() + std::chrono::milliseconds(static_cast<int64_t>(
+                                                         1000 * std::min(time_left, 86400.0) + 1)));
+      }
+      if (num_active_ < run_.cells.max_active && SkipTo(CellState::kToDo)) {
+        if (StartNext()) continue;
+        deadline = std::min(deadline, steady_clock::now() + kRetryInterval);
+      }
+      Take(run_.cells.wait(deadline));
+    }
+    if (reason != TerminationReason::kIterationLimit && !StopCells(reason)) {
+      return Outcome(TerminationReason::kCancelled);
+    }
+    DeleteDatasets();
+    return Outcome(reason);
+  }
+
+ private:
+  enum class CellState : char { kToDo, kActive, kDone };
+
+  // False: stopped before the store would say where the sweep stands.
+  bool Begin() {
+    for (;;) {
+      const absl::StatusOr<SweepCells::SoFar> so_far = run_.cells.begin();
+      if (so_far.ok()) {
+        for (const EndedCell& cell : so_far->ended) MarkDone(cell);
+        for (const int64_t cell : so_far->active) Activate(cell);
+        return true;
+      }
+      if (run_.stop.stop_requested()) return false;
+      run_.cells.wait(steady_clock::now() + kRetryInterval);
+    }
+  }
+
+  // Cancels what is active, unless the server stops: then it is left for the next attempt, and the
+  // answer is false.
+  bool StopCells(TerminationReason reason) {
+    if (reason == TerminationReason::kCancelled && !run_.cells.cancelled()) {
+      Report();
+      return false;
+    }
+    run_.cells.cancel().IgnoreError();  // what it leaves is deleted at the next start
+    Take(run_.cells.wait(steady_clock::now()));
+    return true;
+  }
+
+  void Activate(int64_t cell) {
+    if (std::exchange(states_[static_cast<size_t>(cell)], CellState::kActive) == CellState::kToDo) {
+      ++num_active_;
+    }
+  }
+
+  // True: it was the last one on its data set.
+  bool MarkDone(const EndedCell& cell) {
+    CellState& state = states_[static_cast<size_t>(cell.cell)];
+    if (state == CellState::kDone) return false;
+    if (state == CellState::kActive) --num_active_;
+    state = CellState::kDone;
+    ++num_done_;
+    if (cell.failed) ++num_failed_;
+    return --cells_left_[static_cast<size_t>(cell.cell / cells_per_dataset_)] == 0;
+  }
+
+  void End(const EndedCell& cell) {
+    if (!MarkDone(cell) || !OwnsDatasets()) return;
+    store_.datasets().Delete(DatasetId(cell.cell / cells_per_dataset_)).IgnoreError();
+  }
+
+  void Take(const std::vector<EndedCell>& ended) {
+    if (ended.empty()) return;
+    for (const EndedCell& cell : ended) End(cell);
+    Report();
+  }
+
+  // Moves to the next cell in this state; false: there is none.
+  bool SkipTo(CellState state) {
+    while (next_ < num_cells_ && states_[static_cast<size_t>(next_)] != state) ++next_;
+    return next_ < num_cells_;
+  }
+
+  // Starts the next cell, or keeps its error as its row. False: neither works now.
+  bool StartNext() {
+    SweepCell cell = CellAt(spec_, next_);
+    const absl::StatusOr<DatasetRecord> dataset = DatasetOf(cell);
+    absl::Status status = dataset.status();
+    if (status.ok()) {
+      cell.num_samples = dataset->num_samples;
+      status = run_.cells.start(cell, JobOf(spec_, cell, dataset->id));
+    }
+    if (status.ok()) {
+      Activate(next_);
+      return true;
+    }
+    if (IsTransient(status)) return false;
+    JobRecord failed;
+    failed.cell = cell;
+    failed.state = JobState::kFailed;
+    failed.error = JobError{.code = status.code(), .message = std::string(status.message())};
+    if (!run_.cells.record(store::RowOf(failed)).ok()) return false;
+    End({.cell = next_, .failed = true});
+    Report();
+    return true;
+  }
+
+  // ----- The data sets of the sweep's own. -----
+
+  bool OwnsDatasets() const { return spec_.planted || !spec_.num_samples.empty(); }
+
+  // Always the same for the same sweep, so that another attempt finds it.
+  std::string DatasetId(int64_t index) const {
+    const std::string text = absl::StrCat(
+        "sweep\n", run_.job.id, "\n", run_.job.create_time.time_since_epoch().count(), "\n", index);
+    return absl::StrCat("sweep-", store::Sha256Hex(text).substr(0, 32));
+  }
+
+  absl::StatusOr<DatasetRecord> DatasetOf(const SweepCell& cell) {
+    const int64_t index = cell.cell / cells_per_dataset_;
+    if (dataset_ && dataset_index_ == index) return *dataset_;
+    absl::StatusOr<DatasetRecord> dataset = MakeDataset(cell, index);
+    if (dataset.ok()) {
+      dataset_ = *dataset;
+      dataset_index_ = index;
+    }
+    return dataset;
+  }
+
+  absl::StatusOr<DatasetRecord> MakeDataset(const SweepCell& cell, int64_t index) {
+    if (!OwnsDatasets()) return store_.datasets().Get(spec_.dataset_id);
+    store::CreateIdentity identity;
+    identity.id = DatasetId(index);
+    identity.parent = run_.job.id;
+    absl::StatusOr<DatasetRecord> earlier = store_.datasets().Get(identity.id);
+    if (!absl::IsNotFound(earlier.status())) return earlier;
+    const store::MutexLock lock(making_data_);
+    if (spec_.planted) {
+      return store_.datasets().CreatePlanted(identity, PlantedOf(spec_, cell), {});
+    }
+    const absl::StatusOr<DatasetRecord> whole = store_.datasets().Get(spec_.dataset_id);
+    if (!whole.ok()) return whole.status();
+    const absl::StatusOr<std::shared_ptr<const Samples>> samples = store_.datasets().Load(*whole);
+    if (!samples.ok()) return samples.status();
+    const absl::StatusOr<Samples> subset = RandomSubset(**samples, cell.num_samples, cell.seed);
+    if (!subset.ok()) return subset.status();
+    const auto planted = store_.datasets().LoadPlantedNetwork(*whole);
+    if (!planted.ok()) return planted.status();
+    return store_.datasets().Create(identity, whole->source, {}, *subset,
+                                    planted->has_value() ? &**planted : nullptr);
+  }
+
+  // Those that a death left, or whose cells were not all started.
+  void DeleteDatasets() {
+    store::ListRequest request;
+    request.parent = run_.job.id;
+    request.page_size = 1000;
+    for (;;) {
+      const absl::StatusOr<store::Page<DatasetRecord>> page = store_.datasets().List(request);
+      // What stays by a failure here is removed at the next start.
+      if (!page.ok()) return;
+      for (const DatasetRecord& dataset : page->records) {
+        store_.datasets().Delete(dataset.id).IgnoreError();
+      }
+      if (page->next_page_token.empty()) return;
+      request.page_token = page->next_page_token;
+    }
+  }
+
+  // ----- Telling. -----
+
+  double ElapsedSeconds() const {
+    return elapsed_before_ + std::chrono::duration<double>(steady_clock::now() - start_).count();
+  }
+
+  void Report() {
+    SweepProgress progress = {.cells_total = num_cells_,
+                              .cells_done = num_done_,
+                              .cells_failed = num_failed_,
+                              .elapsed_seconds = ElapsedSeconds()};
+    if (num_done_ > 0) {
+      progress.left_seconds = progress.elapsed_seconds *
+                              static_cast<double>(num_cells_ - num_done_) /
+                              static_cast<double>(num_done_);
+    }
+    run_.on_iteration(progress);
+    // The rows are in the store; the checkpoint only brings the record up to date.
+    if (run_.checkpoint_due(progress)) run_.on_checkpoint(Checkpoint());
+  }
+
+  std::string Checkpoint() const { return absl::StrCat("cells ", num_done_); }
+
+  JobOutcome Outcome(TerminationReason reason) const {
+    JobOutcome outcome;
+    outcome.report = SweepReport{.termination_reason = reason,
+                                 .cells_total = num_cells_,
+                                 .cells_done = num_done_,
+                                 .cells_failed = num_failed_,
+                                 .elapsed_seconds = ElapsedSeconds()};
+    outcome.checkpoint = Checkpoint();
+    return outcome;
+  }
+
+  store::Store& store_;
+  store::Mutex& making_data_;
+  const JobRun& run_;
+  const SweepSpec& spec_;
+  const int64_t num_cells_;
+  const int64_t cells_per_dataset_;
+  const steady_clock::time_point start_ = steady_clock::now();
+  double elapsed_before_ = 0;
+
+  std::vector<CellState> states_;
+  std::vector<int64_t> cells_left_;  // of each data set: without a row
+  int64_t next_ = 0;                 // no cell before it is still to do
+  int64_t num_active_ = 0;
+  int64_t num_done_ = 0;
+  int64_t num_failed_ = 0;
+  std::optional<DatasetRecord> dataset_;  // of the latest cell
+  int64_t dataset_index_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<JobCost> SweepRunner::Plan(const SweepSpec& spec) {
+  if (absl::Status status = ValidateSweep(spec); !status.ok()) return status;
+  if (!spec.planted) {
+    if (spec.dataset_id.empty()) {
+      return InvalidField("sweep.dataset", "is required, or sweep.planted");
+    }
+    const absl::StatusOr<DatasetRecord> dataset = store_->datasets().Get(spec.dataset_id);
+    if (!dataset.ok()) return dataset.status();
+    for (const int64_t count : spec.num_samples) {
+      if (count > dataset->num_samples) {
+        return InvalidField(
+            "sweep.num_samples",
+            absl::StrCat("holds ", count, ", the data set has ", dataset->num_samples, " samples"));
+      }
+    }
+  }
+  return JobCost{};  // its cells have their own
+}
+
+absl::StatusOr<JobOutcome> SweepRunner::Run(const JobRun& run) {
+  return Attempt(*store_, making_data_, run).Run();
+}
+
+}  // namespace thresher::jobs

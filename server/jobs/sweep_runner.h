@@ -1,0 +1,32 @@
+// Runs sweep jobs: feeds the cells of the grid into the queue, a few at a time, and makes the data
+// that they share.
+#ifndef THRESHER_SERVER_JOBS_SWEEP_RUNNER_H_
+#define THRESHER_SERVER_JOBS_SWEEP_RUNNER_H_
+
+#include "absl/status/statusor.h"
+#include "server/jobs/job.h"
+#include "server/store/mutex.h"
+#include "server/store/store.h"
+
+namespace thresher::jobs {
+
+class SweepRunner {
+ public:
+  // The store outlives the runner.
+  explicit SweepRunner(store::Store* store) : store_(store) {}
+
+  // Errors: INVALID_ARGUMENT naming `sweep.<field>`; NOT_FOUND (data set).
+  absl::StatusOr<JobCost> Plan(const SweepSpec& spec);
+
+  // Expects a job with a SweepSpec and its cells. Goes on where an earlier attempt stopped: the
+  // rows are what is done. Returns when every cell has a row, at the time limit, or when stopped.
+  absl::StatusOr<JobOutcome> Run(const JobRun& run);
+
+ private:
+  store::Store* const store_;
+  store::Mutex making_data_;  // held while samples are made: one sweep's at a time are in memory
+};
+
+}  // namespace thresher::jobs
+
+#endif  // THRESHER_SERVER_JOBS_SWEEP_RUNNER_H_

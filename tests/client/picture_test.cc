@@ -1,0 +1,153 @@
+#include "client/picture.h"
+
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace thresher::client {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+v1::SweepReport Report(const std::string& second_method = "imp") {
+  v1::SweepReport report;
+  for (const int64_t width : {5, 10}) {
+    for (const int64_t nonzeros : {20, 100, 1000}) {
+      for (const std::string& method : {std::string("auto"), second_method}) {
+        for (const uint64_t seed : {0, 1}) {
+          v1::SweepCell& cell = *report.add_rows();
+          cell.set_hidden_width(width);
+          cell.set_nonzeros(nonzeros);
+          cell.set_num_samples(100);
+          cell.set_seed(seed);
+          cell.set_method(method);
+          cell.set_state(v1::SWEEP_CELL_STATE_SUCCEEDED);
+          cell.set_training_psnr_db(seed == 0 ? 150 : 50);
+          cell.mutable_elapsed()->set_seconds(nonzeros);
+          cell.set_predicted_peak_memory_bytes(nonzeros << 20);
+        }
+      }
+    }
+  }
+  return report;
+}
+
+std::string ScriptOf(const v1::SweepReport& report, const PictureOptions& options) {
+  const auto script = PictureScript(report, options, PictureFormat::kPng);
+  EXPECT_TRUE(script.ok()) << script.status();
+  return script.value_or("");
+}
+
+std::string Content(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return std::string((std::istreambuf_iterator<char>(file)), {});
+}
+
+TEST(PictureTest, AHeatmapAveragesOverTheSeeds) {
+  const std::string psnr = ScriptOf(Report(), {});
+  EXPECT_THAT(psnr, HasSubstr("100 100 100\n100 100 100\n"));
+  EXPECT_THAT(psnr, HasSubstr("'PSNR (dB)'"));
+  // A phase transition: the rate of success.
+  const std::string rate = ScriptOf(Report(), {.value = "success"});
+  EXPECT_THAT(rate, HasSubstr("0.5 0.5 0.5\n"));
+  EXPECT_THAT(rate, HasSubstr("set cbrange [0:1]"));
+}
+
+TEST(PictureTest, ALineForEachMethodAndOtherParameter) {
+  const std::string script = ScriptOf(Report(), {.kind = PictureKind::kLine});
+  for (const char* title : {"'auto, hidden width 5'", "'auto, hidden width 10'",
+                            "'imp, hidden width 5'", "'imp, hidden width 10'"}) {
+    EXPECT_THAT(script, HasSubstr(title));
+  }
+  EXPECT_THAT(script, HasSubstr("20 100\n100 100\n1000 100\n"));
+  EXPECT_THAT(script, HasSubstr("set logscale x"));
+}
+
+TEST(PictureTest, WhatCannotBeDrawnIsAnError) {
+  const auto refused = [](const PictureOptions& options, const v1::SweepReport& report = Report()) {
+    return std::string(PictureScript(report, options, PictureFormat::kPng).status().message());
+  };
+  EXPECT_THAT(refused({.x = "width"}), HasSubstr("--x"));
+  EXPECT_THAT(refused({.y = "nonzeros"}), HasSubstr("--y"));
+  EXPECT_THAT(refused({.value = "loss"}), HasSubstr("--value"));
+  EXPECT_THAT(refused({.value = "accuracy"}), HasSubstr("no cell"));
+  EXPECT_THAT(refused({}, v1::SweepReport()), HasSubstr("no cell"));
+  EXPECT_FALSE(PictureFormatOf("a.gif").ok());
+}
+
+// A server may be anybody's: nothing it says is a command.
+TEST(PictureTest, NoTextOfTheReportIsACommand) {
+  EXPECT_EQ(GnuplotString("it's"), "'it\u2019s'");
+  EXPECT_EQ(GnuplotString("a`touch x`\nb"),
+            "'a?touch x?"
+            "?b'");
+  const std::string path = absl::StrCat(::testing::TempDir(), "/injected");
+  std::filesystem::remove(path);
+  for (const std::string& name :
+       {absl::StrCat("a'\nsystem(\"touch ", path, "\")\n"), absl::StrCat("'`touch ", path, "`'"),
+        absl::StrCat("END_OF_PANEL\n!touch ", path, "\n"), absl::StrCat("\"@`touch ", path, "`")}) {
+    for (const PictureKind kind :
+         {PictureKind::kHeatmap, PictureKind::kLine, PictureKind::kCompare}) {
+      const std::string script = ScriptOf(Report(name), {.kind = kind});
+      const std::string picture = absl::StrCat(::testing::TempDir(), "/injection.png");
+      const absl::Status status = DrawPicture(script, picture);
+      EXPECT_TRUE(status.ok()) << status << script;
+      EXPECT_FALSE(std::filesystem::exists(path)) << script;
+    }
+  }
+}
+
+TEST(PictureTest, DrawsPngAndSvg) {
+  v1::SweepReport report = Report();
+  report.mutable_rows(0)->set_training_psnr_db(std::numeric_limits<double>::infinity());
+  report.mutable_rows(1)->set_training_psnr_db(std::numeric_limits<double>::quiet_NaN());
+  for (const PictureKind kind :
+       {PictureKind::kHeatmap, PictureKind::kLine, PictureKind::kCompare}) {
+    for (const std::string& ending : {std::string(".png"), std::string(".svg")}) {
+      const std::string path = absl::StrCat(::testing::TempDir(), "/picture", ending);
+      std::filesystem::remove(path);
+      const auto script = PictureScript(report, {.kind = kind}, *PictureFormatOf(path));
+      ASSERT_TRUE(script.ok()) << script.status();
+      const absl::Status status = DrawPicture(*script, path);
+      ASSERT_TRUE(status.ok()) << status << *script;
+      const std::string picture = Content(path);
+      if (ending == ".png") {
+        EXPECT_TRUE(absl::StartsWith(picture, "\x89PNG"));
+      } else {
+        EXPECT_THAT(picture, HasSubstr("</svg>"));
+      }
+    }
+  }
+}
+
+TEST(PictureTest, AFailureLeavesNothingBehind) {
+  const std::string folder = absl::StrCat(::testing::TempDir(), "/pictures");
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directory(folder);
+  const absl::Status status = DrawPicture("no such command\n", folder + "/a.png");
+  EXPECT_TRUE(absl::IsInternal(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("invalid command"));
+  EXPECT_TRUE(std::filesystem::is_empty(folder));
+  EXPECT_TRUE(absl::IsInvalidArgument(DrawPicture("", folder + "/none/a.png")));
+}
+
+TEST(PictureTest, WithoutGnuplotTheRemedyIsNamed) {
+  const std::string path = getenv("PATH");
+  ASSERT_EQ(setenv("PATH", "/no/such/folder", 1), 0);
+  const absl::Status status = DrawPicture("", absl::StrCat(::testing::TempDir(), "/without.png"));
+  ASSERT_EQ(setenv("PATH", path.c_str(), 1), 0);
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("gnuplot-nox"));
+}
+
+}  // namespace
+}  // namespace thresher::client

@@ -1,0 +1,583 @@
+// Sweeps: the grid, and the manager that runs its cells. The cells' solver is the test's.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "server/jobs/sweep_grid.h"
+#include "server/jobs/sweep_runner.h"
+#include "server/store/job_store.h"
+#include "tests/server/jobs/manager_fixture.h"
+
+namespace thresher::jobs {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+// Two widths, two budgets, three seeds, two methods.
+SweepSpec OnData() {
+  SweepSpec spec;
+  spec.dataset_id = "data";
+  spec.hidden_widths = {1, 2};
+  spec.nonzeros = {3, 4};
+  spec.seeds = {5, 6, 7};
+  spec.methods = {{.name = "auto", .options = RecoveryOptions()},
+                  {.name = "imp", .options = PruneOptions()}};
+  return spec;
+}
+
+SweepSpec Planted() {
+  SweepSpec spec = OnData();
+  spec.dataset_id.clear();
+  spec.planted = PlantedOptions{.num_samples = 20, .num_inputs = 5};
+  return spec;
+}
+
+TEST(SweepGridTest, CellsAreAllCombinationsOnce) {
+  SweepSpec spec = OnData();
+  spec.num_samples = {1, 2};
+  ASSERT_TRUE(ValidateSweep(spec).ok());
+  ASSERT_EQ(NumCells(spec), 48);
+  std::set<std::string> seen;
+  for (int64_t i = 0; i < NumCells(spec); ++i) {
+    SweepCell cell = CellAt(spec, i);
+    EXPECT_EQ(cell.cell, i);
+    cell.cell = 0;
+    seen.insert(store::SweepCellToJson(cell));
+  }
+  EXPECT_THAT(seen, SizeIs(48));
+  // Cells of one data set follow one another.
+  EXPECT_EQ(CellsPerDataset(spec), 8);
+  for (int64_t i = 0; i < NumCells(spec); ++i) {
+    const SweepCell cell = CellAt(spec, i);
+    const SweepCell first = CellAt(spec, i / 8 * 8);
+    EXPECT_EQ(cell.num_samples, first.num_samples);
+    EXPECT_EQ(cell.seed, first.seed);
+  }
+}
+
+TEST(SweepGridTest, ACellsJobHasItsParameters) {
+  SweepSpec spec = Planted();
+  spec.held_out_fraction = 0.25;
+  const SweepCell last = CellAt(spec, NumCells(spec) - 1);
+  const JobSpec job = JobOf(spec, last, "d");
+  const auto& pruning = std::get<PruningSpec>(job);
+  EXPECT_EQ(pruning.dataset_id, "d");
+  EXPECT_EQ(pruning.options.hidden_widths, std::vector<int64_t>{2});
+  EXPECT_EQ(pruning.options.nonzeros, 4);
+  EXPECT_EQ(pruning.options.seed, 7u);
+  EXPECT_EQ(pruning.split_seed, 7u);
+  EXPECT_EQ(pruning.held_out_fraction, 0.25);
+  const JobSpec first = JobOf(spec, CellAt(spec, 0), "d");
+  EXPECT_EQ(std::get<RecoverySpec>(first).options.hidden_width, 1);
+  EXPECT_EQ(std::get<RecoverySpec>(first).options.nonzeros, 3);
+  const PlantedOptions planted = PlantedOf(spec, last);
+  EXPECT_EQ(planted.num_samples, 20);
+  EXPECT_EQ(planted.hidden_width, 2);
+  EXPECT_EQ(planted.nonzeros, 4);
+  EXPECT_EQ(planted.seed, 7u);
+}
+
+TEST(SweepGridTest, ErrorsNameTheField) {
+  const auto field = [](const auto& change, SweepSpec spec = OnData()) {
+    change(spec);
+    const absl::Status status = ValidateSweep(spec);
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    return store::FieldOf(status).value_or("");
+  };
+  EXPECT_EQ(field([](SweepSpec& s) { s.hidden_widths.clear(); }), "sweep.hidden_widths");
+  EXPECT_EQ(field([](SweepSpec& s) { s.hidden_widths = {0}; }), "sweep.hidden_widths");
+  EXPECT_EQ(field([](SweepSpec& s) { s.nonzeros.clear(); }), "sweep.nonzeros");
+  EXPECT_EQ(field([](SweepSpec& s) { s.nonzeros = {4, 5, 4}; }), "sweep.nonzeros");
+  EXPECT_EQ(field([](SweepSpec& s) { s.num_samples = {-1}; }), "sweep.num_samples");
+  EXPECT_EQ(field([](SweepSpec& s) { s.seeds = {1, 1}; }), "sweep.seeds");
+  EXPECT_EQ(field([](SweepSpec& s) { s.seeds.resize(20000); }), "sweep.seeds");
+  EXPECT_EQ(field([](SweepSpec& s) { s.methods.clear(); }), "sweep.methods");
+  EXPECT_EQ(field([](SweepSpec& s) { s.methods[1].name = "auto"; }), "sweep.methods[1].name");
+  EXPECT_EQ(field([](SweepSpec& s) { s.methods[0].name = "a'b"; }), "sweep.methods[0].name");
+  EXPECT_EQ(field([](SweepSpec& s) { s.methods[0].name = ""; }), "sweep.methods[0].name");
+  EXPECT_EQ(field([](SweepSpec& s) { s.methods[1].options = PruneOptions{.nonzeros = 5}; }),
+            "sweep.methods[1].pruning");
+  EXPECT_EQ(field([](SweepSpec& s) { s.hidden_layers = 17; }), "sweep.hidden_layers");
+  EXPECT_EQ(field([](SweepSpec& s) { s.held_out_fraction = 1; }), "sweep.held_out_fraction");
+  EXPECT_EQ(field([](SweepSpec& s) { s.cell_time_limit_seconds = 0; }), "sweep.cell_time_limit");
+  EXPECT_EQ(field([](SweepSpec& s) {
+              s.hidden_widths.clear();
+              for (int64_t i = 1; i <= 1000; ++i) s.hidden_widths.push_back(i);
+            }),
+            "sweep");
+  EXPECT_EQ(field([](SweepSpec& s) { s.planted->num_samples = 0; }, Planted()),
+            "sweep.planted.num_samples");
+  EXPECT_EQ(field([](SweepSpec& s) { s.num_samples = {3}; }, Planted()),
+            "sweep.planted.num_samples");
+  EXPECT_EQ(field([](SweepSpec& s) { s.planted->nonzeros = 3; }, Planted()), "sweep.planted");
+  EXPECT_EQ(field([](SweepSpec& s) { s.planted->num_inputs = 0; }, Planted()),
+            "sweep.planted.num_inputs");
+  EXPECT_TRUE(ValidateSweep(OnData()).ok());
+  EXPECT_TRUE(ValidateSweep(Planted()).ok());
+}
+
+// ----- The manager. -----
+
+using CellRunner = std::function<absl::StatusOr<JobOutcome>(const JobRun&)>;
+
+std::unique_ptr<JobManager> MakeManager(const JobManagerOptions& options, store::Store* store,
+                                        SweepRunner* sweeps, CellRunner run_cell) {
+  return std::make_unique<JobManager>(
+      options, store,
+      [sweeps](const JobSpec& spec) -> absl::StatusOr<JobCost> {
+        if (const auto* sweep = std::get_if<SweepSpec>(&spec)) return sweeps->Plan(*sweep);
+        return JobCost{.peak_memory_bytes = 7};
+      },
+      [sweeps, run_cell = std::move(run_cell)](const JobRun& run) -> absl::StatusOr<JobOutcome> {
+        if (std::holds_alternative<SweepSpec>(run.job.spec)) return sweeps->Run(run);
+        return run_cell(run);
+      });
+}
+
+class SweepTest : public ManagerTest {
+ protected:
+  void TearDown() override {
+    manager_.reset();
+    sweeps_.reset();
+  }
+  void StartSweeps(CellRunner run_cell) {
+    manager_.reset();
+    sweeps_ = std::make_unique<SweepRunner>(store_.get());
+    manager_ = MakeManager(options_, store_.get(), sweeps_.get(),
+                           [this, run_cell = std::move(run_cell)](const JobRun& run) {
+                             {
+                               store::MutexLock lock(mutex_);
+                               ++runs_[run.job.cell->cell];
+                             }
+                             return run_cell(run);
+                           });
+    ASSERT_TRUE(manager_->Start().ok());
+  }
+  static absl::StatusOr<JobOutcome> Converge(const JobRun&) {
+    return Outcome(TerminationReason::kConverged);
+  }
+  static CreateJobRequest SweepRequest(const SweepSpec& spec) {
+    CreateJobRequest request;
+    request.identity.id = "sweep";
+    request.spec = spec;
+    return request;
+  }
+  SweepReport ReportOf(const std::string& id) {
+    auto record = manager_->Get(id);
+    EXPECT_TRUE(record.ok()) << record.status();
+    return record.ok() ? std::get<SweepReport>(*record->report) : SweepReport();
+  }
+  std::vector<JobRecord> Children() {
+    store::ListRequest request;
+    request.parent = "sweep";
+    return manager_->List(request)->records;
+  }
+  int64_t NumOwnDatasets() {
+    store::ListRequest request;
+    request.parent = "sweep";
+    return static_cast<int64_t>(store_->datasets().List(request)->records.size());
+  }
+  // How often each cell was run.
+  std::map<int64_t, int> runs() {
+    store::MutexLock lock(mutex_);
+    return runs_;
+  }
+  static void ExpectEveryCellOnce(const SweepSpec& spec, const SweepReport& report) {
+    ASSERT_EQ(static_cast<int64_t>(report.rows.size()), NumCells(spec));
+    for (int64_t i = 0; i < NumCells(spec); ++i) {
+      const SweepCell& row = report.rows[static_cast<size_t>(i)];
+      const SweepCell cell = CellAt(spec, i);
+      EXPECT_EQ(row.cell, i);
+      EXPECT_EQ(row.hidden_width, cell.hidden_width);
+      EXPECT_EQ(row.nonzeros, cell.nonzeros);
+      EXPECT_EQ(row.seed, cell.seed);
+      EXPECT_EQ(row.method, cell.method);
+    }
+  }
+
+  std::unique_ptr<SweepRunner> sweeps_;
+
+ private:
+  store::Mutex mutex_;
+  std::map<int64_t, int> runs_ THRESHER_GUARDED_BY(mutex_);
+};
+
+TEST_F(SweepTest, EveryCellBecomesARowWithOneWorker) {
+  StartSweeps([](const JobRun& run) -> absl::StatusOr<JobOutcome> {
+    EXPECT_EQ(run.job.parent_id, "sweep");
+    EXPECT_EQ(run.job.priority, 3);
+    EXPECT_EQ(run.time_limit_seconds, 12);
+    JobOutcome outcome = Outcome(TerminationReason::kConverged);
+    auto& report = std::get<RecoveryReport>(outcome.report);
+    report.training.psnr_db = 40;
+    report.held_out = FitQuality{.relative_residual = 0.5, .psnr_db = 30};
+    report.nonzeros = 9;
+    return outcome;
+  });
+  SweepSpec spec = OnData();
+  spec.cell_time_limit_seconds = 12;
+  CreateJobRequest request = SweepRequest(spec);
+  request.priority = 3;
+  Create(request);
+  const JobRecord ended = WaitFor("sweep", JobState::kSucceeded);
+  // Events and lists have no rows.
+  EXPECT_THAT(std::get<SweepReport>(*ended.report).rows, IsEmpty());
+  EXPECT_THAT(std::get<SweepReport>(*manager_->List({})->records.at(0).report).rows, IsEmpty());
+  const SweepReport report = ReportOf("sweep");
+  EXPECT_EQ(report.termination_reason, TerminationReason::kIterationLimit);
+  EXPECT_EQ(report.cells_done, 24);
+  EXPECT_EQ(report.cells_failed, 0);
+  ExpectEveryCellOnce(spec, report);
+  for (const SweepCell& row : report.rows) {
+    EXPECT_EQ(row.state, JobState::kSucceeded);
+    EXPECT_EQ(row.num_samples, 2);
+    EXPECT_EQ(row.training_psnr_db, 40);
+    EXPECT_EQ(row.held_out_psnr_db, 30);
+    EXPECT_EQ(row.held_out_relative_residual, 0.5);
+    EXPECT_EQ(row.network_nonzeros, 9);
+    EXPECT_EQ(row.predicted_peak_memory_bytes, 7);
+    EXPECT_EQ(row.model_id, "");
+  }
+  // The cells are gone, their models with them, and were never in the list.
+  EXPECT_THAT(Children(), IsEmpty());
+  EXPECT_THAT(manager_->List({})->records, SizeIs(1));
+  EXPECT_THAT(store_->models().List({})->records, IsEmpty());
+  EXPECT_TRUE(manager_->Delete("sweep").ok());
+}
+
+TEST_F(SweepTest, ModelsStayWhenAsked) {
+  StartSweeps(Converge);
+  SweepSpec spec = OnData();
+  spec.seeds = {0};
+  spec.keep_models = true;
+  Create(SweepRequest(spec));
+  WaitFor("sweep", JobState::kSucceeded);
+  std::set<std::string> models;
+  for (const SweepCell& row : ReportOf("sweep").rows) models.insert(row.model_id);
+  EXPECT_THAT(models, SizeIs(8));
+  for (const std::string& id : models) EXPECT_TRUE(store_->models().Get(id).ok()) << id;
+}
+
+TEST_F(SweepTest, AFailedCellIsARowAndTheSweepGoesOn) {
+  StartSweeps([](const JobRun& run) -> absl::StatusOr<JobOutcome> {
+    if (run.job.cell->nonzeros == 4) return absl::InternalError(std::string(500, 'x'));
+    return Outcome(TerminationReason::kConverged);
+  });
+  Create(SweepRequest(OnData()));
+  WaitFor("sweep", JobState::kSucceeded);
+  const SweepReport report = ReportOf("sweep");
+  EXPECT_EQ(report.cells_failed, 12);
+  ExpectEveryCellOnce(OnData(), report);
+  for (const SweepCell& row : report.rows) {
+    EXPECT_EQ(row.state == JobState::kFailed, row.nonzeros == 4);
+    EXPECT_EQ(row.error.has_value(), row.nonzeros == 4);
+    if (row.error) {
+      EXPECT_LE(row.error->message.size(), 200u);
+    }
+  }
+}
+
+TEST_F(SweepTest, MethodsShareWhatIsPlantedForThem) {
+  std::map<std::string, std::set<std::string>> methods;  // by data set
+  store::Mutex mutex;
+  StartSweeps([&](const JobRun& run) -> absl::StatusOr<JobOutcome> {
+    const std::string& id = store::DatasetIdOf(run.job.spec);
+    const auto dataset = store_->datasets().Get(id);
+    EXPECT_TRUE(dataset.ok()) << dataset.status();
+    if (dataset.ok()) {
+      const auto& planted = std::get<PlantedOptions>(dataset->source);
+      EXPECT_EQ(planted.nonzeros, run.job.cell->nonzeros);
+      EXPECT_EQ(planted.hidden_width, run.job.cell->hidden_width);
+      EXPECT_EQ(planted.seed, run.job.cell->seed);
+      EXPECT_EQ(dataset->num_samples, 20);
+    }
+    EXPECT_THAT(store_->datasets().List({})->records, SizeIs(1)) << "only the user's is listed";
+    const store::MutexLock lock(mutex);
+    methods[id].insert(run.job.cell->method);
+    return Outcome(TerminationReason::kConverged);
+  });
+  Create(SweepRequest(Planted()));
+  WaitFor("sweep", JobState::kSucceeded);
+  EXPECT_THAT(methods, SizeIs(12));
+  for (const auto& [id, names] : methods) EXPECT_THAT(names, SizeIs(2));
+  EXPECT_EQ(NumOwnDatasets(), 0);
+}
+
+TEST_F(SweepTest, WhatCannotBePlantedIsAFailedRow) {
+  StartSweeps(Converge);
+  SweepSpec spec = Planted();
+  spec.nonzeros = {3, 1000};  // more than 5 inputs times 2 neurons
+  Create(SweepRequest(spec));
+  WaitFor("sweep", JobState::kSucceeded);
+  const SweepReport report = ReportOf("sweep");
+  ExpectEveryCellOnce(spec, report);
+  EXPECT_EQ(report.cells_failed, 12);
+  for (const SweepCell& row : report.rows) {
+    if (row.nonzeros != 1000) continue;
+    ASSERT_TRUE(row.error);
+    EXPECT_THAT(row.error->message, HasSubstr("nonzeros"));
+  }
+}
+
+TEST_F(SweepTest, SubsetsHaveTheirNumberOfSamples) {
+  StartSweeps([&](const JobRun& run) -> absl::StatusOr<JobOutcome> {
+    const auto dataset = store_->datasets().Get(store::DatasetIdOf(run.job.spec));
+    EXPECT_TRUE(dataset.ok() && dataset->num_samples == run.job.cell->num_samples);
+    return Outcome(TerminationReason::kConverged);
+  });
+  SweepSpec spec = OnData();
+  spec.num_samples = {1, 2};
+  Create(SweepRequest(spec));
+  WaitFor("sweep", JobState::kSucceeded);
+  ExpectEveryCellOnce(spec, ReportOf("sweep"));
+  EXPECT_EQ(NumOwnDatasets(), 0);
+  spec.num_samples = {3};
+  CreateJobRequest too_many = SweepRequest(spec);
+  too_many.identity.id = "more-than-there-are";
+  EXPECT_EQ(store::FieldOf(manager_->Create(too_many).status()), "sweep.num_samples");
+}
+
+TEST_F(SweepTest, CancellingCancelsTheCells) {
+  options_.num_workers = 2;
+  auto running = std::make_shared<Gate>();
+  StartSweeps([running](const JobRun& run) -> absl::StatusOr<JobOutcome> {
+    running->Open();
+    Gate().WaitOrStop(run.stop);
+    return Outcome(TerminationReason::kCancelled);
+  });
+  Create(SweepRequest(Planted()));
+  running->Wait();
+  EXPECT_LE(Children().size(), 4u);
+  for (const JobRecord& child : Children()) EXPECT_EQ(child.parent_id, "sweep");
+  ASSERT_TRUE(manager_->Cancel("sweep").ok());
+  WaitFor("sweep", JobState::kCancelled);
+  const SweepReport report = ReportOf("sweep");
+  EXPECT_EQ(report.termination_reason, TerminationReason::kCancelled);
+  EXPECT_LT(report.cells_done, 24);
+  for (const SweepCell& row : report.rows) EXPECT_EQ(row.state, JobState::kCancelled);
+  EXPECT_THAT(Children(), IsEmpty());
+  EXPECT_EQ(NumOwnDatasets(), 0);
+  // The workers are free.
+  CreateJobRequest next = SweepRequest(OnData());
+  next.identity.id = "next";
+  Create(next);
+  ASSERT_TRUE(manager_->Cancel("next").ok());
+  WaitFor("next", JobState::kCancelled);
+}
+
+TEST_F(SweepTest, OneCancelledCellIsARowAndTheSweepGoesOn) {
+  auto running = std::make_shared<Gate>();
+  StartSweeps([running](const JobRun& run) -> absl::StatusOr<JobOutcome> {
+    if (run.job.cell->cell > 0) return Outcome(TerminationReason::kConverged);
+    running->Open();
+    Gate().WaitOrStop(run.stop);
+    return Outcome(TerminationReason::kCancelled);
+  });
+  Create(SweepRequest(OnData()));
+  running->Wait();
+  for (const JobRecord& child : Children()) {
+    if (child.cell->cell == 0) {
+      ASSERT_TRUE(manager_->Cancel(child.id).ok());
+    }
+  }
+  WaitFor("sweep", JobState::kSucceeded);
+  const SweepReport report = ReportOf("sweep");
+  ExpectEveryCellOnce(OnData(), report);
+  for (const SweepCell& row : report.rows) {
+    EXPECT_EQ(row.state, row.cell == 0 ? JobState::kCancelled : JobState::kSucceeded);
+  }
+}
+
+TEST_F(SweepTest, AFullQueueIsWaitedFor) {
+  options_.max_queued_jobs = 1;
+  StartSweeps(Converge);
+  Create(SweepRequest(OnData()));
+  WaitFor("sweep", JobState::kSucceeded);
+  ExpectEveryCellOnce(OnData(), ReportOf("sweep"));
+}
+
+TEST_F(SweepTest, TheTimeLimitEndsItWithTheRowsSoFar) {
+  StartSweeps([](const JobRun& run) -> absl::StatusOr<JobOutcome> {
+    if (run.job.cell->cell == 0) return Outcome(TerminationReason::kConverged);
+    Gate().WaitOrStop(run.stop);
+    return Outcome(TerminationReason::kCancelled);
+  });
+  CreateJobRequest request = SweepRequest(OnData());
+  request.time_limit_seconds = 0.2;
+  Create(request);
+  WaitFor("sweep", JobState::kSucceeded);
+  EXPECT_EQ(ReportOf("sweep").termination_reason, TerminationReason::kTimeLimit);
+  EXPECT_THAT(Children(), IsEmpty());
+}
+
+TEST_F(SweepTest, ProgressCountsTheCells) {
+  StartSweeps(Converge);
+  Create(SweepRequest(OnData()));
+  Follower follower(*manager_, "sweep");
+  int64_t last = -1;
+  for (;;) {
+    const auto next = follower.Next();
+    if (next.outcome != EventSubscription::Outcome::kEvent) break;
+    const auto* progress = std::get_if<JobProgress>(&next.event.event);
+    if (progress == nullptr) continue;
+    const auto& sweep = std::get<SweepProgress>(*progress);
+    EXPECT_EQ(sweep.cells_total, 24);
+    EXPECT_GT(sweep.cells_done, last);
+    EXPECT_EQ(sweep.left_seconds.has_value(), sweep.cells_done > 0);
+    last = sweep.cells_done;
+  }
+  EXPECT_EQ(last, 24);
+}
+
+TEST_F(SweepTest, ARestartGoesOnWhereItStopped) {
+  auto enough = std::make_shared<Gate>();
+  StartSweeps([enough](const JobRun& run) -> absl::StatusOr<JobOutcome> {
+    if (run.job.cell->cell < 10) return Outcome(TerminationReason::kConverged);
+    enough->Open();
+    Gate().WaitOrStop(run.stop);
+    return Outcome(TerminationReason::kCancelled);
+  });
+  Create(SweepRequest(Planted()));
+  enough->Wait();
+  EXPECT_EQ(ReportOf("sweep").rows.size(), 10u);
+  manager_.reset();
+  OpenStore();
+  StartSweeps(Converge);
+  WaitFor("sweep", JobState::kSucceeded);
+  ExpectEveryCellOnce(Planted(), ReportOf("sweep"));
+  for (const auto& [cell, count] : runs()) EXPECT_LE(count, cell < 10 ? 1 : 2) << cell;
+  EXPECT_EQ(NumOwnDatasets(), 0);
+}
+
+TEST_F(SweepTest, CancelledWhileTheServerIsDownNothingStays) {
+  auto running = std::make_shared<Gate>();
+  StartSweeps([running](const JobRun& run) -> absl::StatusOr<JobOutcome> {
+    running->Open();
+    Gate().WaitOrStop(run.stop);
+    return Outcome(TerminationReason::kCancelled);
+  });
+  Create(SweepRequest(Planted()));
+  running->Wait();
+  manager_.reset();
+  OpenStore();
+  // Queued again with its cells; nobody has time for it before it is cancelled.
+  options_.max_running_sweeps = 0;
+  StartSweeps(Converge);
+  ASSERT_TRUE(manager_->Cancel("sweep").ok());
+  manager_.reset();
+  OpenStore();
+  options_.max_running_sweeps = 1;
+  StartSweeps(Converge);
+  WaitFor("sweep", JobState::kCancelled);
+  EXPECT_THAT(Children(), IsEmpty());
+  EXPECT_EQ(NumOwnDatasets(), 0);
+}
+
+// A sweep that ended without its cells, as a death between the two leaves it.
+TEST_F(SweepTest, CellsDoNotOutliveTheirSweep) {
+  JobRecord sweep;
+  sweep.id = "sweep";
+  sweep.spec = OnData();
+  sweep.state = JobState::kRunning;
+  sweep.crash_count = 1000;
+  sweep.latest_event_number = 1;
+  JobRecord cell;
+  cell.id = "cell";
+  cell.spec = JobOf(OnData(), CellAt(OnData(), 0), "data");
+  cell.parent_id = "sweep";
+  cell.cell = CellAt(OnData(), 0);
+  JobEvent event;
+  event.number = 1;
+  const absl::Status status = store_->database().Write([&](store::Connection& connection)
+                                                           -> absl::Status {
+    auto key = store::InsertJob(connection, {.id = "sweep"}, sweep, event);
+    if (!key.ok()) return key.status();
+    return store::InsertJob(connection, {.id = "cell", .parent = "sweep"}, cell, event).status();
+  });
+  ASSERT_TRUE(status.ok()) << status;
+  StartSweeps(Converge);
+  EXPECT_EQ(manager_->Get("sweep")->state, JobState::kFailed);
+  EXPECT_TRUE(absl::IsNotFound(manager_->Get("cell").status()));
+  EXPECT_THAT(runs(), IsEmpty());
+}
+
+// A process that runs the sweep and says each cell that it starts, until the parent kills it.
+[[noreturn]] void SweepUntilKilled(const std::string& data_dir, int pipe) {
+  auto store = store::Store::Open({.data_dir = data_dir});
+  if (!store.ok()) _exit(3);
+  SweepRunner sweeps(store->get());
+  JobManagerOptions options;
+  options.num_workers = 2;
+  const auto manager = MakeManager(options, store->get(), &sweeps, [pipe](const JobRun& run) {
+    const int64_t cell = run.job.cell->cell;
+    if (write(pipe, &cell, sizeof(cell)) != sizeof(cell)) _exit(6);
+    return absl::StatusOr<JobOutcome>(Outcome(TerminationReason::kConverged));
+  });
+  if (!manager->Start().ok()) _exit(4);
+  for (;;) pause();
+}
+
+TEST_F(SweepTest, KilledAtRandomMomentsEachCellHasOneRowAndIsNotRunAgain) {
+  options_.max_running_sweeps = 0;
+  StartSweeps(Converge);
+  SweepSpec spec = Planted();
+  spec.seeds = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+  Create(SweepRequest(spec));
+  manager_.reset();
+  std::set<int64_t> done;
+  for (const int wanted : {1, 5, 9, 2, 14, 7}) {
+    store_.reset();
+    int pipes[2];
+    ASSERT_EQ(pipe(pipes), 0);
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      close(pipes[0]);
+      SweepUntilKilled(directory_.path(), pipes[1]);
+    }
+    close(pipes[1]);
+    int64_t cell = 0;
+    const auto take = [&] { EXPECT_FALSE(done.contains(cell)) << cell << " was run again"; };
+    for (int i = 0; i < wanted; ++i) {
+      ASSERT_EQ(read(pipes[0], &cell, sizeof(cell)), static_cast<ssize_t>(sizeof(cell)));
+      take();
+    }
+    ASSERT_EQ(kill(child, SIGKILL), 0);
+    while (read(pipes[0], &cell, sizeof(cell)) == sizeof(cell)) take();
+    close(pipes[0]);
+    int how = 0;
+    ASSERT_EQ(waitpid(child, &how, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(how)) << "the server ended by itself with " << WEXITSTATUS(how);
+    OpenStore();
+    const absl::Status status =
+        store_->database().Read([&](store::Connection& connection) -> absl::Status {
+          auto job = store::FindJob(connection, "sweep");
+          if (!job.ok()) return job.status();
+          auto rows = store::LoadCells(connection, job->key);
+          if (!rows.ok()) return rows.status();
+          for (const SweepCell& row : *rows) done.insert(row.cell);
+          return absl::OkStatus();
+        });
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  EXPECT_FALSE(done.empty());
+  options_.max_running_sweeps = 1;
+  StartSweeps(Converge);
+  WaitFor("sweep", JobState::kSucceeded);
+  ExpectEveryCellOnce(spec, ReportOf("sweep"));
+  for (const auto& [cell, count] : runs()) EXPECT_FALSE(done.contains(cell)) << cell;
+  EXPECT_EQ(NumOwnDatasets(), 0);
+}
+
+}  // namespace
+}  // namespace thresher::jobs
