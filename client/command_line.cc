@@ -175,6 +175,7 @@ struct Parameters {
   ShowSweepCommand sweep_plot;
   CreateSweepCommand compare;
   WatchJobCommand watch;
+  PlotJobCommand plot;
   CancelJobCommand cancel;
   DownloadModelCommand download;
   PredictCommand predict;
@@ -715,13 +716,13 @@ void AddTables(CLI::App* app, const std::string& flag, SweepOutputs* outputs) {
       ->allow_extra_args(false);
 }
 
-CLI::Option* AddPicture(CLI::App* app, const std::string& flag, SweepOutputs* outputs) {
+CLI::Option* AddPicture(CLI::App* app, const std::string& flag, std::string* picture) {
   return app
       ->add_option_function<std::string>(
           flag,
           [=](const std::string& path) {
             CheckPath(flag, PictureFormatOf(path).status());
-            outputs->picture = path;
+            *picture = path;
           },
           "Draw a .png or .svg (needs gnuplot)")
       ->type_name("FILE");
@@ -737,7 +738,7 @@ void AddSweep(CLI::App* root, Parameters* p) {
   AddJobFlags(app, &p->sweep.request);
   app->add_flag("--watch", p->sweep.watch, "Watch it to its end and print its table");
   AddTables(app, "--table", &p->sweep.outputs);
-  AddPicture(app, "--picture", &p->sweep.outputs);
+  AddPicture(app, "--picture", &p->sweep.outputs.picture);
   AddPictureFlags(app, &p->sweep.outputs.picture_options);
 
   CLI::App* table = AddCommand(app, "table", "Print a sweep's table, also while it runs");
@@ -749,7 +750,7 @@ void AddSweep(CLI::App* root, Parameters* p) {
   AddName(
       plot, "ID", "jobs", [=](auto name) { p->sweep_plot.name = name; }, "Which sweep")
       ->required();
-  AddPicture(plot, "--output", &p->sweep_plot.outputs)->required();
+  AddPicture(plot, "--output", &p->sweep_plot.outputs.picture)->required();
   AddPictureFlags(plot, &p->sweep_plot.outputs.picture_options);
 
   // CLI11 calls back the inner command first.
@@ -860,7 +861,7 @@ void AddCompare(CLI::App* root, Parameters* p) {
       "Longest solving time of one method at one budget");
   AddJobFlags(app, &p->compare.request);
   AddTables(app, "--table", &p->compare.outputs);
-  AddPicture(app, "--picture", &p->compare.outputs);
+  AddPicture(app, "--picture", &p->compare.outputs.picture);
   app->callback([=] {
     for (const auto& word : absl::StrSplit(*methods, ',')) {
       v1::SweepMethod method = MethodOf(std::string(word));
@@ -925,6 +926,12 @@ void AddJobCommands(CLI::App* root, Parameters* p) {
       watch, "--after", [=](auto number) { p->watch.after_event_number = AsSigned(number); },
       "Only events after this number (default 0: all that are kept)", "N");
   watch->callback([p] { p->line.command = p->watch; });
+  CLI::App* plot = AddCommand(jobs, "plot", "Draw the convergence of a job, once it has ended");
+  AddName(
+      plot, "ID", "jobs", [=](auto name) { p->plot.name = name; }, "Which one")
+      ->required();
+  AddPicture(plot, "--output", &p->plot.picture)->required();
+  plot->callback([p] { p->line.command = p->plot; });
   CLI::App* cancel =
       AddCommand(jobs, "cancel", "Cancel a queued or running job; its best network so far is kept");
   AddName(

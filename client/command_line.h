@@ -63,6 +63,10 @@ struct WatchJobCommand {
   std::string name;
   int64_t after_event_number = 0;
 };
+struct PlotJobCommand {
+  std::string name;
+  std::string picture;  // .png or .svg file
+};
 struct CancelJobCommand {
   std::string name;
 };
@@ -95,8 +99,8 @@ struct DeleteCommand {
 using Command =
     std::variant<ServerInfoCommand, HealthCommand, PlantDatasetCommand, UploadDatasetCommand,
                  CreateJobCommand, CreateSweepCommand, ShowSweepCommand, WatchJobCommand,
-                 CancelJobCommand, DownloadModelCommand, PredictCommand, ListCommand, GetCommand,
-                 DeleteCommand>;
+                 PlotJobCommand, CancelJobCommand, DownloadModelCommand, PredictCommand,
+                 ListCommand, GetCommand, DeleteCommand>;
 
 struct CommandLine {
   std::string server = kDefaultServer;

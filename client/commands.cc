@@ -128,6 +128,17 @@ class Runner {
     return Watch(*job, command.after_event_number);
   }
 
+  int operator()(const PlotJobCommand& command) {
+    std::vector<v1::JobEvent> events;
+    WatchCallbacks callbacks;
+    callbacks.on_event = [&events](const v1::JobEvent& event) { events.push_back(event); };
+    const auto job = client_.WatchJob(command.name, 0, callbacks);
+    if (!job.ok()) return Fail(job.status());
+    const auto format = PictureFormatOf(command.picture);
+    if (!format.ok()) return Fail(format.status());
+    return Draw(ConvergenceScript(events, *format), command.picture);
+  }
+
   int operator()(const CancelJobCommand& command) {
     const auto job = client_.CancelJob(command.name);
     if (!job.ok()) return Fail(job.status());
@@ -311,12 +322,13 @@ class Runner {
     if (outputs.picture.empty()) return kExitOk;
     const auto format = PictureFormatOf(outputs.picture);
     if (!format.ok()) return Fail(format.status());
-    const auto script = PictureScript(report, outputs.picture_options, *format);
+    return Draw(PictureScript(report, outputs.picture_options, *format), outputs.picture);
+  }
+
+  int Draw(const absl::StatusOr<std::string>& script, const std::string& path) {
     if (!script.ok()) return Fail(script.status());
-    if (absl::Status status = DrawPicture(*script, outputs.picture); !status.ok()) {
-      return Fail(status);
-    }
-    Wrote(outputs.picture);
+    if (absl::Status status = DrawPicture(*script, path); !status.ok()) return Fail(status);
+    Wrote(path);
     return kExitOk;
   }
 

@@ -329,6 +329,30 @@ absl::StatusOr<std::string> PictureScript(const v1::SweepReport& report,
   return absl::InternalError("no such kind of picture");
 }
 
+absl::StatusOr<std::string> ConvergenceScript(const std::vector<v1::JobEvent>& events,
+                                              PictureFormat format) {
+  std::string points;
+  bool epochs = false;
+  for (const v1::JobEvent& event : events) {
+    epochs = epochs || event.has_pruning_progress();
+    const double value = event.has_pruning_progress() ? event.pruning_progress().loss()
+                         : event.has_progress()       ? event.progress().relative_residual()
+                                                      : 0;
+    const int64_t at = event.has_pruning_progress() ? event.pruning_progress().iteration()
+                                                    : event.progress().iteration();
+    // A logarithmic axis has no place for others.
+    if (value > 0 && std::isfinite(value)) absl::StrAppend(&points, at, " ", Number(value), "\n");
+  }
+  if (points.empty()) {
+    return absl::InvalidArgumentError("the job has no progress to draw; a sweep has sweep plot");
+  }
+  return absl::StrCat(Terminal(format, 1), "$progress << END_OF_LINE\n", points,
+                      "END_OF_LINE\nset logscale y\nset format y '%.0e'\nset grid\nset xlabel ",
+                      epochs ? "'epoch'" : "'iteration'", "\nset ylabel ",
+                      epochs ? "'loss'" : "'relative residual'",
+                      "\nplot $progress with lines linewidth 2 notitle\n");
+}
+
 absl::Status DrawPicture(const std::string& script, const std::string& path) {
   std::vector<int> open;
   const absl::Cleanup close_all = [&open] {

@@ -3,9 +3,11 @@
 #define THRESHER_CLIENT_PICTURE_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "thresher/v1/job.pb.h"
 #include "thresher/v1/sweep.pb.h"
 
 namespace thresher::client {
@@ -34,6 +36,11 @@ struct PictureOptions {
 // Errors: INVALID_ARGUMENT when the options name nothing known or no row has the value.
 absl::StatusOr<std::string> PictureScript(const v1::SweepReport& report,
                                           const PictureOptions& options, PictureFormat format);
+
+// A script as above for the progress of one recovery or pruning: relative residual, or loss, over
+// iterations or epochs, on a logarithmic axis. Errors: INVALID_ARGUMENT when nothing can be drawn.
+absl::StatusOr<std::string> ConvergenceScript(const std::vector<v1::JobEvent>& events,
+                                              PictureFormat format);
 
 // A text as a string of gnuplot: in single quotes, without control characters, backquotes and
 // quotes of its own, which become apostrophes.

@@ -97,7 +97,7 @@ class CommandsTest(unittest.TestCase):
         words = [["datasets", "plant"], ["datasets", "upload"], ["recover"], ["prune"], ["sweep"],
                  ["sweep", "table"], ["sweep", "plot"], ["compare"]]
         words += [[group, word] for group in ("datasets", "jobs", "models") for word in ("list", "get", "delete")]
-        words += [["jobs", "watch"], ["jobs", "cancel"], ["models", "download"], ["models", "predict"],
+        words += [["jobs", "watch"], ["jobs", "cancel"], ["jobs", "plot"], ["models", "download"], ["models", "predict"],
                   ["server", "info"], ["health"]]
         self.known = {
             "thresherd": set(FLAG.findall(help_of(thresherd))),

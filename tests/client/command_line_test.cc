@@ -433,7 +433,7 @@ TEST(Usage, CommandsThatNeedAnotherOneListThem) {
       "models\n"
       "Try thresher --help.\n");
   EXPECT_EQ(UsageError("jobs"),
-            "thresher jobs needs a command: list, get, delete, watch, cancel\n"
+            "thresher jobs needs a command: list, get, delete, watch, plot, cancel\n"
             "Try thresher jobs --help.\n");
   EXPECT_THAT(UsageError("--server"), HasSubstr("--server"));
 }
@@ -515,6 +515,13 @@ TEST(Sweep, TablesAndPicturesOfAnEarlierOne) {
   EXPECT_EQ(plot.outputs.picture, "a.png");
   EXPECT_EQ(plot.outputs.picture_options.kind, PictureKind::kHeatmap);
   EXPECT_EQ(plot.outputs.picture_options.y, "seed");
+}
+
+TEST(Jobs, AConvergencePicture) {
+  const auto plot = ParseAs<PlotJobCommand>("jobs plot j --output a.svg");
+  EXPECT_EQ(plot.name, "jobs/j");
+  EXPECT_EQ(plot.picture, "a.svg");
+  EXPECT_THAT(UsageError("jobs plot j --output a.pdf"), HasSubstr(".png or .svg"));
 }
 
 TEST(Sweep, WrongOnesAreRefused) {

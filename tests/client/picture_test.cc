@@ -129,6 +129,24 @@ TEST(PictureTest, DrawsPngAndSvg) {
   }
 }
 
+TEST(PictureTest, TheConvergenceOfAJobIsALine) {
+  std::vector<v1::JobEvent> events(3);
+  events[0].mutable_state_change()->set_state(v1::JOB_STATE_RUNNING);
+  events[1].mutable_progress()->set_iteration(1);
+  events[1].mutable_progress()->set_relative_residual(0.5);
+  events[2].mutable_progress()->set_iteration(7);
+  events[2].mutable_progress()->set_relative_residual(1e-7);
+  const auto script = ConvergenceScript(events, PictureFormat::kPng);
+  ASSERT_TRUE(script.ok()) << script.status();
+  EXPECT_THAT(*script, HasSubstr("\n1 0.5\n7 1e-07\n"));
+  const std::string path = absl::StrCat(::testing::TempDir(), "/convergence.png");
+  const absl::Status status = DrawPicture(*script, path);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_TRUE(absl::StartsWith(Content(path), "\x89PNG"));
+  events.resize(1);
+  EXPECT_TRUE(absl::IsInvalidArgument(ConvergenceScript(events, PictureFormat::kPng).status()));
+}
+
 TEST(PictureTest, AFailureLeavesNothingBehind) {
   const std::string folder = absl::StrCat(::testing::TempDir(), "/pictures");
   std::filesystem::remove_all(folder);

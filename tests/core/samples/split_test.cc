@@ -120,5 +120,26 @@ TEST(SplitFoldTest, RefusesFoldsThatDoNotExist) {
   }
 }
 
+TEST(RandomSubsetTest, HasSoManyRowsInTheirOrderAndIsPartOfTheNext) {
+  std::vector<float> smaller;
+  for (const int64_t count : {1, 5, 30, 100}) {
+    const auto subset = RandomSubset(Numbered(100), count, 4);
+    ASSERT_TRUE(subset.ok()) << subset.status();
+    EXPECT_EQ(subset->num_samples, count);
+    EXPECT_EQ(subset->class_names, Numbered(100).class_names);
+    ExpectRowsBelongTogether(*subset);
+    EXPECT_TRUE(std::includes(subset->targets.begin(), subset->targets.end(), smaller.begin(),
+                              smaller.end()));
+    smaller = subset->targets;
+  }
+  EXPECT_NE(RandomSubset(Numbered(100), 30, 4)->targets,
+            RandomSubset(Numbered(100), 30, 5)->targets);
+  for (const int64_t count : {-1, 0, 101}) {
+    const absl::Status status = RandomSubset(Numbered(100), count, 4).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status));
+    EXPECT_EQ(status.message().substr(0, 12), "num_samples:");
+  }
+}
+
 }  // namespace
 }  // namespace thresher

@@ -177,6 +177,75 @@ TEST(JobRecordTest, APruningRoundTripsEveryField) {
   EXPECT_EQ(std::get<PruneReport>(std::get<JobProgress>(event_read->event)).round, 2);
 }
 
+TEST(JobRecordTest, ASweepRoundTripsEveryField) {
+  JobRecord record = FullRecord();
+  SweepSpec spec;
+  spec.planted = PlantedOptions{.num_inputs = 7, .num_outputs = 3, .hidden_layers = 2};
+  spec.hidden_widths = {1, 20};
+  spec.nonzeros = {30};
+  spec.num_samples = {400, 500};
+  spec.seeds = {std::numeric_limits<uint64_t>::max()};
+  spec.methods = {{.name = "a", .options = RecoveryOptions{.algorithm = Algorithm::kAiht}},
+                  {.name = "b", .options = PruneOptions{.epochs = 3}}};
+  spec.hidden_layers = 2;
+  spec.held_out_fraction = 1.0 / 3;
+  spec.cell_time_limit_seconds = 4.5;
+  spec.keep_models = true;
+  record.spec = spec;
+  record.progress = SweepProgress{.cells_total = 5,
+                                  .cells_done = 4,
+                                  .cells_failed = 3,
+                                  .elapsed_seconds = 2.5,
+                                  .left_seconds = 1.5};
+  record.report = SweepReport{.termination_reason = TerminationReason::kTimeLimit,
+                              .cells_total = 5,
+                              .cells_done = 4,
+                              .cells_failed = 3,
+                              .elapsed_seconds = 2.5};
+  const std::string text = JobRecordToJson(record);
+  auto read = JobRecordFromJson(text);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(JobRecordToJson(*read), text);
+  const auto& back = std::get<SweepSpec>(read->spec);
+  EXPECT_EQ(back.planted->num_outputs, 3);
+  EXPECT_EQ(back.seeds, spec.seeds);
+  EXPECT_EQ(back.num_samples, spec.num_samples);
+  EXPECT_EQ(std::get<RecoveryOptions>(back.methods[0].options).algorithm, Algorithm::kAiht);
+  EXPECT_EQ(std::get<PruneOptions>(back.methods[1].options).epochs, 3);
+  EXPECT_EQ(back.cell_time_limit_seconds, 4.5);
+  EXPECT_TRUE(back.keep_models);
+  EXPECT_EQ(std::get<SweepProgress>(*read->progress).left_seconds, 1.5);
+  EXPECT_EQ(std::get<SweepReport>(*read->report).cells_failed, 3);
+}
+
+TEST(JobRecordTest, ACellRoundTripsAndBecomesItsRow) {
+  JobRecord record = FullRecord();
+  record.parent_id = "sweep";
+  record.discard_model = true;
+  record.cell = SweepCell{.cell = 6,
+                          .hidden_width = 5,
+                          .nonzeros = 4,
+                          .num_samples = 3,
+                          .seed = std::numeric_limits<uint64_t>::max(),
+                          .method = "auto"};
+  const std::string text = JobRecordToJson(record);
+  auto read = JobRecordFromJson(text);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(JobRecordToJson(*read), text);
+  EXPECT_EQ(read->parent_id, "sweep");
+  EXPECT_TRUE(read->discard_model);
+  const SweepCell row = RowOf(*read);
+  EXPECT_EQ(row.cell, 6);
+  EXPECT_EQ(row.seed, record.cell->seed);
+  EXPECT_EQ(row.state, record.state);
+  EXPECT_EQ(row.training_psnr_db, std::get<RecoveryReport>(*record.report).training.psnr_db);
+  ASSERT_TRUE(row.error);
+  auto row_read = SweepCellFromJson(SweepCellToJson(row));
+  ASSERT_TRUE(row_read.ok()) << row_read.status();
+  EXPECT_EQ(SweepCellToJson(*row_read), SweepCellToJson(row));
+  EXPECT_EQ(row_read->method, "auto");
+}
+
 // Records of before there were prunings have these members.
 TEST(JobRecordTest, ARecoveryIsWrittenAsEver) {
   const std::string text = JobRecordToJson(FullRecord());
