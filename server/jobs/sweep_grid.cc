@@ -62,13 +62,11 @@ absl::Status CheckMethods(const SweepSpec& spec) {
       return InvalidField(field + "name", "is the name of an earlier method as well");
     }
     if (const auto* recovery = std::get_if<RecoveryOptions>(&method.options)) {
-      if (recovery->hidden_width != 0 || recovery->nonzeros != 0 || recovery->seed != 0) {
-        return InvalidField(field + "recovery",
-                            "hidden_width, nonzeros and seed are the cell's; leave them unset");
-      }
-      if (spec.hidden_layers > 1) {
-        return InvalidField("sweep.hidden_layers",
-                            "is more than 1, and recovery has one hidden layer; use pruning alone");
+      if (recovery->hidden_width != 0 || recovery->hidden_layers != 1 || recovery->nonzeros != 0 ||
+          recovery->seed != 0) {
+        return InvalidField(
+            field + "recovery",
+            "hidden_width, hidden_layers, nonzeros and seed are the cell's; leave them unset");
       }
     } else {
       const auto& pruning = std::get<PruneOptions>(method.options);
@@ -84,8 +82,9 @@ absl::Status CheckMethods(const SweepSpec& spec) {
 absl::Status CheckPlanted(const SweepSpec& spec) {
   const PlantedOptions& planted = *spec.planted;
   if (planted.hidden_width != 0 || planted.nonzeros != 0 || planted.seed != 0) {
-    return InvalidField("sweep.planted",
-                        "hidden_width, nonzeros and seed are the cell's; leave them unset");
+    return InvalidField(
+        "sweep.planted",
+        "hidden_width, hidden_layers, nonzeros and seed are the cell's; leave them unset");
   }
   if (spec.num_samples.empty() == (planted.num_samples == 0)) {
     return InvalidField("sweep.planted.num_samples",
@@ -190,6 +189,7 @@ JobSpec JobOf(const SweepSpec& spec, const SweepCell& cell, const std::string& d
   if (const auto* recovery = std::get_if<RecoveryOptions>(&method->options)) {
     RecoverySpec job = {.dataset_id = dataset_id, .options = *recovery};
     job.options.hidden_width = cell.hidden_width;
+    job.options.hidden_layers = spec.hidden_layers;
     job.options.nonzeros = cell.nonzeros;
     job.options.seed = cell.seed;
     job.held_out_fraction = spec.held_out_fraction;
