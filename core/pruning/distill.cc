@@ -17,7 +17,6 @@ namespace thresher {
 namespace {
 
 constexpr int64_t kBlock = 1024;
-constexpr double kMaxStartFactor = 1000;
 constexpr int kRefineSteps = 50;
 
 // The closer of two networks after Levenberg-Marquardt on all their layers.

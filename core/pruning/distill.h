@@ -20,12 +20,14 @@ enum class PruneTargets {
 // "network", "labels".
 std::string_view PruneTargetsName(PruneTargets targets);
 
+inline constexpr double kMaxStartFactor = 1000;
+
 struct DistillOptions {
   // The answer that is started from; its loss, budget and threads are those of all. With a pattern,
   // whole neurons or budgets per layer it has the final budget and its weights are trained; else it
   // has start_factor times as many weights and training prunes the rest.
   OneShotOptions one_shot;
-  double start_factor = 8;  // 1 to 1000
+  double start_factor = 8;  // 1 to kMaxStartFactor
   PruneTargets targets = PruneTargets::kNetwork;
   // Of the training: fisher saliency, gradual.
   int64_t epochs = 30;
