@@ -86,7 +86,7 @@ absl::StatusOr<Samples> WithNetworkTargets(const SparseNetwork& network, const S
 
 absl::StatusOr<PruneResult> Distill(const SparseNetwork& network, const Samples& samples,
                                     const DistillOptions& options, const PruneObserver& observer,
-                                    std::stop_token stop, std::string_view checkpoint) {
+                                    const std::stop_token& stop, std::string_view checkpoint) {
   if (!(options.start_factor >= 1) || !(options.start_factor <= kMaxStartFactor)) {
     return absl::InvalidArgumentError(absl::StrCat("start_factor: must be between 1 and ",
                                                    kMaxStartFactor, ", is ", options.start_factor));

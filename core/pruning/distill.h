@@ -52,7 +52,8 @@ absl::StatusOr<Samples> WithNetworkTargets(const SparseNetwork& network, const S
 // PruneOneShot and PruneTrained.
 absl::StatusOr<PruneResult> Distill(const SparseNetwork& network, const Samples& samples,
                                     const DistillOptions& options,
-                                    const PruneObserver& observer = {}, std::stop_token stop = {},
+                                    const PruneObserver& observer = {},
+                                    const std::stop_token& stop = {},
                                     std::string_view checkpoint = {});
 
 }  // namespace thresher

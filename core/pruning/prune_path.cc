@@ -95,7 +95,7 @@ int64_t KneeOf(const std::vector<PrunePathPoint>& points) {
 absl::StatusOr<PrunePathResult> PrunePath(
     const SparseNetwork& network, const Samples& samples, const Samples* held_out,
     const PrunePathOptions& options, const std::function<void(const PrunePathPoint&)>& on_point,
-    std::stop_token stop, std::vector<PrunePathPoint> done) {
+    const std::stop_token& stop, std::vector<PrunePathPoint> done) {
   const absl::StatusOr<std::vector<int64_t>> budgets = PathBudgets(options, Nonzeros(network));
   if (!budgets.ok()) return budgets.status();
   const OneShotOptions& one_shot = options.distill.one_shot;

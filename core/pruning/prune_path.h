@@ -56,8 +56,8 @@ int64_t KneeOf(const std::vector<PrunePathPoint>& points);
 absl::StatusOr<PrunePathResult> PrunePath(
     const SparseNetwork& network, const Samples& samples, const Samples* held_out,
     const PrunePathOptions& options,
-    const std::function<void(const PrunePathPoint&)>& on_point = {}, std::stop_token stop = {},
-    std::vector<PrunePathPoint> done = {});
+    const std::function<void(const PrunePathPoint&)>& on_point = {},
+    const std::stop_token& stop = {}, std::vector<PrunePathPoint> done = {});
 
 }  // namespace thresher
 

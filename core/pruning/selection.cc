@@ -16,7 +16,7 @@ bool Above(const Scored& a, const Scored& b) {
 }
 
 // Clears all but the `count` largest of the scores that are above 0.
-void KeepLargest(std::vector<LayerMatrix*> layers, int64_t count) {
+void KeepLargest(const std::vector<LayerMatrix*>& layers, int64_t count) {
   std::vector<Scored> scored;
   int64_t index = 0;
   for (const LayerMatrix* layer : layers) {
@@ -127,11 +127,13 @@ std::vector<LayerMatrix> Select(const std::vector<LayerMatrix>& scores,
   } else {
     for (LayerMatrix& layer : kept) ApplyPattern(layer, options, bias);
     std::vector<LayerMatrix*> all;
+    all.reserve(kept.size());
     for (LayerMatrix& layer : kept) all.push_back(&layer);
     if (options.scope == PruneScope::kGlobal) {
       KeepLargest(all, options.nonzeros);
     } else {
       std::vector<int64_t> sizes;
+      sizes.reserve(scores.size());
       for (const LayerMatrix& layer : scores) sizes.push_back((layer.array() > 0).count());
       const std::vector<int64_t> shares = ProportionalShares(sizes, options.nonzeros);
       for (size_t l = 0; l < kept.size(); ++l) KeepLargest({all[l]}, shares[l]);
