@@ -115,7 +115,8 @@ absl::Status ValidateOptions(const OneShotOptions& options, int64_t num_weights)
 }
 
 absl::StatusOr<SparseNetwork> PruneOneShot(const SparseNetwork& network, InputView inputs,
-                                           const OneShotOptions& given, std::stop_token stop) {
+                                           const OneShotOptions& given,
+                                           const std::stop_token& stop) {
   OneShotOptions options = given;
   if (options.damping == 0) {
     options.damping = options.method == OneShotMethod::kCurvature ? kCurvatureDamping : kObsDamping;

@@ -77,7 +77,7 @@ absl::Status ValidateOptions(const OneShotOptions& options, int64_t num_weights)
 // 60 products c^2 r; curvature some 25 products n r c a stage.
 absl::StatusOr<SparseNetwork> PruneOneShot(const SparseNetwork& network, InputView inputs,
                                            const OneShotOptions& options,
-                                           std::stop_token stop = {});
+                                           const std::stop_token& stop = {});
 
 }  // namespace thresher
 
