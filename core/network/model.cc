@@ -5,8 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
+#include <span>
+#include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "core/network/evaluation.h"
 
 namespace thresher {
 namespace {
@@ -172,6 +177,16 @@ absl::StatusOr<std::vector<double>> Predict(const Model& model, InputView inputs
     return absl::InvalidArgumentError("inputs: num_samples x num_outputs overflows");
   }
   std::vector<double> predictions(static_cast<size_t>(inputs.num_samples * num_outputs));
+  // Laid out once for all tiles.
+  std::optional<EvaluationPlan> plan;
+  if (const auto* sparse = std::get_if<SparseNetwork>(&model.network)) {
+    absl::StatusOr<EvaluationPlan> made = MakeEvaluationPlan(*sparse);
+    if (!made.ok()) return made.status();
+    plan = *std::move(made);
+  }
+  const auto evaluate = [&](InputView rows, std::span<double> outputs) {
+    return plan ? Evaluate(*plan, rows, outputs) : Evaluate(model.network, rows, outputs);
+  };
   const int64_t tile_rows = std::max<int64_t>(1, kTileEntries / num_inputs);
   std::vector<float> tile;
   for (int64_t begin = 0; begin < inputs.num_samples; begin += tile_rows) {
@@ -182,7 +197,7 @@ absl::StatusOr<std::vector<double>> Predict(const Model& model, InputView inputs
         std::span<double>(predictions)
             .subspan(static_cast<size_t>(begin * num_outputs),
                      static_cast<size_t>((end - begin) * num_outputs));
-    status = Evaluate(model.network, {tile.data(), end - begin, num_inputs}, outputs);
+    status = evaluate({tile.data(), end - begin, num_inputs}, outputs);
     if (!status.ok()) return status;
   }
   for (size_t i = 0; i < predictions.size(); ++i) {

@@ -1,7 +1,6 @@
 #include "core/network/network.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <limits>
@@ -85,103 +84,6 @@ double RowProduct(const SparseRows& weights, int64_t row, std::span<const float>
     sum += weights.value[e] * static_cast<double>(x[static_cast<size_t>(weights.column[e])]);
   }
   return sum;
-}
-
-template <size_t kSamples>
-using SampleBlock = std::array<double, kSamples>;
-
-// W . below of row `row` on a block of samples; `below` holds a block a column, but none for the
-// constant.
-template <size_t kSamples>
-SampleBlock<kSamples> RowOnBlock(const SparseRows& rows, size_t row,
-                                 const std::vector<SampleBlock<kSamples>>& below) {
-  const auto begin = static_cast<size_t>(rows.row_begin[row]);
-  auto end = static_cast<size_t>(rows.row_begin[row + 1]);
-  SampleBlock<kSamples> sums{};
-  // The constant's column is the largest, so it stands last in its row.
-  if (end > begin && static_cast<size_t>(rows.column[end - 1]) == below.size()) {
-    sums.fill(rows.value[--end]);
-  }
-  for (size_t e = begin; e < end; ++e) {
-    const SampleBlock<kSamples>& x = below[static_cast<size_t>(rows.column[e])];
-    const double weight = rows.value[e];
-    for (size_t i = 0; i < kSamples; ++i) sums[i] += weight * x[i];
-  }
-  return sums;
-}
-
-// Not std::max: a NaN among the inputs must show in the output.
-double Relu(double value) { return value <= 0 ? 0.0 : value; }
-
-// The units of a hidden layer on a block of samples.
-template <size_t kSamples>
-std::vector<SampleBlock<kSamples>> HiddenOnBlock(const SparseRows& rows,
-                                                 const std::vector<SampleBlock<kSamples>>& below) {
-  std::vector<SampleBlock<kSamples>> units(static_cast<size_t>(rows.num_rows()));
-  for (size_t j = 0; j < units.size(); ++j) {
-    units[j] = RowOnBlock<kSamples>(rows, j, below);
-    for (double& value : units[j]) value = Relu(value);
-  }
-  return units;
-}
-
-// The sum of the last hidden layer's units with their signs, none of which is kept.
-template <size_t kSamples>
-SampleBlock<kSamples> FusedOnBlock(const SparseRows& rows, const std::vector<int8_t>& output_signs,
-                                   const std::vector<SampleBlock<kSamples>>& below) {
-  SampleBlock<kSamples> sums{};
-  for (size_t j = 0; j < output_signs.size(); ++j) {
-    const SampleBlock<kSamples> preactivations = RowOnBlock<kSamples>(rows, j, below);
-    const double sign = output_signs[j];
-    for (size_t i = 0; i < kSamples; ++i) {
-      sums[i] += preactivations[i] <= 0 ? 0.0 : sign * preactivations[i];
-    }
-  }
-  return sums;
-}
-
-// All outputs, in blocks of samples, a column's next to each other, so that the compiler's
-// vectors take several.
-template <size_t kSamples>
-void EvaluateInBlocks(const SparseNetwork& network, InputView inputs, std::span<double> outputs) {
-  std::vector<int32_t> used = network.weights.column;
-  std::sort(used.begin(), used.end());
-  used.erase(std::unique(used.begin(), used.end()), used.end());
-  if (!used.empty() && used.back() == network.num_inputs) used.pop_back();  // the constant
-  const bool fused = IsFused(network);
-  const SparseRows& last =
-      network.upper_layers.empty() ? network.weights : network.upper_layers.back();
-  const auto num_outputs = static_cast<size_t>(NumOutputs(network));
-  std::vector<SampleBlock<kSamples>> columns(static_cast<size_t>(network.num_inputs));
-  std::vector<SampleBlock<kSamples>> units;
-  for (int64_t first = 0; first < inputs.num_samples; first += kSamples) {
-    const auto present =
-        static_cast<size_t>(std::min<int64_t>(kSamples, inputs.num_samples - first));
-    for (size_t i = 0; i < present; ++i) {
-      const std::span<const float> row = inputs.row(first + static_cast<int64_t>(i));
-      for (const int32_t q : used) columns[static_cast<size_t>(q)][i] = row[static_cast<size_t>(q)];
-    }
-    // All layers but the last.
-    for (size_t l = 0; l < network.upper_layers.size(); ++l) {
-      units = l == 0 ? HiddenOnBlock<kSamples>(network.weights, columns)
-                     : HiddenOnBlock<kSamples>(network.upper_layers[l - 1], units);
-    }
-    const std::vector<SampleBlock<kSamples>>& below =
-        network.upper_layers.empty() ? columns : units;
-    for (size_t c = 0; c < num_outputs; ++c) {
-      const SampleBlock<kSamples> sums =
-          fused ? FusedOnBlock<kSamples>(last, network.output_signs, below)
-                : RowOnBlock<kSamples>(last, c, below);
-      for (size_t i = 0; i < present; ++i) {
-        const std::span<const float> row = inputs.row(first + static_cast<int64_t>(i));
-        double sum = sums[i];
-        for (size_t q = 0; q < network.linear.size(); ++q) {
-          sum += network.linear[q] * (q < row.size() ? row[q] : 1.0);
-        }
-        outputs[(static_cast<size_t>(first) + i) * num_outputs + c] = sum;
-      }
-    }
-  }
 }
 
 // The layers of units, from the inputs on.
@@ -355,23 +257,6 @@ absl::Status ValidateNetwork(const GatedNetwork& network) {
           absl::StrCat("gate_index must ascend, but ", index, " follows ", previous));
     }
     previous = index;
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Evaluate(const SparseNetwork& network, InputView inputs, std::span<double> outputs) {
-  if (absl::Status status = ValidateNetwork(network); !status.ok()) return status;
-  absl::Status status =
-      ValidateEvaluation(network.num_inputs, NumOutputs(network), inputs, outputs);
-  if (!status.ok()) return status;
-  // Smaller blocks where a block of everything would be much larger than the network itself.
-  constexpr int64_t kManyUnits = int64_t{1} << 20;
-  int64_t units = network.num_inputs;
-  for (const int64_t width : HiddenWidths(network)) units += width;
-  if (units <= kManyUnits) {
-    EvaluateInBlocks<64>(network, inputs, outputs);
-  } else {
-    EvaluateInBlocks<8>(network, inputs, outputs);
   }
   return absl::OkStatus();
 }

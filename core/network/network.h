@@ -118,8 +118,7 @@ absl::Status ValidateNetwork(const GatedNetwork& network);
 // Errors: INVALID_ARGUMENT as ValidateNetwork, and when inputs.num_inputs differs from
 // the network's or outputs.size() from inputs.num_samples x k.
 // Cost: O(n s); for a gated network also O(n d) per listed gate, each of which is
-// generated once. Memory of a sparse one: 512 bytes an input and unit, 64 where there are more
-// than 2^20 of them.
+// generated once. A sparse one is laid out first, O(s log s): see evaluation.h for many calls.
 absl::Status Evaluate(const SparseNetwork& network, InputView inputs, std::span<double> outputs);
 absl::Status Evaluate(const GatedNetwork& network, InputView inputs, std::span<double> outputs);
 absl::Status Evaluate(const Network& network, InputView inputs, std::span<double> outputs);

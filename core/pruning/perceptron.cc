@@ -85,6 +85,53 @@ Perceptron InitialPerceptron(int64_t num_inputs, std::span<const int64_t> hidden
   return perceptron;
 }
 
+Perceptron MakePerceptron(const SparseNetwork& network) {
+  Perceptron perceptron{.num_inputs = network.num_inputs, .has_bias = network.has_bias};
+  std::vector<const SparseRows*> layers = {&network.weights};
+  for (const SparseRows& layer : network.upper_layers) layers.push_back(&layer);
+  SparseRows signs;
+  if (IsFused(network)) {
+    for (size_t j = 0; j < network.output_signs.size(); ++j) {
+      signs.column.push_back(static_cast<int32_t>(j));
+      signs.value.push_back(network.output_signs[j]);
+    }
+    signs.row_begin.push_back(signs.nonzeros());
+    layers.push_back(&signs);
+  }
+  int64_t below = network.num_inputs;
+  for (const SparseRows* rows : layers) {
+    PerceptronLayer layer;
+    layer.num_rows = rows->num_rows();
+    layer.num_columns = below + (network.has_bias ? 1 : 0);
+    below = layer.num_rows;
+    // What rounds to 0 is left out too.
+    const auto is_kept = [&](int64_t e) { return static_cast<float>(rows->value[e]) != 0; };
+    layer.column_begin.assign(layer.num_columns + 1, 0);
+    for (int64_t e = 0; e < rows->nonzeros(); ++e) {
+      if (is_kept(e)) ++layer.column_begin[rows->column[e] + 1];
+    }
+    for (int64_t q = 0; q < layer.num_columns; ++q) {
+      layer.column_begin[q + 1] += layer.column_begin[q];
+    }
+    layer.row.resize(layer.column_begin.back());
+    layer.weight.resize(layer.row.size());
+    std::vector<int64_t> next(layer.column_begin.begin(), layer.column_begin.end() - 1);
+    for (int64_t j = 0; j < layer.num_rows; ++j) {
+      for (int64_t e = rows->row_begin[j]; e < rows->row_begin[j + 1]; ++e) {
+        if (!is_kept(e)) continue;
+        const int64_t at = next[rows->column[e]]++;
+        layer.row[at] = static_cast<int32_t>(j);
+        layer.weight[at] = static_cast<float>(rows->value[e]);
+      }
+    }
+    layer.rewind_weight = layer.weight;
+    layer.first_moment.resize(layer.row.size());
+    layer.second_moment.resize(layer.row.size());
+    perceptron.layers.push_back(std::move(layer));
+  }
+  return perceptron;
+}
+
 int64_t NumWeights(int64_t num_inputs, std::span<const int64_t> hidden_widths, int64_t num_outputs,
                    bool bias) {
   int64_t sum = 0;

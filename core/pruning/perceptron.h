@@ -46,7 +46,11 @@ struct Perceptron {
 Perceptron InitialPerceptron(int64_t num_inputs, std::span<const int64_t> hidden_widths,
                              int64_t num_outputs, bool bias, uint64_t seed);
 
-// Weights of such a perceptron: every layer's outputs times its columns.
+// The weights of a network, in float; a fused network's signs become an output layer of weights
+// +-1, its moments are 0. Stored zeros are left out. Expects a valid network without a linear term.
+Perceptron MakePerceptron(const SparseNetwork& network);
+
+// Weights of a dense perceptron: every layer's outputs times its columns.
 int64_t NumWeights(int64_t num_inputs, std::span<const int64_t> hidden_widths, int64_t num_outputs,
                    bool bias);
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <numeric>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +14,7 @@
 #include "core/pruning/adam.h"
 #include "core/pruning/batch_gradient.h"
 #include "core/pruning/training_state.h"
+#include "core/iteration/state_bytes.h"
 
 namespace thresher {
 namespace {
@@ -291,6 +293,33 @@ absl::StatusOr<PruneResult> Training::Run(TrainingState state, uint64_t fingerpr
   return result;
 }
 
+// Expects valid options and samples, and an initial perceptron that fits them. The fingerprint is
+// that of the initial weights where no option gives them.
+absl::StatusOr<PruneResult> PruneFrom(Perceptron initial, uint64_t initial_fingerprint,
+                                      const Samples& samples, PruneOptions options,
+                                      const PruneObserver& observer, std::stop_token stop,
+                                      std::string_view checkpoint) {
+  if (absl::Status status = ValidateTargets(options.loss, samples); !status.ok()) return status;
+  options.batch_size = options.batch_size == 0 ? samples.num_samples
+                                               : std::min(options.batch_size, samples.num_samples);
+  const uint64_t fingerprint = ProblemFingerprint(samples, options) ^ initial_fingerprint;
+  TrainingState state;
+  state.now.perceptron = std::move(initial);
+  state.now.prune_fraction = options.prune_fraction;
+  Training training(samples, options, observer, std::move(stop), state.now.perceptron);
+  if (!checkpoint.empty()) {
+    absl::StatusOr<TrainingState> parsed =
+        ParseState(checkpoint, fingerprint, state.now.perceptron);
+    if (!parsed.ok()) return parsed.status();
+    state = *std::move(parsed);
+  }
+  return training.Run(std::move(state), fingerprint);
+}
+
+absl::Status InNetwork(const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat("network: ", std::string(status.message())));
+}
+
 }  // namespace
 
 std::string_view PruneScheduleName(PruneSchedule schedule) {
@@ -324,22 +353,51 @@ absl::StatusOr<PruneResult> Prune(const Samples& samples, const PruneOptions& gi
       !status.ok()) {
     return status;
   }
-  if (absl::Status status = ValidateTargets(options.loss, samples); !status.ok()) return status;
-  options.batch_size = options.batch_size == 0 ? samples.num_samples
-                                               : std::min(options.batch_size, samples.num_samples);
-  const uint64_t fingerprint = ProblemFingerprint(samples, options);
-  TrainingState state;
-  state.now.perceptron = InitialPerceptron(samples.num_inputs, options.hidden_widths,
-                                           samples.num_outputs, options.bias, options.seed);
-  state.now.prune_fraction = options.prune_fraction;
-  Training training(samples, options, observer, std::move(stop), state.now.perceptron);
-  if (!checkpoint.empty()) {
-    absl::StatusOr<TrainingState> parsed =
-        ParseState(checkpoint, fingerprint, state.now.perceptron);
-    if (!parsed.ok()) return parsed.status();
-    state = *std::move(parsed);
+  Perceptron initial = InitialPerceptron(samples.num_inputs, options.hidden_widths,
+                                         samples.num_outputs, options.bias, options.seed);
+  return PruneFrom(std::move(initial), /*initial_fingerprint=*/0, samples, options, observer,
+                   std::move(stop), checkpoint);
+}
+
+absl::StatusOr<PruneResult> PruneTrained(const SparseNetwork& network, const Samples& samples,
+                                         const PruneOptions& given, const PruneObserver& observer,
+                                         std::stop_token stop, std::string_view checkpoint) {
+  if (absl::Status status = ValidateSamples(samples); !status.ok()) return status;
+  if (absl::Status status = ValidateNetwork(network); !status.ok()) return InNetwork(status);
+  if (!network.linear.empty()) {
+    return absl::InvalidArgumentError("network: has a linear term; take one without");
   }
-  return training.Run(std::move(state), fingerprint);
+  if (network.num_inputs != samples.num_inputs || NumOutputs(network) != samples.num_outputs) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "network: takes ", network.num_inputs, " inputs and has ", NumOutputs(network),
+        " outputs, but the samples have ", samples.num_inputs, " and ", samples.num_outputs));
+  }
+  PruneOptions options = given;
+  options.hidden_widths = HiddenWidths(network);
+  options.bias = network.has_bias;
+  if (absl::Status status =
+          ValidateOptions(options, samples.num_samples, samples.num_inputs, samples.num_outputs);
+      !status.ok()) {
+    return status;
+  }
+  Perceptron initial = MakePerceptron(network);
+  if (options.nonzeros > initial.nonzeros()) {
+    return absl::InvalidArgumentError(absl::StrCat("nonzeros: must be between 1 and the network's ",
+                                                   initial.nonzeros(), " weights, is ",
+                                                   options.nonzeros));
+  }
+  Fingerprint fingerprint;
+  for (const PerceptronLayer& layer : initial.layers) {
+    if (!std::all_of(layer.weight.begin(), layer.weight.end(),
+                     [](float weight) { return std::isfinite(weight); })) {
+      return absl::InvalidArgumentError("network: a weight is beyond float");
+    }
+    fingerprint.AddVector(layer.column_begin);
+    fingerprint.AddVector(layer.row);
+    fingerprint.AddVector(layer.weight);
+  }
+  return PruneFrom(std::move(initial), fingerprint.value(), samples, options, observer,
+                   std::move(stop), checkpoint);
 }
 
 absl::StatusOr<Fit> MeasureFit(const SparseNetwork& network, const Samples& samples, Loss loss,

@@ -148,6 +148,17 @@ absl::StatusOr<PruneResult> Prune(const Samples& samples, const PruneOptions& op
                                   const PruneObserver& observer = {}, std::stop_token stop = {},
                                   std::string_view checkpoint = {});
 
+// The same from a trained network instead of initial weights: options.hidden_widths and bias are
+// taken from it, weights that it does not have never come, and nonzeros goes up to those it has.
+// With the gradual schedule it is pruned as it is trained on, from the first step's gradients on.
+// Errors: also INVALID_ARGUMENT `network`: invalid, a linear term, other inputs or outputs than the
+// samples', or a weight beyond float.
+absl::StatusOr<PruneResult> PruneTrained(const SparseNetwork& network, const Samples& samples,
+                                         const PruneOptions& options,
+                                         const PruneObserver& observer = {},
+                                         std::stop_token stop = {},
+                                         std::string_view checkpoint = {});
+
 // The fit of a pruned network, on samples scaled as those that it was trained on, in double; the
 // same bits for any number of threads.
 // Errors: INVALID_ARGUMENT as Evaluate, and naming num_outputs or num_samples (none).

@@ -2,7 +2,12 @@
 //
 //   pruning_benchmark mnist FOLDER THREADS SEEDS    FOLDER holds the four .gz files of MNIST
 //   pruning_benchmark planted SEEDS
+//   pruning_benchmark given FOLDER THREADS MODEL    prunes a dense 784-300-100-10 network, which is
+//                                                   trained and kept as MODEL (.npz) where there is
+//                                                   none
 #include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -13,6 +18,9 @@
 #include <vector>
 
 #include "core/formats/gzip.h"
+#include "core/network/model.h"
+#include "core/pruning/distill.h"
+#include "core/pruning/one_shot.h"
 #include "core/pruning/prune.h"
 #include "core/samples/idx.h"
 #include "core/samples/planted.h"
@@ -187,6 +195,63 @@ void Planted(int seeds) {
   }
 }
 
+// A dense network as its user would bring it.
+SparseNetwork DenseNetwork(const Digits& digits, int num_threads, const std::string& path) {
+  if (std::ifstream file(path, std::ios::binary); file) {
+    const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+    return std::get<SparseNetwork>(OrDie(ReadModelNpz(bytes, kMaxBytes)).network);
+  }
+  PruneOptions options;
+  options.hidden_widths = {300, 100};
+  options.bias = true;
+  options.nonzeros = 785 * 300 + 301 * 100 + 101 * 10;
+  options.loss = Loss::kCrossEntropy;
+  options.schedule = PruneSchedule::kGradual;
+  options.epochs = 15;
+  options.batch_size = 128;
+  options.learning_rate_decay = 0.5;
+  options.num_threads = num_threads;
+  Model model;
+  model.network = OrDie(Prune(digits.train, options)).network;
+  std::ofstream(path, std::ios::binary) << OrDie(WriteModelNpz(model));
+  return std::get<SparseNetwork>(model.network);
+}
+
+void Given(const std::string& folder, int num_threads, const std::string& path) {
+  const Digits digits = ReadMnist(folder);
+  const SparseNetwork dense = DenseNetwork(digits, num_threads, path);
+  const int64_t weights = Nonzeros(dense);
+  std::printf("dense 784-300-100-10: %d weights, held out %.2f %%\n", static_cast<int>(weights),
+              100 * Accuracy(dense, digits.test));
+  std::printf("%12s %6s %8s %10s %8s\n", "method", "share", "weights", "held out", "seconds");
+  for (const double share : {0.2, 0.1, 0.05, 0.02, 0.01}) {
+    const auto measure = [&](std::string_view name, auto prune) {
+      const auto begin = std::chrono::steady_clock::now();
+      const SparseNetwork pruned = prune();
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+      std::printf("%12s %6.3f %8d %10.2f %8.1f\n", name.data(), share,
+                  static_cast<int>(Nonzeros(pruned)), 100 * Accuracy(pruned, digits.test),
+                  seconds.count());
+      std::fflush(stdout);
+    };
+    OneShotOptions options;
+    options.nonzeros = std::lround(share * static_cast<double>(weights));
+    options.num_threads = num_threads;
+    for (const OneShotMethod method : {OneShotMethod::kMagnitude, OneShotMethod::kActivation,
+                                       OneShotMethod::kObs, OneShotMethod::kCurvature}) {
+      options.method = method;
+      measure(OneShotMethodName(method),
+              [&] { return OrDie(PruneOneShot(dense, digits.train.input_view(), options)); });
+    }
+    DistillOptions distill = {.one_shot = options};
+    distill.one_shot.method = OneShotMethod::kObs;
+    distill.one_shot.loss = Loss::kCrossEntropy;
+    measure("distill", [&] { return OrDie(Distill(dense, digits.train, distill)).network; });
+    distill.targets = PruneTargets::kLabels;
+    measure("labels", [&] { return OrDie(Distill(dense, digits.train, distill)).network; });
+  }
+}
+
 }  // namespace
 }  // namespace thresher
 
@@ -196,6 +261,8 @@ int main(int argc, char** argv) {
     thresher::Mnist(arguments[1], std::atoi(arguments[2].c_str()), std::atoi(arguments[3].c_str()));
   } else if (arguments.size() == 2 && arguments[0] == "planted") {
     thresher::Planted(std::atoi(arguments[1].c_str()));
+  } else if (arguments.size() == 4 && arguments[0] == "given") {
+    thresher::Given(arguments[1], std::atoi(arguments[2].c_str()), arguments[3]);
   } else {
     std::fprintf(stderr, "see the head of pruning_benchmark.cc\n");
     return 1;

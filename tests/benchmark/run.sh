@@ -4,10 +4,13 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 deploy/install_packages.sh build benchmark run test
 cmake --preset release -DTHRESHER_BUILD_TESTS=ON -DTHRESHER_BUILD_BENCHMARKS=ON >/dev/null
-cmake --build build --target adjoint_benchmark recovery_benchmark sweep_benchmark service_benchmark
+cmake --build build --target adjoint_benchmark evaluation_benchmark recovery_benchmark \
+  sweep_benchmark service_benchmark
 grep -m1 'model name' /proc/cpuinfo
 build/tests/benchmark/adjoint_benchmark --benchmark_repetitions=7 \
   --benchmark_enable_random_interleaving=true --benchmark_report_aggregates_only=true
+echo
+build/tests/benchmark/evaluation_benchmark
 echo
 build/tests/benchmark/sweep_benchmark sweep
 build/tests/benchmark/sweep_benchmark planted 5

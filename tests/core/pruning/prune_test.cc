@@ -400,5 +400,29 @@ TEST(PredictPruneCostTest, GrowsWithEachSize) {
               1e-9 * 4e11);
 }
 
+TEST(PruneTrainedTest, GoesOnFromTheNetworkAndKeepsItsSupport) {
+  const Samples samples = PlantedSamples();
+  PruneOptions options = SmallGradual();
+  const SparseNetwork first = PruneOrFail(samples, options).network;
+  options.nonzeros = Nonzeros(first) / 2;
+  const auto second = PruneTrained(first, samples, options);
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_EQ(second->pruned_nonzeros, options.nonzeros);
+  EXPECT_EQ(second->options_used.hidden_widths, HiddenWidths(first));
+  // A step of no length from all of its weights leaves it where it is.
+  options.nonzeros = Nonzeros(first);
+  options.learning_rate = 1e-12;
+  const auto same = PruneTrained(first, samples, options);
+  ASSERT_TRUE(same.ok()) << same.status();
+  EXPECT_EQ(same->network, first);
+  options.nonzeros = Nonzeros(first) + 1;
+  EXPECT_THAT(std::string(PruneTrained(first, samples, options).status().message()),
+              StartsWith("nonzeros:"));
+  SparseNetwork other = first;
+  other.num_inputs += 1;
+  EXPECT_THAT(std::string(PruneTrained(other, samples, options).status().message()),
+              StartsWith("network:"));
+}
+
 }  // namespace
 }  // namespace thresher
