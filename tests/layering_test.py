@@ -25,7 +25,7 @@ ALL = set(LIBRARIES)
 
 # The rooms of core in the order of their dependencies: each may include those
 # that stand before it, and itself.
-CORE_ROOMS = ["formats", "gates", "network", "samples", "kernels", "recovery", "pruning"]
+CORE_ROOMS = ["formats", "gates", "network", "model_files", "samples", "kernels", "recovery", "pruning"]
 
 # Folder -> (libraries it must not see, folders of ours it may include from).
 # The longest matching folder decides; a file may be named as well.
