@@ -97,6 +97,7 @@ class CommandsTest(unittest.TestCase):
         words = [["datasets", "plant"], ["datasets", "upload"], ["recover"]]
         words += [[group, word] for group in ("datasets", "jobs", "models") for word in ("list", "get", "delete")]
         words += [["jobs", "watch"], ["jobs", "cancel"], ["models", "download"], ["models", "predict"],
+                  ["models", "upload"], ["models", "convert"], ["models", "report"],
                   ["server", "info"], ["health"]]
         self.known = {
             "thresherd": set(FLAG.findall(help_of(thresherd))),

@@ -38,7 +38,8 @@ FOLDERS = {
                          ["core", "server/store", "server/jobs", "server/telemetry"]),
     "server/rpc": ({"sqlite", "cli11"}, ["core", "server"]),
     "server": (set(), ["core", "server"]),
-    "client": ({"sqlite", "prometheus"}, ["client"]),
+    # Files on the user's machine are converted without a server.
+    "client": ({"sqlite", "prometheus"}, ["client", "core/model_files"]),
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
