@@ -410,6 +410,46 @@ absl::StatusOr<v1::Job> Client::WatchJob(const std::string& name, int64_t after_
   }
 }
 
+absl::StatusOr<v1::Model> Client::UploadModelOnce(const v1::UploadModelHeader& header,
+                                                  const std::string& path) {
+  grpc::ClientContext context;
+  if (options_.transfer_timeout) context.set_deadline(DeadlineAfter(*options_.transfer_timeout));
+  const CancelOnStop cancel(options_.stop, &context);
+  v1::Model model;
+  const auto writer = models_->UploadModel(&context, &model);
+  v1::UploadModelRequest request;
+  *request.mutable_header() = header;
+  // A write fails when the server has answered already; Finish says what.
+  if (writer->Write(request)) {
+    const absl::Status read = ReadInChunks(path, [&](std::string chunk) {
+      request.set_chunk(std::move(chunk));
+      return writer->Write(request);
+    });
+    if (!read.ok()) {
+      // Never let the server take half a file for the whole.
+      context.TryCancel();
+      writer->Finish();
+      return read;
+    }
+  }
+  writer->WritesDone();
+  absl::Status status = FromGrpcStatus(writer->Finish());
+  if (!status.ok()) return status;
+  return model;
+}
+
+absl::StatusOr<v1::Model> Client::UploadModel(v1::UploadModelHeader header,
+                                              const std::string& path) {
+  if (header.request_id().empty()) header.set_request_id(MakeRequestId());
+  absl::StatusOr<v1::Model> model = absl::UnknownError("not called");
+  const absl::Status status = CallWithRetries(options_.retry, options_.stop, [&](int) {
+    model = UploadModelOnce(header, path);
+    return model.status();
+  });
+  if (!status.ok()) return status;
+  return model;
+}
+
 absl::StatusOr<v1::Model> Client::GetModel(const std::string& name) {
   v1::GetModelRequest request;
   request.set_name(name);

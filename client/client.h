@@ -110,6 +110,8 @@ class Client {
   absl::StatusOr<v1::Job> WatchJob(const std::string& name, int64_t after_event_number,
                                    const WatchCallbacks& callbacks);
 
+  // Streams the file as UploadDataset does.
+  absl::StatusOr<v1::Model> UploadModel(v1::UploadModelHeader header, const std::string& path);
   absl::StatusOr<v1::Model> GetModel(const std::string& name);
   absl::StatusOr<std::vector<v1::Model>> ListModels(const std::string& filter, int64_t limit);
   absl::Status DeleteModel(const std::string& name);
@@ -126,6 +128,8 @@ class Client {
   absl::StatusOr<std::vector<Resource>> List(int64_t limit, const Page& page);
   absl::StatusOr<v1::Dataset> UploadOnce(const v1::UploadDatasetHeader& header,
                                          const UploadFiles& files);
+  absl::StatusOr<v1::Model> UploadModelOnce(const v1::UploadModelHeader& header,
+                                            const std::string& path);
   absl::StatusOr<DownloadedFile> DownloadOnce(const v1::DownloadModelRequest& request,
                                               const std::string& path);
 

@@ -75,6 +75,22 @@ struct DownloadModelCommand {
   v1::ModelFormat format = v1::MODEL_FORMAT_NPZ;
   std::string path;
 };
+struct UploadModelCommand {
+  v1::UploadModelHeader header;
+  std::string path;
+};
+// `input` is a file where there is one of that name, else a model's id or name. The output's format
+// is never UNSPECIFIED; the input's is where its name does not say.
+struct ConvertModelCommand {
+  std::string input;
+  v1::ModelFormat input_format = v1::MODEL_FORMAT_UNSPECIFIED;
+  std::string path;
+  v1::ModelFormat format = v1::MODEL_FORMAT_UNSPECIFIED;
+};
+struct ReportModelCommand {
+  std::string input;
+  v1::ModelFormat input_format = v1::MODEL_FORMAT_UNSPECIFIED;
+};
 // Inputs are in `path`, or in `rows` when it is empty.
 struct PredictCommand {
   std::string name;
@@ -99,7 +115,8 @@ struct DeleteCommand {
 using Command =
     std::variant<ServerInfoCommand, HealthCommand, PlantDatasetCommand, UploadDatasetCommand,
                  CreateJobCommand, CreateSweepCommand, ShowSweepCommand, WatchJobCommand,
-                 PlotJobCommand, CancelJobCommand, DownloadModelCommand, PredictCommand,
+                 PlotJobCommand, CancelJobCommand, DownloadModelCommand, UploadModelCommand,
+                 ConvertModelCommand, ReportModelCommand, PredictCommand,
                  ListCommand, GetCommand, DeleteCommand>;
 
 struct CommandLine {

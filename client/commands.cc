@@ -2,11 +2,15 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <optional>
+#include <system_error>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -15,6 +19,7 @@
 #include "client/formatting.h"
 #include "client/job_text.h"
 #include "client/matrix_file.h"
+#include "client/model_file.h"
 #include "client/path_text.h"
 #include "client/picture.h"
 #include "client/sweep_text.h"
@@ -154,17 +159,42 @@ class Runner {
   int operator()(const DownloadModelCommand& command) {
     const auto file = client_.DownloadModel(command.name, command.format, command.path);
     if (!file.ok()) return Fail(file.status());
-    if (line_.json) {
-      // No message of the contract says this; the names and the text of a 64-bit number follow
-      // protobuf's mapping.
-      const nlohmann::ordered_json object = {{"name", command.name},
-                                             {"format", v1::ModelFormat_Name(command.format)},
-                                             {"path", file->path},
-                                             {"sizeBytes", absl::StrCat(file->size_bytes)}};
-      return Text(object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    return ShowWritten(command.name, command.format, *file);
+  }
+
+  int operator()(const UploadModelCommand& command) {
+    const auto model = client_.UploadModel(command.header, command.path);
+    if (!model.ok()) return Fail(model.status());
+    if (line_.json) return Json(*model);
+    return Text(absl::StrCat(
+        "Uploaded ", Printable(model->name()), ": ", FormatCount(model->num_inputs(), "input"),
+        ", ", FormatCount(model->hidden_widths_size(), "hidden layer"), ", ",
+        FormatCount(model->num_outputs(), "output"), ", ", FormatCount(model->nonzeros(), "weight"),
+        ", ", FormatBytes(model->size_bytes()), ".\n"));
+  }
+
+  int operator()(const ConvertModelCommand& command) {
+    if (!IsFile(command.input)) {
+      const std::string name = ModelName(command.input);
+      const auto file = client_.DownloadModel(name, command.format, command.path);
+      if (!file.ok()) return Fail(file.status());
+      return ShowWritten(name, command.format, *file);
     }
-    return Text(
-        absl::StrCat("Wrote ", Printable(file->path), " (", FormatBytes(file->size_bytes), ").\n"));
+    const auto model = ReadModelAt(command.input, command.input_format);
+    if (!model.ok()) return Fail(model.status());
+    const auto size = WriteModelAt(*model, command.path, command.format);
+    if (!size.ok()) return Fail(size.status());
+    return ShowWritten(command.input, command.format, {command.path, *size});
+  }
+
+  int operator()(const ReportModelCommand& command) {
+    constexpr int64_t kMaxBytes = int64_t{1} << 28;  // of dense forms
+    const auto model = IsFile(command.input) ? ReadModelAt(command.input, command.input_format)
+                                             : FetchModel(ModelName(command.input));
+    if (!model.ok()) return Fail(model.status());
+    const auto report = ReportModel(*model, kMaxBytes);
+    if (!report.ok()) return Fail(report.status());
+    return Text(line_.json ? ReportJson(*report) + "\n" : ReportPage(*report));
   }
 
   int operator()(const PredictCommand& command) {
@@ -249,6 +279,43 @@ class Runner {
   }
 
   int Json(const google::protobuf::Message& message) { return Text(ToJson(message) + "\n"); }
+
+  static bool IsFile(const std::string& path) {
+    std::error_code error;
+    return std::filesystem::is_regular_file(path, error);
+  }
+  static std::string ModelName(const std::string& id) {
+    return absl::StartsWith(id, "models/") ? id : "models/" + id;
+  }
+
+  // By way of a file, as downloads are.
+  absl::StatusOr<Model> FetchModel(const std::string& name) {
+    std::string folder = (std::filesystem::temp_directory_path() / "thresher-XXXXXX").string();
+    if (mkdtemp(folder.data()) == nullptr) {
+      return absl::InternalError("cannot make a temporary folder for the model");
+    }
+    const std::string path = folder + "/model.npz";
+    const auto file = client_.DownloadModel(name, v1::MODEL_FORMAT_NPZ, path);
+    absl::StatusOr<Model> model = file.status();
+    if (file.ok()) model = ReadModelAt(path, v1::MODEL_FORMAT_NPZ);
+    std::error_code ignored;
+    std::filesystem::remove_all(folder, ignored);
+    return model;
+  }
+
+  int ShowWritten(const std::string& name, v1::ModelFormat format, const DownloadedFile& file) {
+    if (line_.json) {
+      // No message of the contract says this; the names and the text of a 64-bit number follow
+      // protobuf's mapping.
+      const nlohmann::ordered_json object = {{"name", name},
+                                             {"format", v1::ModelFormat_Name(format)},
+                                             {"path", file.path},
+                                             {"sizeBytes", absl::StrCat(file.size_bytes)}};
+      return Text(object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    }
+    return Text(
+        absl::StrCat("Wrote ", Printable(file.path), " (", FormatBytes(file.size_bytes), ").\n"));
+  }
 
   // A command to copy, for the same server.
   std::string Hint(const std::string& words) const {

@@ -646,10 +646,10 @@ std::vector<Field> DescribeModel(const v1::Model& model) {
   }
   fields.push_back({"size", FormatBytes(model.size_bytes())});
   fields.push_back({"created", FormatTime(model.create_time())});
-  fields.push_back({"job", model.job()});
+  fields.push_back({"job", model.job().empty() ? "none, uploaded" : model.job()});
   if (model.has_pruning_spec()) {
     AddSpec(model.pruning_spec(), &fields);
-  } else {
+  } else if (model.has_spec()) {
     AddSpec(model.spec(), &fields);
   }
   if (model.has_report()) AddReport(model.report(), &fields);

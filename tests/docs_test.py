@@ -98,6 +98,7 @@ class CommandsTest(unittest.TestCase):
                  ["sweep", "table"], ["sweep", "plot"], ["compare"]]
         words += [[group, word] for group in ("datasets", "jobs", "models") for word in ("list", "get", "delete")]
         words += [["jobs", "watch"], ["jobs", "cancel"], ["jobs", "plot"], ["models", "download"], ["models", "predict"],
+                  ["models", "upload"], ["models", "convert"], ["models", "report"],
                   ["server", "info"], ["health"]]
         self.known = {
             "thresherd": set(FLAG.findall(help_of(thresherd))),

@@ -25,8 +25,8 @@ ALL = set(LIBRARIES)
 
 # The rooms of core in the order of their dependencies: each may include those
 # that stand before it, and itself.
-CORE_ROOMS = ["formats", "gates", "network", "samples", "kernels", "iteration", "refinement",
-              "pruning", "recovery"]
+CORE_ROOMS = ["formats", "gates", "network", "model_files", "samples", "kernels", "iteration",
+              "refinement", "pruning", "recovery"]
 
 # Folder -> (libraries it must not see, folders of ours it may include from).
 # The longest matching folder decides; a file may be named as well.
@@ -39,7 +39,8 @@ FOLDERS = {
                          ["core", "server/store", "server/jobs", "server/telemetry"]),
     "server/rpc": ({"sqlite", "cli11"}, ["core", "server"]),
     "server": (set(), ["core", "server"]),
-    "client": ({"sqlite", "prometheus"}, ["client"]),
+    # Files on the user's machine are converted without a server.
+    "client": ({"sqlite", "prometheus"}, ["client", "core/model_files"]),
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')

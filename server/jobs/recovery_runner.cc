@@ -57,7 +57,7 @@ absl::Status ValidateInitialModel(const store::ModelRecord& model, const Recover
                      " bias, the job has ", dataset.num_inputs, " and ",
                      spec.options.bias ? "a" : "no", " bias"));
   }
-  if (std::holds_alternative<PruningSpec>(model.spec)) {
+  if (model.spec && std::holds_alternative<PruningSpec>(*model.spec)) {
     return InvalidField("recovery.initial_model",
                         name +
                             " was pruned and has output weights of its own; a start is what a "

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -34,6 +35,7 @@ struct ServiceContext {
   StreamRegistry& uploads;
   StreamRegistry& downloads;
   int64_t max_upload_bytes;
+  std::string program_version;
 };
 
 // The status that ends a call: fields named by their path in the request, refusals

@@ -1132,6 +1132,33 @@ std::string Fingerprint(const v1::UploadDatasetHeader& header, std::string_view 
       std::string(inputs_sha256).append(targets_sha256).append(Serialized(body)));
 }
 
+std::string Fingerprint(const v1::UploadModelHeader& header, std::string_view file_sha256) {
+  v1::UploadModelHeader body = header;
+  body.clear_model_id();
+  body.clear_request_id();
+  return store::Sha256Hex(std::string(file_sha256).append(Serialized(body)));
+}
+
+absl::StatusOr<ModelFileFormat> FromProto(v1::ModelFormat format) {
+  switch (format) {
+    case v1::MODEL_FORMAT_UNSPECIFIED:
+    case v1::MODEL_FORMAT_NPZ:
+      return ModelFileFormat::kNpz;
+    case v1::MODEL_FORMAT_JSON:
+      return ModelFileFormat::kJson;
+    case v1::MODEL_FORMAT_SAFETENSORS:
+      return ModelFileFormat::kSafetensors;
+    case v1::MODEL_FORMAT_ONNX:
+      return ModelFileFormat::kOnnx;
+    case v1::MODEL_FORMAT_ONNX_SPARSE:
+      return ModelFileFormat::kOnnxSparse;
+    case v1::MODEL_FORMAT_C_HEADER:
+      return ModelFileFormat::kCHeader;
+    default:
+      return InvalidField("format", "is not known to this server");
+  }
+}
+
 absl::StatusOr<jobs::CreateJobRequest> FromProto(const v1::CreateJobRequest& request) {
   jobs::CreateJobRequest result;
   result.identity = {.id = request.job_id(),
@@ -1342,8 +1369,8 @@ v1::Model ToProto(const store::ModelRecord& record) {
   v1::Model model;
   model.set_name(Concatenated(kModels, record.id));
   *model.mutable_create_time() = ToProto(record.create_time);
-  model.set_job(Concatenated(kJobs, record.job_id));
-  model.set_dataset(Concatenated(kDatasets, record.dataset_id));
+  if (!record.job_id.empty()) model.set_job(Concatenated(kJobs, record.job_id));
+  if (!record.dataset_id.empty()) model.set_dataset(Concatenated(kDatasets, record.dataset_id));
   model.set_dataset_sha256(record.dataset_sha256);
   model.set_network_kind(static_cast<v1::NetworkKind>(record.network_kind));
   model.set_num_inputs(record.num_inputs);
@@ -1354,10 +1381,12 @@ v1::Model ToProto(const store::ModelRecord& record) {
   model.set_nonzeros(record.nonzeros);
   model.set_active_neurons(record.active_neurons);
   model.mutable_class_names()->Assign(record.class_names.begin(), record.class_names.end());
-  if (const auto* recovery = std::get_if<store::RecoverySpec>(&record.spec)) {
-    *model.mutable_spec() = ToProto(*recovery);
-  } else if (const auto* pruning = std::get_if<store::PruningSpec>(&record.spec)) {
-    *model.mutable_pruning_spec() = ToProto(*pruning);
+  if (record.spec) {
+    if (const auto* recovery = std::get_if<store::RecoverySpec>(&*record.spec)) {
+      *model.mutable_spec() = ToProto(*recovery);
+    } else if (const auto* pruning = std::get_if<store::PruningSpec>(&*record.spec)) {
+      *model.mutable_pruning_spec() = ToProto(*pruning);
+    }
   }
   if (record.report) {
     if (const auto* recovery = std::get_if<store::RecoveryReport>(&*record.report)) {

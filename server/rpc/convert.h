@@ -41,10 +41,13 @@ std::string Fingerprint(const v1::CreateJobRequest& request);
 std::string Fingerprint(const v1::CreateDatasetRequest& request);
 std::string Fingerprint(const v1::UploadDatasetHeader& header, std::string_view inputs_sha256,
                         std::string_view targets_sha256);
+std::string Fingerprint(const v1::UploadModelHeader& header, std::string_view file_sha256);
 
 absl::StatusOr<jobs::CreateJobRequest> FromProto(const v1::CreateJobRequest& request);
 absl::StatusOr<PlantedOptions> FromProto(const v1::PlantedSource& source);
 absl::StatusOr<ReadOptions> FromProto(const v1::UploadSource& source);
+// Errors: INVALID_ARGUMENT `format`.
+absl::StatusOr<ModelFileFormat> FromProto(v1::ModelFormat format);
 store::Labels LabelsFromProto(const google::protobuf::Map<std::string, std::string>& labels);
 
 // `state` is a field of the filter for jobs only.

@@ -1,8 +1,8 @@
 #include "server/rpc/dataset_service.h"
 
 #include "server/rpc/convert.h"
+#include "server/rpc/dataset_upload.h"
 #include "server/rpc/list_pages.h"
-#include "server/rpc/upload_stream.h"
 #include "server/store/error_details.h"
 
 namespace thresher::rpc {
@@ -22,7 +22,7 @@ int64_t PlantingMemory(const PlantedOptions& options, int64_t budget) {
 
 grpc::ServerReadReactor<v1::UploadDatasetRequest>* DatasetService::UploadDataset(
     grpc::CallbackServerContext* call, v1::Dataset* response) {
-  return UploadStream::Start(context_, call, response);
+  return DatasetUpload::Start(context_, call, response);
 }
 
 grpc::ServerUnaryReactor* DatasetService::CreateDataset(grpc::CallbackServerContext* call,

@@ -11,6 +11,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Of files that may be far larger than the stored model.
+constexpr int64_t kMaxFileBytes = int64_t{256} << 20;
+
 }  // namespace
 
 DownloadStream* DownloadStream::Start(const ServiceContext& context,
@@ -43,15 +46,9 @@ absl::StatusOr<std::string> DownloadStream::ReadFile() {
   store::ModelStore& models = context_.store.models();
   const auto record = models.Get(*id);
   if (!record.ok()) return record.status();
-  switch (request_->format()) {
-    case v1::MODEL_FORMAT_UNSPECIFIED:
-    case v1::MODEL_FORMAT_NPZ:
-      return models.ReadNpz(*record);
-    case v1::MODEL_FORMAT_JSON:
-      return models.ReadJson(*record);
-    default:
-      return store::InvalidField("format", "is not known to this server");
-  }
+  const auto format = FromProto(request_->format());
+  if (!format.ok()) return format.status();
+  return models.ReadFile(*record, *format, kMaxFileBytes);
 }
 
 void DownloadStream::WriteNext() {

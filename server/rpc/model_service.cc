@@ -9,6 +9,7 @@
 #include "server/rpc/convert.h"
 #include "server/rpc/download_stream.h"
 #include "server/rpc/list_pages.h"
+#include "server/rpc/model_upload.h"
 #include "server/store/error_details.h"
 
 namespace thresher::rpc {
@@ -57,6 +58,11 @@ void AddClasses(const std::vector<std::string>& class_names, v1::PredictResponse
 }
 
 }  // namespace
+
+grpc::ServerReadReactor<v1::UploadModelRequest>* ModelService::UploadModel(
+    grpc::CallbackServerContext* call, v1::Model* response) {
+  return ModelUpload::Start(context_, call, response);
+}
 
 grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* call,
                                                  const v1::GetModelRequest* request,

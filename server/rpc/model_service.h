@@ -12,6 +12,8 @@ class ModelService final : public v1::ModelService::CallbackService {
   // The context outlives the service.
   explicit ModelService(const ServiceContext& context) : context_(context) {}
 
+  grpc::ServerReadReactor<v1::UploadModelRequest>* UploadModel(grpc::CallbackServerContext* call,
+                                                               v1::Model* response) override;
   grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* call,
                                      const v1::GetModelRequest* request,
                                      v1::Model* response) override;

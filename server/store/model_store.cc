@@ -32,7 +32,7 @@ std::string RecordToJson(const ModelRecord& record) {
                {"size_bytes", record.size_bytes},
                {"sha256", record.sha256}};
   if (record.linear_term) json["linear_term"] = true;
-  AddSpec(record.spec, json);
+  if (record.spec) AddSpec(*record.spec, json);
   AddReport(record.report, json);
   return Dump(json);
 }
@@ -55,7 +55,7 @@ absl::StatusOr<ModelRecord> RecordFromJson(std::string_view text) {
     record.nonzeros = json.at("nonzeros").get<int64_t>();
     record.active_neurons = json.at("active_neurons").get<int64_t>();
     record.class_names = json.at("class_names").get<std::vector<std::string>>();
-    record.spec = ReadSpec(json);
+    if (json.contains("recovery") || json.contains("pruning")) record.spec = ReadSpec(json);
     record.report = ReadReport(json);
     record.program_version = json.at("program_version").get<std::string>();
     record.labels = json.at("labels").get<Labels>();
@@ -113,6 +113,60 @@ absl::StatusOr<std::string> ModelStore::Insert(Connection& connection, ModelReco
   return record.id;
 }
 
+absl::StatusOr<std::optional<ModelRecord>> ModelStore::FindEarlier(const CreateIdentity& identity) {
+  absl::Status status = ValidateRequestId(identity.request_id);
+  if (status.ok() && !identity.id.empty()) status = ValidateId(identity.id, "model_id");
+  if (!status.ok()) return status;
+  std::optional<RecordRow> row;
+  status = database_->Read([&](Connection& connection) -> absl::Status {
+    absl::StatusOr<std::optional<RecordRow>> found =
+        store::FindEarlier(connection, Collection::kModels, identity);
+    if (found.ok()) row = std::move(*found);
+    return found.status();
+  });
+  if (!status.ok()) return status;
+  if (!row.has_value()) return std::optional<ModelRecord>();
+  absl::StatusOr<ModelRecord> record = RecordFromJson(row->body);
+  if (!record.ok()) return record.status();
+  return std::optional<ModelRecord>(std::move(*record));
+}
+
+absl::StatusOr<ModelRecord> ModelStore::CreateUploaded(const CreateIdentity& identity,
+                                                       const Model& model, const Labels& labels,
+                                                       std::string_view program_version) {
+  absl::Status status = ValidateLabels(labels);
+  if (!status.ok()) return status;
+  absl::StatusOr<std::optional<ModelRecord>> earlier = FindEarlier(identity);
+  if (!earlier.ok()) return earlier.status();
+  if (earlier->has_value()) return **earlier;
+  absl::StatusOr<PreparedModel> prepared = Prepare(model);
+  if (!prepared.ok()) return prepared.status();
+  ModelRecord& record = prepared->record;
+  record.id = identity.id.empty() ? MakeId('m') : identity.id;
+  record.create_time = Now();
+  record.labels = labels;
+  record.program_version = std::string(program_version);
+  NewRecord row;
+  row.collection = Collection::kModels;
+  row.identity = identity;
+  row.identity.id = record.id;
+  row.labels = labels;
+  row.blobs = {record.sha256};
+  row.body = RecordToJson(record);
+  std::optional<RecordRow> raced;
+  status = database_->Write([&](Connection& connection) -> absl::Status {
+    absl::StatusOr<std::optional<RecordRow>> found =
+        store::FindEarlier(connection, Collection::kModels, identity);
+    if (!found.ok()) return found.status();
+    raced = std::move(*found);
+    if (raced.has_value()) return absl::OkStatus();
+    return InsertRecord(connection, row).status();
+  });
+  if (!status.ok()) return status;
+  if (raced.has_value()) return RecordFromJson(raced->body);
+  return record;
+}
+
 absl::StatusOr<ModelRecord> ModelStore::Get(std::string_view id) {
   absl::StatusOr<RecordRow> row = ReadRow(*database_, Collection::kModels, id);
   if (!row.ok()) return row.status();
@@ -129,18 +183,21 @@ absl::Status ModelStore::Delete(std::string_view id) {
       "is the start of a queued or running job; cancel the job or wait for its end");
 }
 
-absl::StatusOr<std::string> ModelStore::ReadNpz(const ModelRecord& record) {
-  return blobs_->Get(record.sha256);
-}
-
-absl::StatusOr<std::string> ModelStore::ReadJson(const ModelRecord& record) {
+absl::StatusOr<std::string> ModelStore::ReadFile(const ModelRecord& record, ModelFileFormat format,
+                                                 int64_t max_bytes) {
+  if (format == ModelFileFormat::kNpz) return blobs_->Get(record.sha256);
   absl::StatusOr<std::shared_ptr<const Model>> model = Load(record);
   if (!model.ok()) return model.status();
-  return WriteModelJson(**model);
+  absl::StatusOr<std::string> file = WriteModelFile(**model, format, CName(record.id), max_bytes);
+  if (absl::IsResourceExhausted(file.status())) return WithReason(file.status(), kReasonTooLarge);
+  if (absl::IsInvalidArgument(file.status())) {
+    return InvalidField("format", std::string(file.status().message()));
+  }
+  return file;
 }
 
 absl::StatusOr<std::shared_ptr<const Model>> ModelStore::Load(const ModelRecord& record) {
-  absl::StatusOr<std::string> npz = ReadNpz(record);
+  absl::StatusOr<std::string> npz = blobs_->Get(record.sha256);
   if (!npz.ok()) return npz.status();
   absl::StatusOr<Model> model = ReadModelNpz(*npz, INT64_MAX);
   if (!model.ok()) return model.status();

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/model_files/model_file.h"
 #include "core/network/model.h"
 #include "server/store/blob_folder.h"
 #include "server/store/database.h"
@@ -24,7 +25,7 @@ enum class NetworkKind { kRelu = 1, kGated = 2 };
 struct ModelRecord {
   std::string id;
   Timestamp create_time;
-  std::string job_id;
+  std::string job_id;  // empty, as all that follows from a job: uploaded
   std::string dataset_id;
   std::string dataset_sha256;
   NetworkKind network_kind = NetworkKind::kRelu;
@@ -36,7 +37,7 @@ struct ModelRecord {
   int64_t nonzeros = 0;
   int64_t active_neurons = 0;
   std::vector<std::string> class_names;
-  JobSpec spec;
+  std::optional<JobSpec> spec;
   std::optional<JobReport> report;  // of the spec's kind
   std::string program_version;
   Labels labels;
@@ -60,15 +61,28 @@ class ModelStore {
   absl::StatusOr<std::string> Insert(Connection& connection, ModelRecord record,
                                      std::string_view wanted_id);
 
+  // The model that an earlier call of this identity made: ask before taking in bytes.
+  // Errors: INVALID_ARGUMENT `model_id`, `request_id`; ALREADY_EXISTS.
+  absl::StatusOr<std::optional<ModelRecord>> FindEarlier(const CreateIdentity& identity);
+  // Keeps a network that comes from elsewhere; durable on return.
+  // Errors: as FindEarlier, and INVALID_ARGUMENT `labels`.
+  absl::StatusOr<ModelRecord> CreateUploaded(const CreateIdentity& identity, const Model& model,
+                                             const Labels& labels,
+                                             std::string_view program_version);
+
   absl::StatusOr<ModelRecord> Get(std::string_view id);
   absl::StatusOr<Page<ModelRecord>> List(const ListRequest& request);
   // Errors: NOT_FOUND; FAILED_PRECONDITION while a queued or running job starts from it.
   absl::Status Delete(std::string_view id);
 
-  // The file's bytes as stored (NPZ), or as JSON.
-  absl::StatusOr<std::string> ReadNpz(const ModelRecord& record);
-  absl::StatusOr<std::string> ReadJson(const ModelRecord& record);
+  // The model as a file; a C header's names begin with the id. NPZ is as stored. Errors: as
+  // WriteModelFile.
+  absl::StatusOr<std::string> ReadFile(const ModelRecord& record, ModelFileFormat format,
+                                       int64_t max_bytes);
   absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelRecord& record);
+
+  // A temporary file for an upload.
+  absl::StatusOr<TemporaryFile> NewTemporaryFile() { return blobs_->NewTemporaryFile(); }
 
  private:
   Database* const database_;

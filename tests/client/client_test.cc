@@ -224,6 +224,29 @@ TEST_F(ClientTest, UnreadableFilesAreNoCallErrorsAndNeverHalfAnUpload) {
   EXPECT_TRUE(absl::IsInvalidArgument(client.UploadDataset({}, {pipe, ""}).status()));
 }
 
+TEST_F(ClientTest, ModelsAreUploadedWholeAndRetriedUnderOneRequestId) {
+  const std::string file = Bytes(3 << 20);
+  server_.Edit([](FakeWorld& world) {
+    world.failures = {kDown};
+    world.models.emplace_back().set_name("models/m");
+  });
+  v1::UploadModelHeader header;
+  header.set_format(v1::MODEL_FORMAT_ONNX);
+  const auto model = MakeClient().UploadModel(header, WriteFile("net.onnx", file));
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(model->name(), "models/m");
+  const FakeWorld world = server_.Look();
+  ASSERT_EQ(world.calls.at("UploadModel"), 2);
+  const auto& [last, bytes] = world.model_uploads.back();
+  EXPECT_EQ(bytes, file);
+  EXPECT_EQ(last.format(), v1::MODEL_FORMAT_ONNX);
+  EXPECT_FALSE(last.request_id().empty());
+
+  const absl::Status missing = MakeClient().UploadModel({}, directory_ / "none").status();
+  EXPECT_TRUE(absl::IsNotFound(missing)) << missing;
+  EXPECT_FALSE(IsFromCall(missing));
+}
+
 TEST_F(ClientTest, DownloadsWriteTheFileAndNothingElse) {
   const std::string file = Bytes(123456);
   server_.Edit([&](FakeWorld& world) { world.model_file = file; });

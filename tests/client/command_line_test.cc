@@ -368,6 +368,45 @@ TEST(Download, NamesTheFileAfterTheModel) {
   EXPECT_THAT(UsageError("models download m --output -"), HasSubstr("name a file"));
 }
 
+TEST(Download, TakesTheFormatFromTheOutputsName) {
+  const auto onnx = ParseAs<DownloadModelCommand>("models download m --output net.onnx");
+  EXPECT_EQ(onnx.format, v1::MODEL_FORMAT_ONNX);
+  const auto header = ParseAs<DownloadModelCommand>("models download m --format c_header");
+  EXPECT_EQ(header.path, "m.h");
+  const auto both =
+      ParseAs<DownloadModelCommand>("models download m --output net.onnx --format onnx_sparse");
+  EXPECT_EQ(both.format, v1::MODEL_FORMAT_ONNX_SPARSE);
+  EXPECT_EQ(ParseAs<DownloadModelCommand>("models download m").format, v1::MODEL_FORMAT_NPZ);
+}
+
+TEST(UploadModel, TakesTheFormatFromTheName) {
+  const auto upload =
+      ParseAs<UploadModelCommand>("models upload a/net.safetensors --id net --label team=x");
+  EXPECT_EQ(upload.path, "a/net.safetensors");
+  EXPECT_EQ(upload.header.format(), v1::MODEL_FORMAT_SAFETENSORS);
+  EXPECT_EQ(upload.header.model_id(), "net");
+  EXPECT_EQ(upload.header.model().labels().at("team"), "x");
+  EXPECT_EQ(ParseAs<UploadModelCommand>("models upload net --format onnx").header.format(),
+            v1::MODEL_FORMAT_ONNX);
+  EXPECT_THAT(UsageError("models upload net.pt"), HasSubstr("--format"));
+}
+
+TEST(ConvertModel, TakesFormatsFromNamesUnlessTold) {
+  const auto convert = ParseAs<ConvertModelCommand>("models convert a.onnx --output b.h");
+  EXPECT_EQ(convert.input, "a.onnx");
+  EXPECT_EQ(convert.input_format, v1::MODEL_FORMAT_ONNX);
+  EXPECT_EQ(convert.path, "b.h");
+  EXPECT_EQ(convert.format, v1::MODEL_FORMAT_C_HEADER);
+  const auto told = ParseAs<ConvertModelCommand>(
+      "models convert a --input_format npz --output b --format onnx_sparse");
+  EXPECT_EQ(told.input_format, v1::MODEL_FORMAT_NPZ);
+  EXPECT_EQ(told.format, v1::MODEL_FORMAT_ONNX_SPARSE);
+  EXPECT_THAT(UsageError("models convert a.onnx --output b"), HasSubstr("--format"));
+  EXPECT_THAT(UsageError("models convert a.onnx"), HasSubstr("--output"));
+  EXPECT_EQ(ParseAs<ReportModelCommand>("models report a.onnx").input_format,
+            v1::MODEL_FORMAT_ONNX);
+}
+
 TEST(Predict, TakesAFileOrRows) {
   EXPECT_EQ(ParseAs<PredictCommand>("models predict m --inputs x.csv").path, "x.csv");
   EXPECT_THAT(ParseAs<PredictCommand>("models predict m --row 1,2 --row -3,4").rows,

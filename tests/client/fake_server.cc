@@ -204,6 +204,20 @@ class FakeServer::Services {
   class Models final : public v1::ModelService::Service {
    public:
     explicit Models(Services* services) : services_(services) {}
+    grpc::Status UploadModel(grpc::ServerContext*,
+                             grpc::ServerReader<v1::UploadModelRequest>* reader,
+                             v1::Model* response) override {
+      v1::UploadModelRequest request;
+      std::pair<v1::UploadModelHeader, std::string> upload;
+      while (reader->Read(&request)) {
+        if (request.has_header()) upload.first = request.header();
+        upload.second += request.chunk();
+      }
+      return services_->Begin("UploadModel", [&](FakeWorld& world) {
+        world.model_uploads.push_back(upload);
+        if (!world.models.empty()) *response = world.models[0];
+      });
+    }
     grpc::Status GetModel(grpc::ServerContext*, const v1::GetModelRequest* request,
                           v1::Model* response) override {
       bool found = false;

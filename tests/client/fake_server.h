@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "grpc/health/v1/health.grpc.pb.h"
@@ -61,6 +62,8 @@ struct FakeWorld {
   int num_outputs = 1;             // of a prediction: c times the sum of the row, c = 1, 2, ...
   std::vector<std::string> named;  // resources of Get, Delete, Cancel and Download
   std::vector<ReceivedUpload> uploads;
+  // Header and file of each uploaded model.
+  std::vector<std::pair<v1::UploadModelHeader, std::string>> model_uploads;
 };
 
 // A gRPC server on a free port of the loopback address that plays thresherd.

@@ -278,7 +278,7 @@ TEST_F(PruningRunnerTest, TheManagerDrainsItAndEndsWithTheSameModel) {
   auto second = store_->models().Load(*store_->models().Get(record.model_id));
   ASSERT_TRUE(first.ok() && second.ok()) << first.status() << second.status();
   EXPECT_EQ((*first)->network, (*second)->network);
-  EXPECT_TRUE(std::holds_alternative<PruningSpec>(store_->models().Get(record.model_id)->spec));
+  EXPECT_TRUE(std::holds_alternative<PruningSpec>(*store_->models().Get(record.model_id)->spec));
 }
 
 TEST_F(PruningRunnerTest, APrunedModelStartsNoRecovery) {

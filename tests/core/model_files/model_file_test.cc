@@ -1,0 +1,141 @@
+#include "core/model_files/model_file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "tests/core/model_files/models.h"
+
+namespace thresher {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr int64_t kMaxBytes = int64_t{1} << 24;
+constexpr ModelFileFormat kLayered[] = {ModelFileFormat::kSafetensors, ModelFileFormat::kOnnx,
+                                        ModelFileFormat::kOnnxSparse};
+
+Model ThroughFile(const Model& model, ModelFileFormat format) {
+  const auto bytes = WriteModelFile(model, format, "net", kMaxBytes);
+  EXPECT_TRUE(bytes.ok()) << bytes.status();
+  auto again = ReadModelFile(format, *bytes, kMaxBytes);
+  EXPECT_TRUE(again.ok()) << ModelFileFormatName(format) << again.status();
+  return *std::move(again);
+}
+
+bool HasOutputLayer(const Model& model) { return !IsFused(std::get<SparseNetwork>(model.network)); }
+
+TEST(ModelFileTest, UploadedNetworksRoundTripToTheBit) {
+  for (const ModelFileFormat format : kLayered) {
+    for (const Model& model : ManyModels()) {
+      if (!HasOutputLayer(model)) continue;
+      const Model again = ThroughFile(model, format);
+      EXPECT_EQ(std::get<SparseNetwork>(again.network), std::get<SparseNetwork>(model.network))
+          << ModelFileFormatName(format);
+      EXPECT_EQ(again.class_names, model.class_names);
+      EXPECT_EQ(again.scaling, model.scaling) << ModelFileFormatName(format);
+      EXPECT_EQ(again.metadata.at("weight_type"),
+                model.metadata.contains("weight_type") ? "float64" : "float32");
+    }
+  }
+}
+
+TEST(ModelFileTest, EveryFormatGivesTheSameOutputs) {
+  for (const ModelFileFormat format : kLayered) {
+    for (const Model& model : ManyModels()) {
+      const std::vector<float> inputs = RandomInputs(20, NumInputs(model.network), 7);
+      const std::vector<double> wanted = OutputsOf(model, inputs);
+      const std::vector<double> found = OutputsOf(ThroughFile(model, format), inputs);
+      ASSERT_EQ(found.size(), wanted.size());
+      for (size_t i = 0; i < wanted.size(); ++i) {
+        EXPECT_NEAR(found[i], wanted[i], 1e-5 * (1 + std::abs(wanted[i])));
+      }
+    }
+  }
+}
+
+TEST(ModelFileTest, EqualModelsGiveEqualBytes) {
+  for (const ModelFileFormat format : kModelFileFormats) {
+    for (const Model& model : ManyModels()) {
+      EXPECT_EQ(WriteModelFile(model, format, "net", kMaxBytes).value(),
+                WriteModelFile(Model(model), format, "net", kMaxBytes).value());
+    }
+  }
+}
+
+TEST(ModelFileTest, SafetensorsHoldDoublesOfAnyModelExactly) {
+  Model model = RandomModel({.doubles = true}, 3);
+  model.metadata.erase("weight_type");
+  EXPECT_EQ(ThroughFile(model, ModelFileFormat::kSafetensors).network, model.network);
+}
+
+TEST(ModelFileTest, ANetworkOfNoNeuronsIsWritten) {
+  Model model;
+  model.network = SparseNetwork{.num_inputs = 2, .weights = {.row_begin = {0}}};
+  const std::vector<float> inputs = {1, 2, 3, 4};
+  for (const ModelFileFormat format : kLayered) {
+    EXPECT_EQ(OutputsOf(ThroughFile(model, format), inputs), std::vector<double>(2, 0.0));
+  }
+}
+
+TEST(ModelFileTest, NumbersBeyondFloat32AreWrittenAsDoubles) {
+  Model model = RandomModel({.doubles = true}, 4);
+  model.metadata.erase("weight_type");
+  std::get<SparseNetwork>(model.network).weights.value[0] = 1e200;
+  for (const ModelFileFormat format : kLayered) {
+    EXPECT_EQ(ThroughFile(model, format).network, model.network) << ModelFileFormatName(format);
+  }
+}
+
+TEST(ModelFileTest, DenseFilesBeyondTheBoundAreRefusedBeforeTheyAreMade) {
+  Model model;
+  SparseNetwork network{.num_inputs = int64_t{1} << 30, .weights = {.row_begin = {0, 0, 0}}};
+  network.output_signs = {1, 1};
+  model.network = network;
+  for (const ModelFileFormat format : {ModelFileFormat::kSafetensors, ModelFileFormat::kOnnx}) {
+    const auto bytes = WriteModelFile(model, format, "net", kMaxBytes);
+    EXPECT_EQ(bytes.status().code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_THAT(std::string(bytes.status().message()), HasSubstr("format"));
+  }
+}
+
+TEST(ModelFileTest, GatedNetworksAreRefusedByLayeredFormats) {
+  Model model;
+  model.network = GatedNetwork{.num_inputs = 2, .gates = RandomGateSet{.seed = 1, .num_gates = 3}};
+  for (const ModelFileFormat format : kLayered) {
+    EXPECT_THAT(std::string(WriteModelFile(model, format, "net", kMaxBytes).status().message()),
+                HasSubstr("network_kind"));
+  }
+  EXPECT_TRUE(WriteModelFile(model, ModelFileFormat::kNpz, "net", kMaxBytes).ok());
+}
+
+TEST(ModelFileTest, FormatsHaveNamesAndEndings) {
+  for (const ModelFileFormat format : kModelFileFormats) {
+    EXPECT_EQ(ModelFileFormatOfName(ModelFileFormatName(format)), format);
+  }
+  EXPECT_EQ(ModelFileFormatOfName("pickle"), std::nullopt);
+  EXPECT_EQ(ModelFileFormatOfPath("a/b.ONNX"), ModelFileFormat::kOnnx);
+  EXPECT_EQ(ModelFileFormatOfPath("m.safetensors"), ModelFileFormat::kSafetensors);
+  EXPECT_EQ(ModelFileFormatOfPath("net.h"), ModelFileFormat::kCHeader);
+  EXPECT_EQ(ModelFileFormatOfPath("net.pt"), std::nullopt);
+}
+
+TEST(ModelFileTest, CHeadersCannotBeRead) {
+  EXPECT_THAT(
+      std::string(ReadModelFile(ModelFileFormat::kCHeader, "", kMaxBytes).status().message()),
+      HasSubstr("format"));
+}
+
+TEST(ModelFileTest, MetadataOfForeignFilesStay) {
+  Model model = RandomModel({}, 5);
+  model.metadata["trained_by"] = "a \"tool\" \xC3\xA9";
+  for (const ModelFileFormat format : kLayered) {
+    EXPECT_EQ(ThroughFile(model, format).metadata.at("trained_by"), model.metadata["trained_by"]);
+  }
+}
+
+}  // namespace
+}  // namespace thresher

@@ -1,0 +1,125 @@
+// Models of every shape that files hold, for the tests of this room.
+#ifndef THRESHER_TESTS_CORE_MODEL_FILES_MODELS_H_
+#define THRESHER_TESTS_CORE_MODEL_FILES_MODELS_H_
+
+#include <cstdint>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "core/network/model.h"
+
+namespace thresher {
+
+// A row's weights at `density` of the columns; float32 values, or doubles between them.
+inline SparseRows RandomRows(std::mt19937& random, int64_t num_rows, int64_t num_columns,
+                             double density, bool doubles) {
+  std::normal_distribution<double> normal;
+  std::uniform_real_distribution<double> uniform;
+  SparseRows rows;
+  for (int64_t row = 0; row < num_rows; ++row) {
+    for (int64_t column = 0; column < num_columns; ++column) {
+      if (uniform(random) >= density) continue;
+      const double value = normal(random);
+      rows.column.push_back(static_cast<int32_t>(column));
+      rows.value.push_back(doubles ? value : static_cast<double>(static_cast<float>(value)));
+    }
+    rows.row_begin.push_back(rows.nonzeros());
+  }
+  return rows;
+}
+
+struct ModelShape {
+  std::vector<int64_t> widths = {7, 5, 4, 3};  // the inputs, the hidden layers, the outputs
+  double density = 0.5;
+  bool has_bias = true;
+  bool doubles = false;
+  bool is_scaled = false;
+};
+
+inline Model RandomModel(const ModelShape& shape, unsigned seed) {
+  std::mt19937 random(seed);
+  SparseNetwork network{.num_inputs = shape.widths[0], .has_bias = shape.has_bias};
+  for (size_t l = 1; l < shape.widths.size(); ++l) {
+    SparseRows rows =
+        RandomRows(random, shape.widths[l], shape.widths[l - 1] + (shape.has_bias ? 1 : 0),
+                   shape.density, shape.doubles);
+    if (l == 1) {
+      network.weights = std::move(rows);
+    } else {
+      network.upper_layers.push_back(std::move(rows));
+    }
+  }
+  Model model;
+  model.network = std::move(network);
+  if (shape.is_scaled) {
+    std::uniform_real_distribution<double> uniform(0.5, 2);
+    for (int64_t q = 0; q < shape.widths[0]; ++q) {
+      model.scaling.input_offset.push_back(static_cast<float>(uniform(random)));
+      model.scaling.input_scale.push_back(static_cast<float>(uniform(random)));
+    }
+    model.scaling.target_offset = -1.25;
+    model.scaling.target_scale = 2.5;
+  }
+  if (shape.widths.back() > 2) {
+    for (int64_t c = 0; c < shape.widths.back(); ++c) {
+      model.class_names.push_back("class \"" + std::to_string(c) + "\"");
+    }
+  }
+  if (shape.doubles) model.metadata["weight_type"] = "float64";
+  return model;
+}
+
+// The fused form with a linear term, as recovery gives it.
+inline Model FusedModel(unsigned seed) {
+  std::mt19937 random(seed);
+  SparseNetwork network{.num_inputs = 6, .has_bias = true};
+  network.weights = RandomRows(random, 4, 7, 0.5, true);
+  network.output_signs = {1, -1, 1, 1};
+  for (int q = 0; q < 7; ++q) network.linear.push_back(0.25 * q - 0.5);
+  Model model;
+  model.network = std::move(network);
+  model.class_names = {"no", "yes"};
+  return model;
+}
+
+inline std::vector<float> RandomInputs(int64_t num_samples, int64_t num_inputs, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> inputs(static_cast<size_t>(num_samples * num_inputs));
+  for (float& x : inputs) x = normal(random);
+  return inputs;
+}
+
+inline std::vector<double> OutputsOf(const Model& model, const std::vector<float>& inputs) {
+  const int64_t d = NumInputs(model.network);
+  return Predict(model, {inputs.data(), static_cast<int64_t>(inputs.size()) / d, d}).value();
+}
+
+// Each shape that a layered file may have.
+inline std::vector<Model> ManyModels() {
+  std::vector<Model> models;
+  unsigned seed = 1;
+  for (const bool has_bias : {false, true}) {
+    for (const bool doubles : {false, true}) {
+      for (const bool is_scaled : {false, true}) {
+        for (const auto& widths : {std::vector<int64_t>{7, 5, 4, 3}, std::vector<int64_t>{3, 1, 1},
+                                   std::vector<int64_t>{300, 20, 10}}) {
+          models.push_back(RandomModel({.widths = widths,
+                                        .density = widths[0] == 300 ? 0.05 : 0.5,
+                                        .has_bias = has_bias,
+                                        .doubles = doubles,
+                                        .is_scaled = is_scaled},
+                                       seed++));
+        }
+      }
+    }
+  }
+  models.push_back(RandomModel({.density = 0}, seed++));
+  models.push_back(FusedModel(seed));
+  return models;
+}
+
+}  // namespace thresher
+
+#endif  // THRESHER_TESTS_CORE_MODEL_FILES_MODELS_H_
