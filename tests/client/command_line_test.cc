@@ -412,7 +412,8 @@ TEST(Usage, WrongLinesAreRefusedWithTheReason) {
   EXPECT_THAT(UsageError("recover --dataset a --hidden_width x --nonzeros 2"),
               HasSubstr("--hidden_width"));
   EXPECT_THAT(UsageError(std::string(kRecover) + "--algorithm adam"),
-              HasSubstr("auto, iht, niht, aiht, htp, winnow, cosamp, splicing, reciprocal, svrg"));
+              HasSubstr("auto, iht, niht, aiht, htp, winnow, cosamp, splicing, reciprocal, svrg, "
+                        "count_sketch, sequential"));
   EXPECT_THAT(UsageError(std::string(kRecover) + "--seed -1"), HasSubstr("--seed"));
   EXPECT_THAT(UsageError(std::string(kRecover) + "--seed 18446744073709551616"),
               HasSubstr("--seed"));
