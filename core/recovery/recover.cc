@@ -664,7 +664,7 @@ absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOpt
   const uint64_t fingerprint = ProblemFingerprint(samples, resolved, start);
   if (absl::Status status = ValidateTargets(resolved.loss, samples); !status.ok()) return status;
   if (resolved.algorithm == Algorithm::kSequential) {
-    return RecoverSequential(samples, resolved, observer, std::move(stop), checkpoint, fingerprint);
+    return RecoverSequential(samples, resolved, observer, stop, checkpoint, fingerprint);
   }
   if (resolved.algorithm == Algorithm::kCountSketch) {
     return RecoverCountSketch(samples, resolved, observer, std::move(stop), checkpoint,

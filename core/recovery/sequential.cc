@@ -117,11 +117,9 @@ double SequentialBytes(const RecoveryOptions& options, int64_t num_samples, int6
   return bytes;
 }
 
-absl::StatusOr<RecoveryResult> RecoverSequential(const Samples& samples,
-                                                 const RecoveryOptions& options,
-                                                 const RecoveryObserver& observer,
-                                                 std::stop_token stop, std::string_view checkpoint,
-                                                 uint64_t fingerprint) {
+absl::StatusOr<RecoveryResult> RecoverSequential(
+    const Samples& samples, const RecoveryOptions& options, const RecoveryObserver& observer,
+    const std::stop_token& stop, std::string_view checkpoint, uint64_t fingerprint) {
   SequentialState state;
   state.found = {.num_inputs = samples.num_inputs, .has_bias = options.bias};
   if (!checkpoint.empty()) {

@@ -28,8 +28,8 @@ RecoveryOptions StageOptions(const RecoveryOptions& options, int64_t num_inputs,
 absl::StatusOr<RecoveryResult> RecoverSequential(const Samples& samples,
                                                  const RecoveryOptions& options,
                                                  const RecoveryObserver& observer,
-                                                 std::stop_token stop, std::string_view checkpoint,
-                                                 uint64_t fingerprint);
+                                                 const std::stop_token& stop,
+                                                 std::string_view checkpoint, uint64_t fingerprint);
 
 // Bytes beside the samples and their design, an upper bound; of count_sketch alone too.
 double SequentialBytes(const RecoveryOptions& options, int64_t num_samples, int64_t num_inputs,

@@ -9,6 +9,7 @@
 
 #include "core/network/network.h"
 #include "core/recovery/layers.h"
+#include "core/recovery/path.h"
 #include "core/recovery/report.h"
 #include "core/samples/planted.h"
 #include "gmock/gmock.h"
@@ -204,6 +205,34 @@ TEST(SequentialTest, RefusalsNameTheField) {
                 s.gates = GateVectorSet{10, std::vector<double>(1000, 1.0)};
               }),
               StartsWith("gates:"));
+  RecoveryOptions of_path = OptionsFor(Planted(1));
+  of_path.nonzeros = 0;
+  of_path.hidden_layers = 1;
+  EXPECT_THAT(std::string(RecoverPath(problem.samples, of_path,
+                                      PathOptions{.min_nonzeros = 1, .max_nonzeros = 9})
+                              .status()
+                              .message()),
+              StartsWith("algorithm:"));
+}
+
+TEST(SequentialTest, LayersThatTrainForClasses) {
+  PlantedProblem problem = *GeneratePlanted(Planted(6, 2));
+  Samples& samples = problem.samples;
+  for (int64_t i = 0; i < samples.num_samples; ++i) {
+    float* row = samples.targets.data() + 2 * i;
+    row[0] = row[0] > row[1] ? 1.0F : 0.0F;
+    row[1] = 1 - row[0];
+  }
+  RecoveryOptions options = OptionsFor(Planted(6, 2));
+  options.loss = Loss::kCrossEntropy;
+  options.batch_size = 200;
+  const absl::StatusOr<RecoveryResult> result = Recover(samples, options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  const auto& network = std::get<SparseNetwork>(result->network);
+  EXPECT_TRUE(ValidateNetwork(network).ok()) << ValidateNetwork(network);
+  EXPECT_EQ(NumOutputs(network), 2);
+  EXPECT_LE(result->nonzeros, options.nonzeros);
+  EXPECT_TRUE(std::isfinite(result->relative_residual));
 }
 
 }  // namespace

@@ -84,6 +84,8 @@ TEST_F(RecoveryRunnerTest, PlansWithinTheDataAndRefusesTheRest) {
   spec = Spec();
   spec.initial_model_id = "missing";
   EXPECT_EQ(runner_->Plan(spec).status().code(), absl::StatusCode::kNotFound);
+  spec.options.algorithm = Algorithm::kSequential;
+  EXPECT_EQ(FieldOfPlan(spec), "recovery.initial_model");
 }
 
 TEST_F(RecoveryRunnerTest, RefusesDataThatHasNoAnswer) {
