@@ -29,9 +29,10 @@ double CountSketchStepSize(const RecoveryOptions& options);
 // zero.
 //
 // An epoch in which the loss is no finite number, or rises beyond ten times that of predicting zero
-// (or of the random gates' network, where that is larger), is undone, its sketch too, and repeated
-// at half the step size, which stays: the published step of 2 may diverge. After 60 halvings the
-// solve has stagnated. So no value that is no number reaches a result.
+// (of what the first draws or the change of gates leave, where that is larger), is undone, its
+// updates of the sketch too, and repeated at half the step size, which stays: the published step of
+// 2 may diverge. After 60 halvings the solve has stagnated. So nothing that is no number reaches a
+// result.
 //
 // Cost of an epoch: n d multiply-adds a live neuron and n k a live neuron, of all m while the gates
 // are random. Memory beside the batches: O(n k + s ln(N / s)) for N candidate weights.
