@@ -549,7 +549,9 @@ void AddRecover(CLI::App* root, Parameters* p) {
       "squared)");
   AddValue<double>(
       app, "--step_size", [=](auto x) { options->set_step_size(x); },
-      "Fixed step size of --algorithm iht and reciprocal (default: estimated)", "X");
+      "Fixed step size of --algorithm iht and reciprocal (default: estimated), and count_sketch "
+      "(default: as published)",
+      "X");
   AddValue<int64_t>(
       app, "--batch_size", [=](auto n) { options->set_batch_size(n); },
       "Samples that a step looks at (default all; svrg a sixteenth)", "N");

@@ -151,26 +151,6 @@ SparseRows CandidateUnits(const SparseNetwork& neurons) {
   return units;
 }
 
-// The units' values as the inputs of samples with the same targets.
-Samples ValuesOf(const SparseRows& units, const Samples& samples) {
-  Samples values = {.num_samples = samples.num_samples,
-                    .num_inputs = units.num_rows(),
-                    .targets = samples.targets};
-  values.inputs.resize(samples.num_samples * units.num_rows());
-  for (int64_t i = 0; i < samples.num_samples; ++i) {
-    const float* row = samples.inputs.data() + i * samples.num_inputs;
-    for (int64_t j = 0; j < units.num_rows(); ++j) {
-      double sum = 0;
-      for (int64_t e = units.row_begin[j]; e < units.row_begin[j + 1]; ++e) {
-        const int32_t q = units.column[e];
-        sum += units.value[e] * (q < samples.num_inputs ? row[q] : 1.0);
-      }
-      values.inputs[i * units.num_rows() + j] = static_cast<float>(std::max(sum, 0.0));
-    }
-  }
-  return values;
-}
-
 bool IsPartial(TerminationReason reason) {
   return reason == TerminationReason::kTimeLimit || reason == TerminationReason::kCancelled;
 }
@@ -354,7 +334,7 @@ absl::StatusOr<std::optional<TerminationReason>> LayersSolver::FindNeurons(Layer
 
 absl::StatusOr<std::optional<TerminationReason>> LayersSolver::FindRows(LayersState& state) {
   const SparseRows units = CandidateUnits(state.neurons);
-  const Samples values = ValuesOf(units, samples_);
+  const Samples values = UnitValues(units, samples_);
   absl::StatusOr<RecoveryResult> found =
       Winnowed(values, 2 * options_.hidden_width, options_.output_signs, state);
   if (!found.ok()) return found.status();
@@ -652,6 +632,27 @@ absl::StatusOr<RecoveryResult> LayersSolver::Run(std::string_view checkpoint) {
 }
 
 }  // namespace
+
+Samples UnitValues(const SparseRows& units, const Samples& samples) {
+  Samples values = {.num_samples = samples.num_samples,
+                    .num_inputs = units.num_rows(),
+                    .num_outputs = samples.num_outputs,
+                    .targets = samples.targets,
+                    .class_names = samples.class_names};
+  values.inputs.resize(samples.num_samples * units.num_rows());
+  for (int64_t i = 0; i < samples.num_samples; ++i) {
+    const float* row = samples.inputs.data() + i * samples.num_inputs;
+    for (int64_t j = 0; j < units.num_rows(); ++j) {
+      double sum = 0;
+      for (int64_t e = units.row_begin[j]; e < units.row_begin[j + 1]; ++e) {
+        const int32_t q = units.column[e];
+        sum += units.value[e] * (q < samples.num_inputs ? row[q] : 1.0);
+      }
+      values.inputs[i * units.num_rows() + j] = static_cast<float>(std::max(sum, 0.0));
+    }
+  }
+  return values;
+}
 
 SparseNetwork FuseOutput(const SparseNetwork& network) {
   SparseNetwork fused = network;

@@ -29,6 +29,10 @@ namespace thresher {
 // hidden layer; a bias of the output becomes a unit that is constant.
 SparseNetwork FuseOutput(const SparseNetwork& network);
 
+// The values (x . u)_+ of hidden units as the inputs of samples with the same targets. A unit has
+// a column for each input and may have one for the constant. Cost: n multiply-adds a weight.
+Samples UnitValues(const SparseRows& units, const Samples& samples);
+
 // Bytes beside the samples and their design, an upper bound.
 double LayersBytes(const RecoveryOptions& options, int64_t num_samples, int64_t num_inputs,
                    int64_t num_outputs);

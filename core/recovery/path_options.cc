@@ -96,6 +96,10 @@ absl::Status ValidateOptionsOfPath(const RecoveryOptions& options, const PathOpt
   if (options.hidden_layers > 1) {
     return Invalid("hidden_layers", "a path is of networks with one hidden layer; leave it unset");
   }
+  if (options.algorithm == Algorithm::kSequential) {
+    return Invalid("algorithm",
+                   "a path starts from networks, sequential begins every layer anew; choose aiht");
+  }
   if (options.loss != Loss::kSquared) {
     return Invalid("loss", "a path is of least-squares fits; leave it unset");
   }

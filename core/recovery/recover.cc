@@ -17,12 +17,14 @@
 #include "core/kernels/kernel_table.h"
 #include "core/network/compare.h"
 #include "core/recovery/checkpoint.h"
+#include "core/recovery/count_sketch.h"
 #include "core/recovery/enumerated.h"
 #include "core/recovery/gated_problem.h"
 #include "core/recovery/layers.h"
 #include "core/recovery/least_squares.h"
 #include "core/recovery/outputs.h"
 #include "core/recovery/recovery.h"
+#include "core/recovery/sequential.h"
 #include "core/recovery/solver.h"
 #include "core/recovery/steps.h"
 #include "core/recovery/support.h"
@@ -232,7 +234,9 @@ StepResult Solver::Step(const SolverState& state) {
       return VarianceReducedStep(problem, state.weights, residual, options_.working_nonzeros,
                                  state.step_scale, EpochBatches(state.iteration));
     case Algorithm::kAuto:    // resolved before
-    case Algorithm::kWinnow:  // has a loop of its own
+    case Algorithm::kWinnow:  // these have loops of their own
+    case Algorithm::kCountSketch:
+    case Algorithm::kSequential:
     case Algorithm::kNiht:
       break;
   }
@@ -482,6 +486,10 @@ std::string_view AlgorithmName(Algorithm algorithm) {
       return "reciprocal";
     case Algorithm::kSvrg:
       return "svrg";
+    case Algorithm::kCountSketch:
+      return "count_sketch";
+    case Algorithm::kSequential:
+      return "sequential";
   }
   return "auto";
 }
@@ -548,6 +556,11 @@ absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& opti
   const int64_t num_columns = samples.num_inputs + (options.bias ? 1 : 0);
   const bool layered =
       samples.num_outputs > 1 || options.hidden_layers > 1 || options.loss != Loss::kSquared;
+  if (options.algorithm == Algorithm::kSequential && (start.gates || start.network)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(start.gates ? "gates" : "network",
+                     ": algorithm sequential begins every layer anew; leave the start out"));
+  }
   if (layered && start.gates) {
     return absl::InvalidArgumentError(
         "gates: start gates are for one hidden layer, one output and the squared loss; leave them "
@@ -649,8 +662,15 @@ absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOpt
       ResolveOptions(options, samples.num_samples, start.gates.has_value());
   const int64_t num_columns = samples.num_inputs + (options.bias ? 1 : 0);
   const uint64_t fingerprint = ProblemFingerprint(samples, resolved, start);
+  if (absl::Status status = ValidateTargets(resolved.loss, samples); !status.ok()) return status;
+  if (resolved.algorithm == Algorithm::kSequential) {
+    return RecoverSequential(samples, resolved, observer, stop, checkpoint, fingerprint);
+  }
+  if (resolved.algorithm == Algorithm::kCountSketch) {
+    return RecoverCountSketch(samples, resolved, observer, std::move(stop), checkpoint,
+                              fingerprint);
+  }
   if (resolved.hidden_layers > 1 || resolved.loss != Loss::kSquared) {
-    if (absl::Status status = ValidateTargets(resolved.loss, samples); !status.ok()) return status;
     return RecoverLayers(samples, resolved, observer, std::move(stop), checkpoint, fingerprint);
   }
   if (samples.num_outputs > 1) {

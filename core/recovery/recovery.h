@@ -29,19 +29,22 @@
 namespace thresher {
 
 enum class Algorithm {
-  kAuto,        // winnow with sequential gates and all samples, or with a linear term; aiht with
-                // mini-batches or given start gates; with random gates splicing, niht with
-                // mini-batches; with enumerated gates cosamp
-  kWinnow,      // expand, refine, prune back: finds planted networks exactly
-  kIht,         // fixed step size, 1 / beta
-  kNiht,        // normalised step with the support-change safeguard
-  kAiht,        // the published algorithm: normalised step, then refinement with Armijo halving
-  kHtp,         // hard-thresholding pursuit: least squares on each new support
-  kCosamp,      // least squares on the support and 2 s~ candidates more, the s~ largest stay;
-                // with enumerated gates see enumerated.h
-  kSplicing,    // exchanges weights while the loss falls; fixed gates only
-  kReciprocal,  // reciprocal instead of hard thresholding, fixed step size
-  kSvrg,        // stochastic variance-reduced hard thresholding: mini-batches between passes
+  kAuto,         // winnow with sequential gates and all samples, or with a linear term; aiht with
+                 // mini-batches or given start gates; with random gates splicing, niht with
+                 // mini-batches; with enumerated gates cosamp
+  kWinnow,       // expand, refine, prune back: finds planted networks exactly
+  kIht,          // fixed step size, 1 / beta
+  kNiht,         // normalised step with the support-change safeguard
+  kAiht,         // the published algorithm: normalised step, then refinement with Armijo halving
+  kHtp,          // hard-thresholding pursuit: least squares on each new support
+  kCosamp,       // least squares on the support and 2 s~ candidates more, the s~ largest stay;
+                 // with enumerated gates see enumerated.h
+  kSplicing,     // exchanges weights while the loss falls; fixed gates only
+  kReciprocal,   // reciprocal instead of hard thresholding, fixed step size
+  kSvrg,         // stochastic variance-reduced hard thresholding: mini-batches between passes
+  kCountSketch,  // the published algorithm for several outputs, see count_sketch.h
+  kSequential,   // the published training of several hidden layers, one after another, by aiht
+                 // or count_sketch: see sequential.h
 };
 
 // "auto", "winnow", "iht", "cosamp", ...
@@ -77,19 +80,19 @@ struct RecoveryOptions {
   // weight is positive. Only for `winnow`, over all samples.
   bool linear_term = false;
   // What is minimised. Cross-entropy and logistic are for targets that are classes, see loss.h;
-  // `winnow` trains for them.
+  // `winnow` trains for them, `count_sketch` and `sequential` minimise cross-entropy.
   Loss loss = Loss::kSquared;
 
   uint64_t seed = 0;  // of the start gates and the mini-batches
 
   // Step size eta of `iht` and `reciprocal`; unset: 1 / beta with beta, the largest
-  // eigenvalue of A^T A, estimated by the power method. Ignored by none: an error with the
-  // other algorithms.
+  // eigenvalue of A^T A, estimated by the power method. That of `count_sketch`, unset: as
+  // published (CountSketchStepSize). Ignored by none: an error with the other algorithms.
   std::optional<double> step_size;
   // Rows a step looks at; 0 or at least n: all. For `svrg` the rows of one of the steps that
   // follow each pass over all rows, rounded up to a multiple of 64; 0: a sixteenth of the rows,
-  // at least 256. Not for the algorithms that solve least-squares problems: `htp`, `cosamp`,
-  // `splicing`, `winnow`.
+  // at least 256. An iteration of `count_sketch` takes a step on every batch. Not for the
+  // algorithms that solve least-squares problems: `htp`, `cosamp`, `splicing`, `winnow`.
   int64_t batch_size = 0;
 
   // Termination, see termination.h for the inequalities.
@@ -115,7 +118,7 @@ struct RecoveryStart {
 
 // What a step did.
 enum class SolvePhase {
-  kIterate,  // a step of the algorithms other than winnow
+  kIterate,  // a step of the algorithms other than winnow, an epoch of count_sketch
   kStart,    // winnow is about to begin a start
   kExpand,   // winnow, see winnow.h
   kPrune,    // also of a path that descends to its next budget

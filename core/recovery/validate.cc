@@ -8,10 +8,12 @@
 #include "core/kernels/design.h"
 #include "core/kernels/top_gradient.h"
 #include "core/network/network.h"
+#include "core/recovery/count_sketch.h"
 #include "core/recovery/enumerated.h"
 #include "core/recovery/layers.h"
 #include "core/recovery/normal_equations.h"
 #include "core/recovery/recovery.h"
+#include "core/recovery/sequential.h"
 #include "core/recovery/solver.h"
 #include "core/recovery/winnow.h"
 
@@ -37,10 +39,41 @@ bool SolvesOverAllSamples(Algorithm algorithm) {
 }  // namespace
 
 bool TakesStepSize(Algorithm algorithm) {
-  return algorithm == Algorithm::kIht || algorithm == Algorithm::kReciprocal;
+  return algorithm == Algorithm::kIht || algorithm == Algorithm::kReciprocal ||
+         algorithm == Algorithm::kCountSketch;
 }
 
 namespace {
+
+// The published algorithms for several outputs or layers.
+absl::Status ValidatePublished(const RecoveryOptions& options, int64_t num_outputs) {
+  const std::string name(AlgorithmName(options.algorithm));
+  if (options.loss == Loss::kLogistic) {
+    return Invalid("loss", absl::StrCat("algorithm ", name,
+                                        " has no logistic loss; choose squared, or algorithm "
+                                        "winnow"));
+  }
+  if (options.algorithm == Algorithm::kCountSketch) {
+    if (num_outputs < 2) {
+      return Invalid("algorithm",
+                     "count_sketch is for several outputs, the samples have one; choose aiht");
+    }
+    if (options.hidden_layers > 1) {
+      return Invalid("hidden_layers",
+                     absl::StrCat("algorithm count_sketch fits one, is ", options.hidden_layers,
+                                  "; choose algorithm sequential"));
+    }
+  } else if (options.nonzeros > 0 && options.nonzeros < options.hidden_layers) {
+    return Invalid("nonzeros", absl::StrCat("algorithm sequential gives every hidden layer a part: "
+                                            "must be at least hidden_layers = ",
+                                            options.hidden_layers, ", is ", options.nonzeros));
+  }
+  if (options.working_nonzeros > options.nonzeros) {
+    return Invalid("working_nonzeros",
+                   absl::StrCat("algorithm ", name, " keeps `nonzeros` weights; leave it unset"));
+  }
+  return absl::OkStatus();
+}
 
 // Networks other than a sum of neurons: several layers, several outputs, a loss for classes.
 absl::Status ValidateForm(const RecoveryOptions& options, int64_t num_samples,
@@ -58,7 +91,11 @@ absl::Status ValidateForm(const RecoveryOptions& options, int64_t num_samples,
     return Invalid("loss", absl::StrCat("logistic is for one output, the samples have ",
                                         num_outputs, "; choose cross_entropy, or squared"));
   }
+  const Algorithm algorithm = ChooseAlgorithm(options, num_samples);
+  const bool published =
+      algorithm == Algorithm::kCountSketch || algorithm == Algorithm::kSequential;
   std::string form;
+  if (published) form = absl::StrCat("algorithm is ", std::string(AlgorithmName(algorithm)));
   if (num_outputs > 1) form = absl::StrCat("the samples have ", num_outputs, " outputs");
   if (options.hidden_layers > 1) {
     form = absl::StrCat("hidden_layers is ", options.hidden_layers);
@@ -74,11 +111,12 @@ absl::Status ValidateForm(const RecoveryOptions& options, int64_t num_samples,
     return refuse("gate_mode", "such networks have sequential gates");
   }
   if (options.linear_term) return refuse("linear_term", "leave the linear term out");
+  if (published) return ValidatePublished(options, num_outputs);
   if (options.batch_size > 0 && options.batch_size < num_samples) {
-    return refuse("batch_size", "leave it unset");
+    return refuse("batch_size", "leave it unset, or choose algorithm sequential");
   }
-  if (ChooseAlgorithm(options, num_samples) != Algorithm::kWinnow) {
-    return refuse("algorithm", "choose auto or winnow");
+  if (algorithm != Algorithm::kWinnow) {
+    return refuse("algorithm", "choose auto, winnow, count_sketch or sequential");
   }
   return absl::OkStatus();
 }
@@ -152,8 +190,8 @@ absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples
   if (options.step_size) {
     if (!TakesStepSize(options.algorithm)) {
       return Invalid("step_size",
-                     "only algorithms iht and reciprocal take a step size; leave it unset or "
-                     "choose one of them");
+                     "only algorithms iht, reciprocal and count_sketch take a step size; leave it "
+                     "unset or choose one of them");
     }
     if (!(*options.step_size > 0) || !std::isfinite(*options.step_size)) {
       return Invalid("step_size",
@@ -245,7 +283,9 @@ RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int6
   if (options.algorithm == Algorithm::kWinnow) {
     bytes += WinnowBytes(options, num_samples, num_columns);
   }
-  if (num_outputs > 1 || options.hidden_layers > 1 || options.loss != Loss::kSquared) {
+  if (options.algorithm == Algorithm::kCountSketch || options.algorithm == Algorithm::kSequential) {
+    bytes += SequentialBytes(options, num_samples, num_inputs, num_outputs);
+  } else if (num_outputs > 1 || options.hidden_layers > 1 || options.loss != Loss::kSquared) {
     bytes += LayersBytes(options, num_samples, num_inputs, num_outputs);
   }
   const bool enumerated = options.gate_mode == GateMode::kEnumerated;

@@ -215,17 +215,21 @@ absl::StatusOr<JobCost> RecoveryRunner::Plan(const RecoverySpec& spec) {
     return InvalidField("recovery.initial_model",
                         "a path starts from networks of its own; leave one of the two out");
   }
-  const bool layered = dataset->num_outputs > 1 || options.hidden_layers > 1 ||
-                       options.loss != Loss::kSquared;
+  const bool layered =
+      dataset->num_outputs > 1 || options.hidden_layers > 1 || options.loss != Loss::kSquared;
   if (spec.path && dataset->num_outputs > 1) {
-    return InvalidField("recovery.path",
-                        absl::StrCat("chooses the budget of networks with one output, datasets/",
-                                     dataset->id, " has ", dataset->num_outputs,
-                                     "; give nonzeros instead"));
+    return InvalidField(
+        "recovery.path",
+        absl::StrCat("chooses the budget of networks with one output, datasets/", dataset->id,
+                     " has ", dataset->num_outputs, "; give nonzeros instead"));
   }
   if (layered && !spec.initial_model_id.empty()) {
     return InvalidField("recovery.initial_model",
                         "is for one hidden layer, one output and the squared loss; leave it out");
+  }
+  if (options.algorithm == Algorithm::kSequential && !spec.initial_model_id.empty()) {
+    return InvalidField("recovery.initial_model",
+                        "algorithm sequential begins every layer anew; leave it out");
   }
   if (!spec.initial_model_id.empty()) {
     absl::StatusOr<store::ModelRecord> model = store_->models().Get(spec.initial_model_id);

@@ -102,6 +102,10 @@ absl::StatusOr<Algorithm> FromProto(v1::Algorithm value) {
       return Algorithm::kReciprocal;
     case v1::ALGORITHM_SVRG:
       return Algorithm::kSvrg;
+    case v1::ALGORITHM_COUNT_SKETCH:
+      return Algorithm::kCountSketch;
+    case v1::ALGORITHM_SEQUENTIAL:
+      return Algorithm::kSequential;
     default:
       return UnknownEnumValue("job.recovery.options.algorithm", value);
   }
@@ -129,6 +133,10 @@ v1::Algorithm ToProto(Algorithm value) {
       return v1::ALGORITHM_RECIPROCAL;
     case Algorithm::kSvrg:
       return v1::ALGORITHM_SVRG;
+    case Algorithm::kCountSketch:
+      return v1::ALGORITHM_COUNT_SKETCH;
+    case Algorithm::kSequential:
+      return v1::ALGORITHM_SEQUENTIAL;
   }
   return v1::ALGORITHM_UNSPECIFIED;
 }

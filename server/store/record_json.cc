@@ -27,13 +27,13 @@ constexpr Name<Algorithm> kAlgorithms[] = {{Algorithm::kAuto, "auto"},
                                            {Algorithm::kCosamp, "cosamp"},
                                            {Algorithm::kSplicing, "splicing"},
                                            {Algorithm::kReciprocal, "reciprocal"},
-                                           {Algorithm::kSvrg, "svrg"}};
-constexpr Name<SolvePhase> kSolvePhases[] = {{SolvePhase::kIterate, "iterate"},
-                                             {SolvePhase::kStart, "start"},
-                                             {SolvePhase::kExpand, "expand"},
-                                             {SolvePhase::kPrune, "prune"},
-                                             {SolvePhase::kSwap, "swap"},
-                                             {SolvePhase::kTrain, "train"}};
+                                           {Algorithm::kSvrg, "svrg"},
+                                           {Algorithm::kCountSketch, "count_sketch"},
+                                           {Algorithm::kSequential, "sequential"}};
+constexpr Name<SolvePhase> kSolvePhases[] = {
+    {SolvePhase::kIterate, "iterate"}, {SolvePhase::kStart, "start"},
+    {SolvePhase::kExpand, "expand"},   {SolvePhase::kPrune, "prune"},
+    {SolvePhase::kSwap, "swap"},       {SolvePhase::kTrain, "train"}};
 constexpr Name<GateMode> kGateModes[] = {{GateMode::kSequential, "sequential"},
                                          {GateMode::kRandom, "random"},
                                          {GateMode::kEnumerated, "enumerated"}};

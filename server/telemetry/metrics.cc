@@ -22,8 +22,9 @@ constexpr char kOther[] = "other";
 
 constexpr const char* kKinds[] = {"recovery", "pruning", kOther};
 constexpr const char* kOutcomes[] = {"succeeded", "failed", "cancelled"};
-constexpr const char* kAlgorithms[] = {"winnow",   "iht",        "niht", "aiht", "htp", "cosamp",
-                                       "splicing", "reciprocal", "svrg", "imp",  kOther};
+constexpr const char* kAlgorithms[] = {
+    "winnow",     "iht",  "niht",         "aiht",       "htp", "cosamp", "splicing",
+    "reciprocal", "svrg", "count_sketch", "sequential", "imp", kOther};
 constexpr const char* kReasons[] = {"QUEUE_FULL",        "MEMORY_BUDGET_EXCEEDED",
                                     "TOO_MANY_REQUESTS", "TOO_MANY_WATCHERS",
                                     "TOO_MANY_UPLOADS",  "TOO_MANY_DOWNLOADS",

@@ -56,7 +56,7 @@ class Metrics : public prometheus::Collectable {
   void JobStopped(std::string_view kind, double run_seconds);
 
   // algorithm: "iht", "niht", "aiht", "htp", "winnow", "cosamp", "splicing",
-  // "reciprocal", "svrg".
+  // "reciprocal", "svrg", "count_sketch", "sequential".
   void IterationDone(std::string_view algorithm, double seconds, double flops);
   void CheckpointWritten(int64_t bytes);
 

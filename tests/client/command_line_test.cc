@@ -252,7 +252,7 @@ TEST(Recover, TakesOneBudgetOrARange) {
 
 TEST(Recover, CoversEveryOptionOfTheContract) {
   // A field that is added to the options must get a flag, or be left out here with a reason.
-  EXPECT_EQ(v1::RecoveryOptions::descriptor()->field_count(), 14);
+  EXPECT_EQ(v1::RecoveryOptions::descriptor()->field_count(), 16);
   EXPECT_EQ(v1::RecoverySpec::descriptor()->field_count(), 6);
   EXPECT_EQ(v1::PathOptions::descriptor()->field_count(), 7);
   EXPECT_EQ(v1::PlantedSource::descriptor()->field_count(), 13);
@@ -451,7 +451,8 @@ TEST(Usage, WrongLinesAreRefusedWithTheReason) {
   EXPECT_THAT(UsageError("recover --dataset a --hidden_width x --nonzeros 2"),
               HasSubstr("--hidden_width"));
   EXPECT_THAT(UsageError(std::string(kRecover) + "--algorithm adam"),
-              HasSubstr("auto, iht, niht, aiht, htp, winnow, cosamp, splicing, reciprocal, svrg"));
+              HasSubstr("auto, iht, niht, aiht, htp, winnow, cosamp, splicing, reciprocal, svrg, "
+                        "count_sketch, sequential"));
   EXPECT_THAT(UsageError(std::string(kRecover) + "--seed -1"), HasSubstr("--seed"));
   EXPECT_THAT(UsageError(std::string(kRecover) + "--seed 18446744073709551616"),
               HasSubstr("--seed"));

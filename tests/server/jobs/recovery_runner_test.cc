@@ -84,6 +84,8 @@ TEST_F(RecoveryRunnerTest, PlansWithinTheDataAndRefusesTheRest) {
   spec = Spec();
   spec.initial_model_id = "missing";
   EXPECT_EQ(runner_->Plan(spec).status().code(), absl::StatusCode::kNotFound);
+  spec.options.algorithm = Algorithm::kSequential;
+  EXPECT_EQ(FieldOfPlan(spec), "recovery.initial_model");
 }
 
 TEST_F(RecoveryRunnerTest, RefusesDataThatHasNoAnswer) {
@@ -93,15 +95,52 @@ TEST_F(RecoveryRunnerTest, RefusesDataThatHasNoAnswer) {
   samples.inputs = {1, 2, 3, 4};
   samples.targets = {2, 2, 2, 2};
   ASSERT_TRUE(AddDataset("constant", samples).ok());
+  RecoverySpec spec = Spec();
+  spec.dataset_id = "constant";
+  spec.options.nonzeros = 1;
+  EXPECT_EQ(FieldOfPlan(spec), "recovery.dataset");
+}
+
+TEST_F(RecoveryRunnerTest, SeveralOutputsAndLayersAndClassesAreRecovered) {
+  Samples samples;
+  samples.num_samples = 400;
+  samples.num_inputs = 3;
   samples.num_outputs = 2;
-  samples.targets = {1, 0, 0, 1, 1, 0, 0, 1};
-  ASSERT_TRUE(AddDataset("two-outputs", samples).ok());
-  for (const char* id : {"constant", "two-outputs"}) {
-    RecoverySpec spec = Spec();
-    spec.dataset_id = id;
-    spec.options.nonzeros = 1;
-    EXPECT_EQ(FieldOfPlan(spec), "recovery.dataset") << id;
+  samples.class_names = {"a", "b"};
+  for (int i = 0; i < 400; ++i) {
+    for (int q = 0; q < 3; ++q) {
+      samples.inputs.push_back(static_cast<float>((i * (q * q + 3)) % 17 - 8) / 4);
+    }
+    const bool a = samples.inputs[3 * i] > samples.inputs[3 * i + 1];
+    samples.targets.push_back(a ? 1 : 0);
+    samples.targets.push_back(a ? 0 : 1);
   }
+  ASSERT_TRUE(AddDataset("outputs", samples).ok());
+  for (const Loss loss : {Loss::kSquared, Loss::kCrossEntropy}) {
+    for (const int64_t layers : {1, 2}) {
+      RecoverySpec spec;
+      spec.dataset_id = "outputs";
+      spec.held_out_fraction = 0.25;
+      spec.options = {.hidden_width = 4, .hidden_layers = layers, .nonzeros = 16, .loss = loss};
+      spec.options.termination.max_iterations = 20;
+      ASSERT_TRUE(runner_->Plan(spec).ok()) << runner_->Plan(spec).status();
+      auto outcome = runner_->Run(RunOf(spec));
+      ASSERT_TRUE(outcome.ok()) << outcome.status();
+      const auto& report = std::get<RecoveryReport>(outcome->report);
+      EXPECT_LE(report.nonzeros, 16);
+      EXPECT_GT(report.training.accuracy.value_or(0), 0.85) << layers;
+      ASSERT_TRUE(outcome->model.has_value());
+      EXPECT_EQ(NumOutputs(outcome->model->network), 2);
+    }
+  }
+  RecoverySpec spec;
+  spec.dataset_id = "outputs";
+  spec.options = {.hidden_width = 4, .nonzeros = 16, .loss = Loss::kLogistic};
+  EXPECT_EQ(FieldOfPlan(spec), "recovery.options.loss");
+  spec.options.loss = Loss::kSquared;
+  spec.options.nonzeros = 0;
+  spec.path = PathOptions{.min_nonzeros = 2, .max_nonzeros = 8};
+  EXPECT_EQ(FieldOfPlan(spec), "recovery.path");
 }
 
 TEST_F(RecoveryRunnerTest, ReportsFitAndComparison) {

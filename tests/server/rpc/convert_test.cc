@@ -45,6 +45,8 @@ v1::CreateJobRequest FullRequest() {
   options.set_output_signs(v1::OUTPUT_SIGNS_MIXED);
   options.set_bias(true);
   options.set_linear_term(true);
+  options.set_hidden_layers(3);
+  options.set_loss(v1::LOSS_LOGISTIC);
   options.set_seed(std::numeric_limits<uint64_t>::max());
   options.set_step_size(0.5);
   options.set_batch_size(100);
