@@ -116,8 +116,8 @@ using Command =
     std::variant<ServerInfoCommand, HealthCommand, PlantDatasetCommand, UploadDatasetCommand,
                  CreateJobCommand, CreateSweepCommand, ShowSweepCommand, WatchJobCommand,
                  PlotJobCommand, CancelJobCommand, DownloadModelCommand, UploadModelCommand,
-                 ConvertModelCommand, ReportModelCommand, PredictCommand,
-                 ListCommand, GetCommand, DeleteCommand>;
+                 ConvertModelCommand, ReportModelCommand, PredictCommand, ListCommand, GetCommand,
+                 DeleteCommand>;
 
 struct CommandLine {
   std::string server = kDefaultServer;

@@ -9,12 +9,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/gates/random_gates.h"
+#include "core/iteration/state_bytes.h"
 #include "core/kernels/engine.h"
 #include "core/network/merge.h"
 #include "core/pruning/adam.h"
 #include "core/pruning/batch_gradient.h"
 #include "core/pruning/training_state.h"
-#include "core/iteration/state_bytes.h"
 
 namespace thresher {
 namespace {

@@ -107,18 +107,17 @@ TEST(LayersTest, ThreeHiddenLayersAndSeveralOutputsStayWithinTheBudget) {
 
 TEST(LayersTest, ClassesAreNamed) {
   for (const int64_t outputs : {3, 1}) {
-    Samples samples = Classes(outputs == 1 ? 2 : outputs);
+    Samples samples = Classes(3);
     RecoveryOptions options;
     options.hidden_width = 6;
     options.nonzeros = 40;
     options.loss = outputs == 1 ? Loss::kLogistic : Loss::kCrossEntropy;
-    if (outputs == 1) {
-      std::vector<float> second;
-      for (int64_t i = 0; i < samples.num_samples; ++i) {
-        second.push_back(samples.targets[2 * i + 1]);
-      }
-      samples.targets = second;
+    if (outputs == 1) {  // the first class or another
+      std::vector<float> first;
+      for (int64_t i = 0; i < samples.num_samples; ++i) first.push_back(samples.targets[3 * i]);
+      samples.targets = first;
       samples.num_outputs = 1;
+      samples.class_names = {"other", "first"};
     }
     options.bias = true;
     const absl::StatusOr<RecoveryResult> result = Recover(samples, options);

@@ -105,15 +105,15 @@ TEST_F(RecoveryRunnerTest, SeveralOutputsAndLayersAndClassesAreRecovered) {
   Samples samples;
   samples.num_samples = 400;
   samples.num_inputs = 3;
-  samples.num_outputs = 2;
-  samples.class_names = {"a", "b"};
+  samples.num_outputs = 3;
+  samples.class_names = {"a", "b", "c"};
   for (int i = 0; i < 400; ++i) {
     for (int q = 0; q < 3; ++q) {
       samples.inputs.push_back(static_cast<float>((i * (q * q + 3)) % 17 - 8) / 4);
     }
-    const bool a = samples.inputs[3 * i] > samples.inputs[3 * i + 1];
-    samples.targets.push_back(a ? 1 : 0);
-    samples.targets.push_back(a ? 0 : 1);
+    const auto row = samples.inputs.end() - 3;
+    const auto largest = std::max_element(row, samples.inputs.end()) - row;
+    for (int c = 0; c < 3; ++c) samples.targets.push_back(c == largest ? 1 : 0);
   }
   ASSERT_TRUE(AddDataset("outputs", samples).ok());
   for (const Loss loss : {Loss::kSquared, Loss::kCrossEntropy}) {
@@ -128,9 +128,9 @@ TEST_F(RecoveryRunnerTest, SeveralOutputsAndLayersAndClassesAreRecovered) {
       ASSERT_TRUE(outcome.ok()) << outcome.status();
       const auto& report = std::get<RecoveryReport>(outcome->report);
       EXPECT_LE(report.nonzeros, 16);
-      EXPECT_GT(report.training.accuracy.value_or(0), 0.85) << layers;
+      EXPECT_GT(report.training.accuracy.value_or(0), 0.5) << layers;
       ASSERT_TRUE(outcome->model.has_value());
-      EXPECT_EQ(NumOutputs(outcome->model->network), 2);
+      EXPECT_EQ(NumOutputs(outcome->model->network), 3);
     }
   }
   RecoverySpec spec;
