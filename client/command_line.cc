@@ -847,8 +847,16 @@ void AddCompare(CLI::App* root, Parameters* p) {
       },
       "Give every neuron a constant input");
   AddEnum<v1::Loss>(
-      app, "--loss", [=](auto v) { shared->pruning.set_loss(v); },
-      "Prunings: what is minimised (default squared)");
+      app, "--loss",
+      [=](auto v) {
+        shared->recovery.set_loss(v);
+        shared->pruning.set_loss(v);
+      },
+      "What is minimised; of the algorithms of recovery auto, winnow, count_sketch and sequential "
+      "take another than squared (default squared)");
+  AddValue<int64_t>(
+      app, "--hidden_layers", [=](auto n) { spec->set_hidden_layers(n); },
+      "Hidden layers, M neurons each (default 1)", "L");
   AddValue<int64_t>(
       app, "--epochs", [=](auto n) { shared->pruning.set_epochs(n); },
       "Prunings: passes over the samples of a round, or of the gradual training (default 50)", "N");

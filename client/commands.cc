@@ -296,8 +296,8 @@ class Runner {
     }
     const std::string path = folder + "/model.npz";
     const auto file = client_.DownloadModel(name, v1::MODEL_FORMAT_NPZ, path);
-    absl::StatusOr<Model> model = file.status();
-    if (file.ok()) model = ReadModelAt(path, v1::MODEL_FORMAT_NPZ);
+    absl::StatusOr<Model> model =
+        file.ok() ? ReadModelAt(path, v1::MODEL_FORMAT_NPZ) : file.status();
     std::error_code ignored;
     std::filesystem::remove_all(folder, ignored);
     return model;

@@ -186,15 +186,20 @@ void AddSpec(const v1::RecoverySpec& spec, std::vector<Field>* fields) {
   const v1::RecoveryOptions& options = spec.options();
   fields->push_back({"data set", spec.dataset()});
   fields->push_back(
-      {"network",
-       absl::StrCat("hidden width ", options.hidden_width(), spec.has_path() ? ", " : ", at most ",
-                    BudgetText(spec), LinearTermText(options.linear_term()))});
+      {"network", absl::StrCat(options.hidden_layers() > 1
+                                   ? absl::StrCat(options.hidden_layers(), " hidden layers of ")
+                                   : "hidden width ",
+                               options.hidden_width(), spec.has_path() ? ", " : ", at most ",
+                               BudgetText(spec), LinearTermText(options.linear_term()))});
   std::string algorithm = options.algorithm() == v1::ALGORITHM_UNSPECIFIED
                               ? "auto"
                               : SmallEnumWord(options.algorithm(), sizeof("ALGORITHM"));
   if (options.gate_mode() != v1::GATE_MODE_UNSPECIFIED) {
     absl::StrAppend(&algorithm, ", ", SmallEnumWord(options.gate_mode(), sizeof("GATE_MODE")),
                     " gates");
+  }
+  if (options.loss() > v1::LOSS_SQUARED) {
+    absl::StrAppend(&algorithm, ", loss ", SmallEnumWord(options.loss(), sizeof("LOSS")));
   }
   absl::StrAppend(&algorithm, ", seed ", options.seed());
   fields->push_back({"algorithm", algorithm});

@@ -32,6 +32,36 @@ class CommandLineTest(unittest.TestCase):
         file = self.data_dir / "model.npz"
         thresher(self.server, "models", "download", model, "--output", str(file))
         self.assertTrue(numpy.load(file).files)
+        # A model of the server and a file are reported and converted alike.
+        for source in (model, str(file)):
+            self.assertIn("multiply-adds", thresher(self.server, "models", "report", source).stdout)
+            for ending in ("onnx", "safetensors", "h", "json"):
+                converted = self.data_dir / f"converted.{ending}"
+                thresher(self.server, "models", "convert", source, "--output", str(converted))
+                self.assertGreater(converted.stat().st_size, 0)
+
+    def test_several_outputs_and_layers_and_classes_are_recovered(self):
+        thresher(self.server, "datasets", "plant", "--id", "outputs", "--num_samples", "1000",
+                 "--num_inputs", "12", "--hidden_width", "4", "--nonzeros", "24", "--num_outputs", "3",
+                 "--seed", "1")
+        thresher(self.server, "datasets", "plant", "--id", "layers", "--num_samples", "1000",
+                 "--num_inputs", "12", "--hidden_width", "4", "--nonzeros", "12", "--hidden_layers", "2",
+                 "--seed", "2")
+        for dataset, nonzeros, flags in (("outputs", "24", []),
+                                         ("layers", "12", ["--hidden_layers", "2"])):
+            watched = thresher(self.server, "recover", "--dataset", dataset, "--hidden_width", "4",
+                               "--nonzeros", nonzeros, "--watch", *flags)
+            self.assertIn("explains the data", watched.stdout)
+        rows = numpy.random.default_rng(2).normal(size=(600, 3))
+        table = self.data_dir / "three.csv"
+        lines = [",".join(f"{x:.6f}" for x in row) + f",{'abc'[int(row.argmax())]}" for row in rows]
+        table.write_text("\n".join(["x,y,z,class", *lines]) + "\n")
+        thresher(self.server, "datasets", "upload", "--id", "three", "--csv", str(table),
+                 "--target", "class", "--targets_are_classes")
+        thresher(self.server, "recover", "--dataset", "three", "--hidden_width", "6", "--nonzeros", "24",
+                 "--loss", "cross_entropy", "--watch")
+        job = json_lines(thresher(self.server, "--json", "jobs", "list"))[0]
+        self.assertGreater(job["recoveryReport"]["heldOut"]["accuracy"], 0.85)  # a third by chance
 
     def test_a_pruning_of_classes_from_a_table_to_its_model(self):
         # Three classes, by the largest of three inputs.
