@@ -151,8 +151,9 @@ absl::Status TakeGraph(std::string_view message, OnnxFile& file) {
       case 5: {
         if (file.initializers.size() == kMaxInGraph) return TooMany("initializers", kMaxInGraph);
         absl::StatusOr<OnnxTensor> tensor = ParseOnnxTensor(reader.bytes());
-        if (tensor.ok()) file.initializers.push_back(*std::move(tensor));
-        return tensor.status();
+        if (!tensor.ok()) return tensor.status();
+        file.initializers.push_back(*std::move(tensor));
+        return absl::OkStatus();
       }
       case 11:
       case 12: {
@@ -185,10 +186,10 @@ absl::Status TakeOpset(std::string_view message, OnnxFile& file) {
 
 absl::Status TakeMetadata(std::string_view message, OnnxFile& file) {
   if (file.metadata.size() == kMaxInGraph) return TooMany("entries of metadata", kMaxInGraph);
-  auto& [key, value] = file.metadata.emplace_back();
+  auto& entry = file.metadata.emplace_back();
   return ForEachField(message, "StringStringEntryProto", [&](const WireReader& reader) {
-    if (reader.Is(1, WireType::kBytes)) key = reader.bytes();
-    if (reader.Is(2, WireType::kBytes)) value = reader.bytes();
+    if (reader.Is(1, WireType::kBytes)) entry.first = reader.bytes();
+    if (reader.Is(2, WireType::kBytes)) entry.second = reader.bytes();
     return absl::OkStatus();
   });
 }

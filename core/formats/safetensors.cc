@@ -211,6 +211,7 @@ absl::StatusOr<NpyArray> ReadTensor(const Entry& entry, std::string_view data) {
 // Every byte belongs to one tensor: nothing is hidden between or behind them.
 absl::Status CheckCoverage(const std::vector<Entry>& entries, size_t size) {
   std::vector<const Entry*> sorted;
+  sorted.reserve(entries.size());
   for (const Entry& entry : entries) sorted.push_back(&entry);
   std::sort(sorted.begin(), sorted.end(),
             [](const Entry* a, const Entry* b) { return a->offsets < b->offsets; });

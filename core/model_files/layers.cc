@@ -265,8 +265,9 @@ absl::Status KeepMetadata(std::string_view key, std::string_view value, Model& m
   constexpr int64_t kReserved = 16;  // for what readers say of the file
   if (key == kClassNamesKey) {
     absl::StatusOr<std::vector<std::string>> names = TextsFromJson(kClassNamesKey, value);
-    if (names.ok()) model.class_names = *std::move(names);
-    return names.status();
+    if (!names.ok()) return names.status();
+    model.class_names = *std::move(names);
+    return absl::OkStatus();
   }
   if (static_cast<int64_t>(key.size()) <= kMaxMetadataKeyBytes &&
       static_cast<int64_t>(value.size()) <= kMaxMetadataValueBytes &&

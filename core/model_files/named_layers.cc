@@ -228,6 +228,7 @@ absl::StatusOr<std::vector<size_t>> NamedLayers::Order(
     std::set<std::vector<std::string>> texts;  // what stands between the numbers
     for (const auto& key : keys) {
       std::vector<std::string> parts;
+      parts.reserve(key.size());
       for (const auto& [text, number] : key) parts.push_back(text);
       texts.insert(std::move(parts));
     }

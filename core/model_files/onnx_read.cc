@@ -178,7 +178,7 @@ class ChainReader {
   absl::Status TakeReshape(const OnnxNode& node);
   absl::Status TakeInputScaling(const OnnxNode& node);
   absl::Status TakeTargetScale(const OnnxNode& node);
-  absl::Status CheckAttributes(const OnnxNode& node, std::set<std::string_view> known) const;
+  absl::Status CheckAttributes(const OnnxNode& node, const std::set<std::string_view>& known) const;
   absl::StatusOr<const Constant*> ConstantInput(const OnnxNode& node, size_t input) const;
   absl::StatusOr<std::vector<double>> Values(const OnnxNode& node, size_t input);
   absl::Status AddLayer(const OnnxNode& node, bool is_unit_major);
@@ -247,7 +247,7 @@ absl::Status ChainReader::ReadInput() {
 }
 
 absl::Status ChainReader::CheckAttributes(const OnnxNode& node,
-                                          std::set<std::string_view> known) const {
+                                          const std::set<std::string_view>& known) const {
   for (const OnnxAttribute& attribute : node.attributes) {
     if (!known.contains(attribute.name)) {
       return Error(absl::StrCat("attribute ", QuotedName(attribute.name), " is not supported"));
@@ -596,9 +596,11 @@ absl::StatusOr<Model> ChainReader::Read() {
   model.scaling.target_offset = target_offset_;
   model.scaling.target_scale = target_scale_;
   absl::StatusOr<SparseNetwork> network = FromLayers(std::move(layered_));
-  if (network.ok()) model.network = *std::move(network);
   absl::Status status = network.status();
-  if (status.ok()) status = ValidateModel(model);
+  if (status.ok()) {
+    model.network = *std::move(network);
+    status = ValidateModel(model);
+  }
   if (!status.ok()) return absl::InvalidArgumentError(absl::StrCat("ONNX: ", status.message()));
   return model;
 }
