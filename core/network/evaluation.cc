@@ -3,6 +3,7 @@
 #include <emmintrin.h>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <numeric>
@@ -28,14 +29,17 @@ constexpr int64_t kMaxBlockUnits = int64_t{1} << 20;
 
 int64_t RoundUp(int64_t value) { return (value + kSliceRows - 1) / kSliceRows * kSliceRows; }
 
-// Eight doubles, which the compiler cuts as the instruction set needs; as they stand in arrays.
-using Lanes [[gnu::vector_size(64), gnu::aligned(8), gnu::may_alias]] = double;
+// Eight doubles, which the compiler cuts as the instruction set needs.
+using Lanes [[gnu::vector_size(64)]] = double;
 constexpr int64_t kLanes = kSliceRows;
 static_assert(kLanes == 8 && kBlockSamples == 4 * kLanes);
 
-THRESHER_INLINE Lanes& LanesAt(double* values) { return *reinterpret_cast<Lanes*>(values); }
-THRESHER_INLINE const Lanes& LanesAt(const double* values) {
-  return *reinterpret_cast<const Lanes*>(values);
+// Between lanes and arrays, which are not aligned for them.
+THRESHER_INLINE void Load(const double* values, Lanes& lanes) {
+  std::memcpy(&lanes, values, sizeof(lanes));
+}
+THRESHER_INLINE void Store(const Lanes& lanes, double* values) {
+  std::memcpy(values, &lanes, sizeof(lanes));
 }
 
 // Not std::max: a NaN among the inputs must show in the output.
@@ -66,15 +70,17 @@ THRESHER_INLINE void DenseSlicesOnSample(const PackedLayer& layer, int64_t first
   const int64_t padded = RoundUp(layer.num_rows);
   Lanes sums[kSlices];
   for (int64_t s = 0; s < kSlices; ++s) {
-    sums[s] = LanesAt(layer.constant.data() + first + s * kSliceRows);
+    Load(layer.constant.data() + first + s * kSliceRows, sums[s]);
   }
   for (int64_t q = 0; q < layer.num_slots; ++q) {
     const double* value = layer.value.data() + q * padded + first;
     for (int64_t s = 0; s < kSlices; ++s) {
-      sums[s] += LanesAt(value + s * kSliceRows) * units[layer.dense_slots[q]];
+      Lanes weights;
+      Load(value + s * kSliceRows, weights);
+      sums[s] += weights * units[layer.dense_slots[q]];
     }
   }
-  for (int64_t s = 0; s < kSlices; ++s) LanesAt(rows + first + s * kSliceRows) = sums[s];
+  for (int64_t s = 0; s < kSlices; ++s) Store(sums[s], rows + first + s * kSliceRows);
 }
 
 THRESHER_INLINE void DenseOnSample(const PackedLayer& layer, const double* units, double* rows) {
@@ -109,13 +115,14 @@ THRESHER_INLINE void SparseOnBlock(const PackedLayer& layer, const Slot* slots,
     for (int32_t k = 0; k < layer.row_entries[row]; ++k, e += kSliceRows) {
       const double weight = layer.value[e];
       const double* unit = units + static_cast<int64_t>(slots[e]) * kBlockSamples;
-      sums[0] += weight * LanesAt(unit);
-      sums[1] += weight * LanesAt(unit + kLanes);
-      sums[2] += weight * LanesAt(unit + 2 * kLanes);
-      sums[3] += weight * LanesAt(unit + 3 * kLanes);
+      for (int64_t v = 0; v < kBlockSamples / kLanes; ++v) {
+        Lanes values;
+        Load(unit + v * kLanes, values);
+        sums[v] += weight * values;
+      }
     }
     for (int64_t v = 0; v < kBlockSamples / kLanes; ++v) {
-      LanesAt(rows + row * kBlockSamples + v * kLanes) = sums[v];
+      Store(sums[v], rows + row * kBlockSamples + v * kLanes);
     }
   }
 }
@@ -129,12 +136,12 @@ THRESHER_INLINE void DenseOnBlock(const PackedLayer& layer, const double* __rest
       Lanes sums[kSliceRows];
       for (int64_t r = 0; r < kSliceRows; ++r) sums[r] = Lanes{} + layer.constant[first + r];
       for (int64_t q = 0; q < layer.num_slots; ++q) {
-        const Lanes unit = LanesAt(units + layer.dense_slots[q] * kBlockSamples + i0);
+        Lanes unit;
+        Load(units + layer.dense_slots[q] * kBlockSamples + i0, unit);
         const double* value = layer.value.data() + q * padded + first;
         for (int64_t r = 0; r < kSliceRows; ++r) sums[r] += value[r] * unit;
       }
-      for (int64_t r = 0; r < count; ++r)
-        LanesAt(rows + (first + r) * kBlockSamples + i0) = sums[r];
+      for (int64_t r = 0; r < count; ++r) Store(sums[r], rows + (first + r) * kBlockSamples + i0);
     }
   }
 }

@@ -149,7 +149,7 @@ void FixScales(const SparseNetwork& network, double strength, Eigen::MatrixXd& n
 }
 
 // The diagonal with a floor, so that nothing is divided by 0.
-Eigen::VectorXd Floored(Eigen::VectorXd diagonal) {
+Eigen::VectorXd Floored(const Eigen::VectorXd& diagonal) {
   const double floor = kLeastDiagonal * std::max(diagonal.maxCoeff(), 1e-300);
   return diagonal.cwiseMax(floor);
 }
@@ -413,6 +413,7 @@ SparseNetwork CutToBudget(const JointBudget& budget, SparseNetwork network) {
   network = DropDeadNeurons(network);
   std::vector<double> parameters = ParametersOf(network);
   std::vector<double> magnitudes;
+  magnitudes.reserve(parameters.size());
   for (const double parameter : parameters) magnitudes.push_back(std::abs(parameter));
   const double cut = cut_of(std::move(magnitudes), budget.nonzeros);
   for (double& parameter : parameters) {

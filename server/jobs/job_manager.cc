@@ -871,7 +871,7 @@ absl::Status JobManager::CancelCells(const std::shared_ptr<ActiveJob>& sweep) {
     for (const auto& cell : ActiveCells(sweep->record.id)) ids.push_back(cell->record.id);
   }
   for (const std::string& id : ids) {
-    const absl::Status status = Cancel(id).status();
+    absl::Status status = Cancel(id).status();
     if (!status.ok() && !absl::IsNotFound(status)) return status;
   }
   MutexLock lock(mutex_);

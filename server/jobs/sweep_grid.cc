@@ -97,7 +97,7 @@ absl::Status CheckPlanted(const SweepSpec& spec) {
     for (const int64_t nonzeros : spec.nonzeros) {
       cell.hidden_width = width;
       cell.nonzeros = nonzeros;
-      const absl::Status status = PlantedBytes(PlantedOf(spec, cell)).status();
+      absl::Status status = PlantedBytes(PlantedOf(spec, cell)).status();
       if (status.ok()) return status;
       first_error.Update(status);
     }
