@@ -18,11 +18,12 @@ struct LayerReport {
   int64_t nonzeros = 0;  // biases too
 };
 
-// Median over repeated runs of one prediction, in the same process, one thread.
+// Median over repeated runs of one evaluation (evaluation.h), in the same process, one thread.
 struct LatencyReport {
   int64_t batch = 0;  // samples at once
   double sparse_seconds = 0;
-  double dense_seconds = 0;  // Eigen's float32 products of the same network
+  // Eigen's float32 products of the same network, as this program is built.
+  double dense_seconds = 0;
 };
 
 struct FileSize {

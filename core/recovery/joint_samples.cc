@@ -17,11 +17,7 @@ double JointSamples::PsnrDb(double loss) const {
 JointSamples MakeJointSamples(const Samples& samples, bool bias) {
   JointSamples joint;
   // One scale for all outputs: the sum of their squared errors is what counts.
-  const Samples inputs = {.num_samples = samples.num_samples,
-                          .num_inputs = samples.num_inputs,
-                          .inputs = samples.inputs,
-                          .targets = std::vector<float>(samples.num_samples)};
-  joint.scaled = ScaleToUnit(inputs, bias);
+  joint.scaled = ScaleToUnit(samples.input_view(), bias);
   joint.num_outputs = samples.num_outputs;
   const int64_t padded = joint.scaled.design.padded_samples();
   joint.targets.assign(joint.num_outputs * padded, 0.0);

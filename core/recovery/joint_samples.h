@@ -14,7 +14,7 @@
 namespace thresher {
 
 struct JointSamples {
-  ScaledSamples scaled;  // its targets are those of the first output and not used
+  ScaledSamples scaled;  // without targets
   std::vector<double> targets;
   int64_t num_outputs = 0;
   double target_norm2 = 0;  // over all outputs

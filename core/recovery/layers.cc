@@ -15,6 +15,7 @@
 #include "core/network/merge.h"
 #include "core/pruning/prune.h"
 #include "core/recovery/joint_samples.h"
+#include "core/recovery/nested_observer.h"
 #include "core/recovery/network_state.h"
 #include "core/recovery/report.h"
 #include "core/recovery/solver.h"
@@ -204,10 +205,8 @@ class LayersSolver {
     const auto now = std::chrono::steady_clock::now();
     return earlier_seconds_ + std::chrono::duration<double>(now - begin_).count();
   }
-  // For the stage, of which a solve within counts its own time.
-  double TimeLeft(const LayersState& state) const {
-    const double limit = options_.termination.time_limit_seconds;
-    return limit > 0 ? std::max(1e-3, limit - state.seconds_before) : 0;
+  double TimeLeftOf(const LayersState& state) const {
+    return TimeLeft(options_.termination.time_limit_seconds, state.seconds_before);
   }
   bool OutOfTime() const {
     const double limit = options_.termination.time_limit_seconds;
@@ -229,10 +228,10 @@ class LayersSolver {
   // Weights without which an exact network stays exact.
   void RemoveRedundant(SparseNetwork& network, double& loss);
 
-  absl::StatusOr<RecoveryResult> Winnowed(const Samples& samples, int64_t hidden_width,
-                                          OutputSigns signs, const LayersState& state);
+  absl::StatusOr<RecoveryResult> Winnowed(const Samples& samples, const LayersState& state);
   PruneOptions Training(const LayersState& state) const;
-  RecoveryObserver InnerObserver(const LayersState& state);
+  // The state with the checkpoint of the solve within.
+  std::string StateWith(const LayersState& state, std::string nested) const;
   void Report(const LayersState& state, SolvePhase phase, const SparseNetwork& network,
               double loss);
   bool IsExact(double loss) const {
@@ -254,30 +253,11 @@ class LayersSolver {
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
-// Reports and checkpoints of a solve within a stage, as those of the whole.
-RecoveryObserver LayersSolver::InnerObserver(const LayersState& state) {
-  const auto on_whole = [this, &state](IterationReport report) {
-    report.iteration += state.iterations;
-    report.start = state.start;
-    report.elapsed_seconds = Elapsed();
-    return report;
-  };
-  RecoveryObserver inner;
-  inner.on_iteration = [this, on_whole](const IterationReport& report) {
-    if (observer_.on_iteration) observer_.on_iteration(on_whole(report));
-  };
-  if (observer_.checkpoint_due && observer_.on_checkpoint) {
-    inner.checkpoint_due = [this, on_whole](const IterationReport& report) {
-      return observer_.checkpoint_due(on_whole(report));
-    };
-    inner.on_checkpoint = [this, &state](std::string bytes) {
-      LayersState now = state;
-      now.nested = std::move(bytes);
-      now.elapsed_seconds = Elapsed();
-      observer_.on_checkpoint(Serialize(now, fingerprint_));
-    };
-  }
-  return inner;
+std::string LayersSolver::StateWith(const LayersState& state, std::string nested) const {
+  LayersState now = state;
+  now.nested = std::move(nested);
+  now.elapsed_seconds = Elapsed();
+  return Serialize(now, fingerprint_);
 }
 
 void LayersSolver::Report(const LayersState& state, SolvePhase phase, const SparseNetwork& network,
@@ -295,31 +275,36 @@ void LayersSolver::Report(const LayersState& state, SolvePhase phase, const Spar
   report.elapsed_seconds = Elapsed();
   if (observer_.on_iteration) observer_.on_iteration(report);
   if (observer_.checkpoint_due && observer_.on_checkpoint && observer_.checkpoint_due(report)) {
-    LayersState now = state;
-    now.elapsed_seconds = report.elapsed_seconds;
-    observer_.on_checkpoint(Serialize(now, fingerprint_));
+    observer_.on_checkpoint(StateWith(state, {}));
   }
 }
 
-absl::StatusOr<RecoveryResult> LayersSolver::Winnowed(const Samples& samples, int64_t hidden_width,
-                                                      OutputSigns signs, const LayersState& state) {
+absl::StatusOr<RecoveryResult> LayersSolver::Winnowed(const Samples& samples,
+                                                      const LayersState& state) {
   RecoveryOptions options = options_;
   options.hidden_layers = 1;
-  options.hidden_width = hidden_width;
+  options.hidden_width = 2 * options_.hidden_width;
   options.nonzeros = std::min(options_.nonzeros, NumCandidates(options, samples.num_inputs));
   options.working_nonzeros = 0;
-  options.output_signs = signs;
-  options.termination.time_limit_seconds = TimeLeft(state);
+  options.termination.time_limit_seconds = TimeLeftOf(state);
   options.termination.max_iterations =
       std::min(options.termination.max_iterations, kCandidateSteps);
   options = ResolveOptions(options, samples.num_samples);
-  return Winnow(samples, options, {}, InnerObserver(state), stop_, state.nested,
+  const auto inner = NestedObserver<RecoveryObserver>(
+      observer_,
+      [&](IterationReport report) {
+        report.iteration += state.iterations;
+        report.start = state.start;
+        report.elapsed_seconds = Elapsed();
+        return report;
+      },
+      [&](std::string bytes) { return StateWith(state, std::move(bytes)); });
+  return Winnow(samples, options, {}, inner, stop_, state.nested,
                 FingerprintOf(fingerprint_, state.stage));
 }
 
 absl::StatusOr<std::optional<TerminationReason>> LayersSolver::FindNeurons(LayersState& state) {
-  absl::StatusOr<RecoveryResult> found =
-      Winnowed(samples_, 2 * options_.hidden_width, options_.output_signs, state);
+  absl::StatusOr<RecoveryResult> found = Winnowed(samples_, state);
   if (!found.ok()) return found.status();
   if (IsPartial(found->termination_reason)) {
     state.nested = std::move(found->checkpoint);
@@ -335,8 +320,7 @@ absl::StatusOr<std::optional<TerminationReason>> LayersSolver::FindNeurons(Layer
 absl::StatusOr<std::optional<TerminationReason>> LayersSolver::FindRows(LayersState& state) {
   const SparseRows units = CandidateUnits(state.neurons);
   const Samples values = UnitValues(units, samples_);
-  absl::StatusOr<RecoveryResult> found =
-      Winnowed(values, 2 * options_.hidden_width, options_.output_signs, state);
+  absl::StatusOr<RecoveryResult> found = Winnowed(values, state);
   if (!found.ok()) return found.status();
   if (IsPartial(found->termination_reason)) {
     state.nested = std::move(found->checkpoint);
@@ -369,7 +353,7 @@ PruneOptions LayersSolver::Training(const LayersState& state) const {
   options.prune_end = for_classes() ? 0.6 : 0.75;
   options.seed = options_.seed + static_cast<uint64_t>(state.start);
   options.num_threads = options_.num_threads;
-  options.time_limit_seconds = TimeLeft(state);
+  options.time_limit_seconds = TimeLeftOf(state);
   const int64_t steps = for_classes() ? kClassSteps : kStartSteps;
   options.batch_size = for_classes() ? kClassBatch : kStartBatch;
   options.learning_rate = for_classes() ? kClassRate : kStartRate;
@@ -401,7 +385,6 @@ absl::StatusOr<std::optional<TerminationReason>> LayersSolver::Train(LayersState
   }
 
   const PruneOptions training = Training(state);
-  PruneObserver inner;
   const auto on_whole = [&](const PruneReport& epoch) {
     IterationReport report;
     report.iteration = state.iterations + epoch.iteration;
@@ -424,20 +407,8 @@ absl::StatusOr<std::optional<TerminationReason>> LayersSolver::Train(LayersState
     report.elapsed_seconds = Elapsed();
     return report;
   };
-  inner.on_iteration = [&](const PruneReport& epoch) {
-    if (observer_.on_iteration) observer_.on_iteration(on_whole(epoch));
-  };
-  if (observer_.checkpoint_due && observer_.on_checkpoint) {
-    inner.checkpoint_due = [&](const PruneReport& epoch) {
-      return observer_.checkpoint_due(on_whole(epoch));
-    };
-    inner.on_checkpoint = [&](std::string bytes) {
-      LayersState now = state;
-      now.nested = std::move(bytes);
-      now.elapsed_seconds = Elapsed();
-      observer_.on_checkpoint(Serialize(now, fingerprint_));
-    };
-  }
+  const auto inner = NestedObserver<PruneObserver>(
+      observer_, on_whole, [&](std::string bytes) { return StateWith(state, std::move(bytes)); });
   absl::StatusOr<PruneResult> trained = Prune(scaled, training, inner, stop_, state.nested);
   if (!trained.ok()) return trained.status();
   SparseNetwork network = std::move(trained->network);

@@ -11,7 +11,8 @@
 //            every few rounds a copy is pruned to the budget, and the best of these is the result
 // A start with a network of the tolerance ends the solve.
 //
-// For classes a dense network is trained and pruned gradually, once.
+// For classes a dense network is trained and pruned gradually, once. While training for classes
+// relative_residual in a report is the root of the mean loss over that of equal chances.
 // Internal to recovery/.
 #ifndef THRESHER_CORE_RECOVERY_LAYERS_H_
 #define THRESHER_CORE_RECOVERY_LAYERS_H_

@@ -12,6 +12,7 @@
 #include "core/kernels/engine.h"
 #include "core/network/merge.h"
 #include "core/recovery/joint_samples.h"
+#include "core/recovery/nested_observer.h"
 #include "core/recovery/network_state.h"
 #include "core/recovery/residual_noise.h"
 #include "core/recovery/scaled_samples.h"
@@ -215,30 +216,21 @@ absl::StatusOr<RecoveryResult> RecoverOutputs(const Samples& samples,
       continue;
     }
     RecoveryOptions of_output = options;
-    TerminationCriteria& criteria = of_output.termination;
+    double& limit = of_output.termination.time_limit_seconds;
     const double before = state.elapsed_seconds;
-    if (criteria.time_limit_seconds > 0) {
-      criteria.time_limit_seconds = std::max(1e-3, criteria.time_limit_seconds - before);
-    }
-    const auto on_whole = [&](IterationReport report) {
-      report.iteration += state.iterations;
-      report.elapsed_seconds += before;
-      return report;
-    };
-    RecoveryObserver inner;
-    inner.on_iteration = [&](const IterationReport& report) {
-      if (observer.on_iteration) observer.on_iteration(on_whole(report));
-    };
-    if (observer.checkpoint_due && observer.on_checkpoint) {
-      inner.checkpoint_due = [&](const IterationReport& report) {
-        return observer.checkpoint_due(on_whole(report));
-      };
-      inner.on_checkpoint = [&](std::string bytes) {
-        OutputsState now = state;
-        now.checkpoint = std::move(bytes);
-        observer.on_checkpoint(Serialize(now, fingerprint));
-      };
-    }
+    limit = TimeLeft(limit, before);
+    const auto inner = NestedObserver<RecoveryObserver>(
+        observer,
+        [&](IterationReport report) {
+          report.iteration += state.iterations;
+          report.elapsed_seconds += before;
+          return report;
+        },
+        [&](std::string bytes) {
+          OutputsState now = state;
+          now.checkpoint = std::move(bytes);
+          return Serialize(now, fingerprint);
+        });
     absl::StatusOr<RecoveryResult> found = Winnow(one, of_output, {}, inner, stop, state.checkpoint,
                                                   FingerprintOf(fingerprint, output));
     if (!found.ok()) return found.status();

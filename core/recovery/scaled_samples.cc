@@ -33,11 +33,11 @@ void AddTarget(float target, int64_t row, ScaledSamples& scaled) {
 
 }  // namespace
 
-ScaledSamples ScaleToUnit(const Samples& samples, bool bias) {
-  const int64_t n = samples.num_samples;
+ScaledSamples ScaleToUnit(InputView inputs, bool bias) {
+  const int64_t n = inputs.num_samples;
   ScaledSamples scaled;
-  scaled.design = MakeDesign(samples.input_view(), bias);
-  scaled.num_inputs = samples.num_inputs;
+  scaled.design = MakeDesign(inputs, bias);
+  scaled.num_inputs = inputs.num_inputs;
   scaled.has_bias = bias;
   for (int64_t q = 0; q < scaled.design.num_columns; ++q) {
     const float* column = scaled.design.columns.get() + q * scaled.design.padded_samples();
@@ -46,11 +46,16 @@ ScaledSamples ScaleToUnit(const Samples& samples, bool bias) {
     scaled.column_scales.push_back(UnitScale(sum, n));
   }
   ScaleColumns(scaled.column_scales, scaled.design);
+  scaled.targets.resize(scaled.design.padded_samples());
+  return scaled;
+}
+
+ScaledSamples ScaleToUnit(const Samples& samples, bool bias) {
+  ScaledSamples scaled = ScaleToUnit(samples.input_view(), bias);
   double sum = 0;
   for (const float target : samples.targets) sum += static_cast<double>(target) * target;
-  scaled.target_scale = UnitScale(sum, n);
-  scaled.targets.resize(scaled.design.padded_samples());
-  for (int64_t i = 0; i < n; ++i) AddTarget(samples.targets[i], i, scaled);
+  scaled.target_scale = UnitScale(sum, samples.num_samples);
+  for (int64_t i = 0; i < samples.num_samples; ++i) AddTarget(samples.targets[i], i, scaled);
   return scaled;
 }
 

@@ -28,9 +28,10 @@ struct ScaledSamples {
   }
 };
 
-// Expects valid samples of one output. Columns and targets of zeros stay as they are.
-// Cost: O(n d).
+// Expects valid samples of one output, or inputs alone: then the targets are zeros. Columns and
+// targets of zeros stay as they are. Cost: O(n d).
 ScaledSamples ScaleToUnit(const Samples& samples, bool bias);
+ScaledSamples ScaleToUnit(InputView inputs, bool bias);
 
 // Some of the samples that `scaled` holds, on its scales. Cost: O(n d) for n rows.
 ScaledSamples ScaledRows(const Samples& samples, const ScaledSamples& scaled,

@@ -13,6 +13,7 @@
 #include "core/network/merge.h"
 #include "core/recovery/count_sketch.h"
 #include "core/recovery/layers.h"
+#include "core/recovery/nested_observer.h"
 #include "core/recovery/network_state.h"
 #include "core/recovery/report.h"
 
@@ -154,26 +155,19 @@ absl::StatusOr<RecoveryResult> RecoverSequential(
     RecoveryOptions stage = StageOptions(options, inputs.num_inputs, samples.num_outputs);
     double& limit = stage.termination.time_limit_seconds;
     const double before = state.elapsed_seconds;
-    if (limit > 0) limit = std::max(1e-3, limit - before);
-    const auto on_whole = [&](IterationReport report) {
-      report.iteration += state.iterations;
-      report.elapsed_seconds += before;
-      return report;
-    };
-    RecoveryObserver inner;
-    inner.on_iteration = [&](const IterationReport& report) {
-      if (observer.on_iteration) observer.on_iteration(on_whole(report));
-    };
-    if (observer.checkpoint_due && observer.on_checkpoint) {
-      inner.checkpoint_due = [&](const IterationReport& report) {
-        return observer.checkpoint_due(on_whole(report));
-      };
-      inner.on_checkpoint = [&](std::string bytes) {
-        SequentialState now = state;
-        now.checkpoint = std::move(bytes);
-        observer.on_checkpoint(Serialize(now, fingerprint));
-      };
-    }
+    limit = TimeLeft(limit, before);
+    const auto inner = NestedObserver<RecoveryObserver>(
+        observer,
+        [&](IterationReport report) {
+          report.iteration += state.iterations;
+          report.elapsed_seconds += before;
+          return report;
+        },
+        [&](std::string bytes) {
+          SequentialState now = state;
+          now.checkpoint = std::move(bytes);
+          return Serialize(now, fingerprint);
+        });
     absl::StatusOr<RecoveryResult> found =
         Recover(inputs, stage, {}, inner, stop, state.checkpoint);
     if (!found.ok()) return found.status();

@@ -226,7 +226,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, JointProblemTest,
 
 // Over kMaxJointWeights weights steps come from products with J.
 TEST(JointRefineTest, ManyWeightsAreRefinedByConjugateGradients) {
-  const PlantedProblem planted = *GeneratePlanted({.num_samples = 2500,
+  const PlantedProblem planted = *GeneratePlanted({.num_samples = 700,
                                                    .num_inputs = 40,
                                                    .hidden_width = 20,
                                                    .nonzeros = 1200,
@@ -236,7 +236,7 @@ TEST(JointRefineTest, ManyWeightsAreRefinedByConjugateGradients) {
   const Design design = MakeDesign(planted.samples.input_view(), false);
   std::vector<double> targets(35 * design.padded_samples());
   double norm2 = 0;
-  for (int64_t i = 0; i < 2500; ++i) {
+  for (int64_t i = 0; i < 700; ++i) {
     for (int64_t o = 0; o < 35; ++o) {
       targets[o * design.padded_samples() + i] = planted.samples.targets[i * 35 + o];
       norm2 += std::pow(planted.samples.targets[i * 35 + o], 2);

@@ -1,0 +1,43 @@
+// Reports and checkpoints of a solve within another, as those of the whole. Internal to recovery/.
+#ifndef THRESHER_CORE_RECOVERY_NESTED_OBSERVER_H_
+#define THRESHER_CORE_RECOVERY_NESTED_OBSERVER_H_
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "core/recovery/recovery.h"
+
+namespace thresher {
+
+// `on_whole` turns a report of the solve within into one of the whole, `state_with` its checkpoint
+// into one of the whole. Observer: RecoveryObserver, or that of another kind of solve. The whole's
+// observer and what the functions refer to outlive the result.
+template <typename Observer, typename OnWhole, typename StateWith>
+Observer NestedObserver(const RecoveryObserver& whole, OnWhole on_whole, StateWith state_with) {
+  Observer inner;
+  if (whole.on_iteration) {
+    inner.on_iteration = [&whole, on_whole](const auto& report) {
+      whole.on_iteration(on_whole(report));
+    };
+  }
+  if (whole.checkpoint_due && whole.on_checkpoint) {
+    inner.checkpoint_due = [&whole, on_whole](const auto& report) {
+      return whole.checkpoint_due(on_whole(report));
+    };
+    inner.on_checkpoint = [&whole, state_with](std::string bytes) {
+      whole.on_checkpoint(state_with(std::move(bytes)));
+    };
+  }
+  return inner;
+}
+
+// What is left of a time limit for a solve within that counts its own time; 0: no limit.
+inline double TimeLeft(double time_limit_seconds, double seconds_before) {
+  constexpr double kLeast = 1e-3;
+  return time_limit_seconds > 0 ? std::max(kLeast, time_limit_seconds - seconds_before) : 0;
+}
+
+}  // namespace thresher
+
+#endif  // THRESHER_CORE_RECOVERY_NESTED_OBSERVER_H_
