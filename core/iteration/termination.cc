@@ -1,5 +1,6 @@
 #include "core/iteration/termination.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -66,6 +67,19 @@ std::optional<TerminationReason> CheckTermination(const TerminationCriteria& cri
     return TerminationReason::kStagnated;
   }
   return std::nullopt;
+}
+
+double TimeLeft(double time_limit_seconds, double seconds_before) {
+  constexpr double kLeast = 1e-3;
+  return time_limit_seconds > 0 ? std::max(kLeast, time_limit_seconds - seconds_before) : 0;
+}
+
+std::chrono::steady_clock::time_point DeadlineAfter(double seconds) {
+  using Clock = std::chrono::steady_clock;
+  constexpr double kMost = 1e9;  // farther ones do not fit the clock
+  if (seconds <= 0 || seconds > kMost) return Clock::time_point::max();
+  return Clock::now() +
+         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
 }
 
 }  // namespace thresher

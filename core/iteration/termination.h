@@ -2,6 +2,7 @@
 #ifndef THRESHER_CORE_ITERATION_TERMINATION_H_
 #define THRESHER_CORE_ITERATION_TERMINATION_H_
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -51,6 +52,12 @@ absl::Status ValidateTermination(const TerminationCriteria& criteria);
 // limit, stagnated.
 std::optional<TerminationReason> CheckTermination(const TerminationCriteria& criteria,
                                                   const TerminationStatistics& statistics);
+
+// What is left of a time limit for a solve within that counts its own time; 0: no limit.
+double TimeLeft(double time_limit_seconds, double seconds_before);
+
+// The moment at which so many seconds from now have passed; 0: never.
+std::chrono::steady_clock::time_point DeadlineAfter(double seconds);
 
 }  // namespace thresher
 

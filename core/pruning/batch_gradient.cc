@@ -43,6 +43,10 @@ BatchChunks MakeBatchChunks(int64_t batch_size) {
   return chunks;
 }
 
+int64_t MostChunks(int64_t batch_size) {
+  return std::min(kMostChunks, (batch_size + kLeastChunk - 1) / kLeastChunk);
+}
+
 BatchGradient::BatchGradient(Engine& engine, const Samples& samples, Loss loss,
                              const Perceptron& perceptron, int64_t batch_size, std::stop_token stop)
     : engine_(engine),
@@ -51,7 +55,7 @@ BatchGradient::BatchGradient(Engine& engine, const Samples& samples, Loss loss,
       stop_(std::move(stop)),
       panel_samples_(MakeBatchChunks(batch_size).panel_samples),
       zeros_(samples.num_inputs, 0.0f) {
-  const int64_t num_chunks = MakeBatchChunks(batch_size).num_chunks;
+  const int64_t num_chunks = MostChunks(batch_size);
   chunk_gradients_.resize(num_chunks);
   chunk_sums_.resize(num_chunks);
   for (auto& gradients : chunk_gradients_) gradients.resize(perceptron.layers.size());
@@ -279,7 +283,7 @@ int64_t BatchGradientBytes(int64_t num_inputs, std::span<const int64_t> hidden_w
       static_cast<double>(NumWeights(num_inputs, hidden_widths, num_outputs, bias));
   const double bytes = sizeof(float) * (num_threads * (units + 2 * widest) *
                                             static_cast<double>(chunks.panel_samples) +
-                                        weights * static_cast<double>(chunks.num_chunks + 2));
+                                        weights * static_cast<double>(MostChunks(batch_size) + 2));
   return static_cast<int64_t>(std::min(bytes, static_cast<double>(int64_t{1} << 62)));
 }
 

@@ -23,6 +23,9 @@ struct BatchChunks {
 };
 BatchChunks MakeBatchChunks(int64_t batch_size);
 
+// Chunks of a batch of at most this size: a smaller one may be cut into more than a larger one.
+int64_t MostChunks(int64_t batch_size);
+
 // What a pass over a batch gave.
 enum class BatchOutcome {
   kDone,

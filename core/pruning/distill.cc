@@ -19,9 +19,10 @@ namespace {
 constexpr int64_t kBlock = 1024;
 constexpr int kRefineSteps = 50;
 
-// The closer of two networks after Levenberg-Marquardt on all their layers.
+// The closer of two networks after Levenberg-Marquardt on all their layers, within so many seconds
+// (0: no limit).
 SparseNetwork BestRefined(SparseNetwork a, SparseNetwork b, const Samples& samples, int num_threads,
-                          const std::stop_token& stop) {
+                          double seconds, const std::stop_token& stop) {
   Engine engine(num_threads, stop);
   const Design design = MakeDesign(samples.input_view(), a.has_bias);
   std::vector<double> targets(samples.num_outputs * design.padded_samples());
@@ -30,7 +31,8 @@ SparseNetwork BestRefined(SparseNetwork a, SparseNetwork b, const Samples& sampl
       targets[c * design.padded_samples() + i] = samples.targets[i * samples.num_outputs + c];
     }
   }
-  const JointProblem problem = {engine, design, targets, samples.num_outputs};
+  const JointProblem problem = {engine, design, targets, samples.num_outputs,
+                                DeadlineAfter(seconds)};
   const JointRefineOptions refine = {.max_steps = kRefineSteps};
   const double loss_of_a = JointRefine(problem, refine, a);
   const double loss_of_b = JointRefine(problem, refine, b);
@@ -132,12 +134,16 @@ absl::StatusOr<PruneResult> Distill(const SparseNetwork& network, const Samples&
       PruneTrained(*start, fitted, training, observer, stop, checkpoint);
   if (!result.ok()) return result.status();
   SparseNetwork pruned = std::move(result->network);
-  if (loss == Loss::kSquared && options.one_shot.nonzeros <= kMaxJointWeights) {
+  const bool whole = result->termination_reason == TerminationReason::kIterationLimit;
+  if (whole && loss == Loss::kSquared && options.one_shot.nonzeros <= kMaxJointWeights) {
     // Few weights are refined best, from what training or what one shot has left of them.
     one_shot.nonzeros = options.one_shot.nonzeros;
     const absl::StatusOr<SparseNetwork> at_once =
         PruneOneShot(network, samples.input_view(), one_shot, stop);
-    if (at_once.ok()) pruned = BestRefined(pruned, *at_once, fitted, one_shot.num_threads, stop);
+    if (at_once.ok()) {
+      pruned = BestRefined(pruned, *at_once, fitted, one_shot.num_threads,
+                           TimeLeft(options.time_limit_seconds, result->elapsed_seconds), stop);
+    }
   }
   result->network = ReduceNetwork(pruned);
   result->nonzeros = Nonzeros(result->network);

@@ -42,17 +42,18 @@ uint64_t ProblemFingerprint(const Samples& samples, const RecoveryOptions& optio
   fingerprint.Add(options.seed);
   fingerprint.Add(std::bit_cast<uint64_t>(options.step_size.value_or(0)));
   fingerprint.Add(options.batch_size);
-  // Without one nothing is added, as before there was the option.
-  if (options.linear_term) fingerprint.Add(1);
-  if (options.hidden_layers > 1) fingerprint.Add(options.hidden_layers);
-  if (options.loss != Loss::kSquared) fingerprint.Add(static_cast<uint64_t>(options.loss));
+  fingerprint.Add(options.linear_term ? 1 : 0);
+  fingerprint.Add(options.hidden_layers);
+  fingerprint.Add(static_cast<uint64_t>(options.loss));
+  fingerprint.Add(start.gates ? 1 : 0);
   if (start.gates) fingerprint.AddVector(start.gates->vectors);
+  fingerprint.Add(start.network ? 1 : 0);
   if (start.network) {
     fingerprint.AddVector(start.network->weights.row_begin);
     fingerprint.AddVector(start.network->weights.column);
     fingerprint.AddVector(start.network->weights.value);
     fingerprint.AddVector(start.network->output_signs);
-    if (!start.network->linear.empty()) fingerprint.AddVector(start.network->linear);
+    fingerprint.AddVector(start.network->linear);
   }
   return fingerprint.value();
 }

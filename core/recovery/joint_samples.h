@@ -3,6 +3,7 @@
 #ifndef THRESHER_CORE_RECOVERY_JOINT_SAMPLES_H_
 #define THRESHER_CORE_RECOVERY_JOINT_SAMPLES_H_
 
+#include <chrono>
 #include <cstdint>
 #include <vector>
 
@@ -20,8 +21,9 @@ struct JointSamples {
   double target_norm2 = 0;  // over all outputs
   double max_target = 0;
 
-  JointProblem problem(Engine& engine) const {
-    return {engine, scaled.design, targets, num_outputs};
+  JointProblem problem(Engine& engine, std::chrono::steady_clock::time_point deadline =
+                                           std::chrono::steady_clock::time_point::max()) const {
+    return {engine, scaled.design, targets, num_outputs, deadline};
   }
   double RelativeResidual(double loss) const;
   double PsnrDb(double loss) const;

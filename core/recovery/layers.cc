@@ -26,7 +26,7 @@
 namespace thresher {
 namespace {
 
-constexpr std::string_view kMagic = "THRSHL01";
+constexpr std::string_view kMagic = "THRSHL02";
 
 // Starts from neurons and rows, then from training.
 constexpr int64_t kRowStarts = 2;
@@ -74,6 +74,7 @@ struct LayersState {
   double work_loss = 0;
   SparseNetwork best;  // within the budget
   double best_loss = std::numeric_limits<double>::infinity();
+  double least_residual = std::numeric_limits<double>::infinity();  // reported so far
   std::string nested;  // checkpoint of the solve within the stage
 };
 
@@ -93,6 +94,7 @@ std::string Serialize(const LayersState& state, uint64_t fingerprint) {
   writer.Add(state.work_loss);
   AddNetwork(state.best, writer);
   writer.Add(state.best_loss);
+  writer.Add(state.least_residual);
   writer.AddVector(std::vector<char>(state.nested.begin(), state.nested.end()));
   return std::move(writer).Finish();
 }
@@ -111,7 +113,7 @@ absl::StatusOr<LayersState> Parse(std::string_view bytes, uint64_t fingerprint,
       !TakeNetwork(*reader, state.neurons) || !TakeNetwork(*reader, state.first) ||
       !TakeNetwork(*reader, state.work) || !reader->Take(state.work_loss) ||
       !TakeNetwork(*reader, state.best) || !reader->Take(state.best_loss) ||
-      !reader->TakeVector(nested) || !reader->AtEnd()) {
+      !reader->Take(state.least_residual) || !reader->TakeVector(nested) || !reader->AtEnd()) {
     return StateReader::Damaged();
   }
   state.stage = static_cast<Stage>(stage);
@@ -176,7 +178,7 @@ class LayersSolver {
   absl::StatusOr<RecoveryResult> Run(std::string_view checkpoint);
 
  private:
-  JointProblem problem() { return joint_.problem(engine_); }
+  JointProblem problem() { return joint_.problem(engine_, deadline_); }
   bool for_classes() const { return options_.loss != Loss::kSquared; }
   // Whether starts come from neurons and rows first.
   bool has_row_starts() const { return fused_ && options_.hidden_layers == 2; }
@@ -232,6 +234,11 @@ class LayersSolver {
   PruneOptions Training(const LayersState& state) const;
   // The state with the checkpoint of the solve within.
   std::string StateWith(const LayersState& state, std::string nested) const;
+  // The least residual of all reports.
+  void SetBest(IterationReport& report) {
+    least_residual_ = std::min(least_residual_, report.relative_residual);
+    report.best_relative_residual = least_residual_;
+  }
   void Report(const LayersState& state, SolvePhase phase, const SparseNetwork& network,
               double loss);
   bool IsExact(double loss) const {
@@ -250,6 +257,7 @@ class LayersSolver {
   double target_loss_ = 0;
   double least_residual_ = std::numeric_limits<double>::infinity();
   double earlier_seconds_ = 0;
+  std::chrono::steady_clock::time_point deadline_;
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
@@ -257,6 +265,7 @@ std::string LayersSolver::StateWith(const LayersState& state, std::string nested
   LayersState now = state;
   now.nested = std::move(nested);
   now.elapsed_seconds = Elapsed();
+  now.least_residual = least_residual_;
   return Serialize(now, fingerprint_);
 }
 
@@ -270,8 +279,7 @@ void LayersSolver::Report(const LayersState& state, SolvePhase phase, const Spar
   report.psnr_db = joint_.PsnrDb(loss);
   report.support_size = Nonzeros(network);
   report.active_neurons = ActiveNeurons(network);
-  least_residual_ = std::min(least_residual_, report.relative_residual);
-  report.best_relative_residual = least_residual_;
+  SetBest(report);
   report.elapsed_seconds = Elapsed();
   if (observer_.on_iteration) observer_.on_iteration(report);
   if (observer_.checkpoint_due && observer_.on_checkpoint && observer_.checkpoint_due(report)) {
@@ -295,6 +303,7 @@ absl::StatusOr<RecoveryResult> LayersSolver::Winnowed(const Samples& samples,
       [&](IterationReport report) {
         report.iteration += state.iterations;
         report.start = state.start;
+        SetBest(report);
         report.elapsed_seconds = Elapsed();
         return report;
       },
@@ -359,7 +368,8 @@ PruneOptions LayersSolver::Training(const LayersState& state) const {
   options.learning_rate = for_classes() ? kClassRate : kStartRate;
   const int64_t steps_an_epoch =
       (samples_.num_samples + options.batch_size - 1) / options.batch_size;
-  options.epochs = std::clamp(steps / steps_an_epoch, kLeastEpochs, kMostEpochs);
+  options.epochs = std::min(std::clamp(steps / steps_an_epoch, kLeastEpochs, kMostEpochs),
+                            options_.termination.max_iterations);
   const auto working =
       static_cast<int64_t>(working_share(state.start) * static_cast<double>(options_.nonzeros));
   options.nonzeros = std::min(
@@ -373,14 +383,11 @@ absl::StatusOr<std::optional<TerminationReason>> LayersSolver::Train(LayersState
   Samples scaled = samples_;
   double sum = 0;
   for (const float input : samples_.inputs) sum += static_cast<double>(input) * input;
-  const double rms = std::sqrt(sum / static_cast<double>(samples_.inputs.size()));
-  const double scale = rms > 0 ? std::exp2(-std::round(std::log2(rms))) : 1.0;
+  const double scale = UnitScale(sum / static_cast<double>(samples_.inputs.size()));
   for (float& input : scaled.inputs) input = static_cast<float>(input * scale);
   double target_scale = 1;
   if (!for_classes()) {
-    const double target_rms =
-        std::sqrt(joint_.target_norm2 / static_cast<double>(samples_.targets.size()));
-    target_scale = std::exp2(-std::round(std::log2(target_rms)));
+    target_scale = UnitScale(joint_.target_norm2 / static_cast<double>(samples_.targets.size()));
     for (float& target : scaled.targets) target = static_cast<float>(target * target_scale);
   }
 
@@ -403,7 +410,7 @@ absl::StatusOr<std::optional<TerminationReason>> LayersSolver::Train(LayersState
     }
     report.psnr_db = epoch.fit.psnr_db.value_or(0);
     report.step_size = epoch.learning_rate;
-    report.best_relative_residual = std::min(least_residual_, report.relative_residual);
+    SetBest(report);
     report.elapsed_seconds = Elapsed();
     return report;
   };
@@ -557,9 +564,11 @@ absl::StatusOr<RecoveryResult> LayersSolver::Run(std::string_view checkpoint) {
     if (!parsed.ok()) return parsed.status();
     state = *std::move(parsed);
     earlier_seconds_ = state.elapsed_seconds;
+    least_residual_ = state.least_residual;
   } else {
     BeginStart(state);
   }
+  deadline_ = DeadlineAfter(TimeLeft(options_.termination.time_limit_seconds, earlier_seconds_));
   std::optional<TerminationReason> reason;
   while (!reason && state.stage != Stage::kDone) {
     absl::StatusOr<std::optional<TerminationReason>> ended = RunStage(state);
@@ -598,7 +607,7 @@ absl::StatusOr<RecoveryResult> LayersSolver::Run(std::string_view checkpoint) {
   result.network = std::move(network);
   result.starts_tried = std::min(state.start + 1, num_starts());
   result.options_used = options_;
-  result.checkpoint = Serialize(state, fingerprint_);
+  result.checkpoint = StateWith(state, state.nested);
   return result;
 }
 

@@ -2,7 +2,6 @@
 #ifndef THRESHER_CORE_RECOVERY_NESTED_OBSERVER_H_
 #define THRESHER_CORE_RECOVERY_NESTED_OBSERVER_H_
 
-#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -30,12 +29,6 @@ Observer NestedObserver(const RecoveryObserver& whole, OnWhole on_whole, StateWi
     };
   }
   return inner;
-}
-
-// What is left of a time limit for a solve within that counts its own time; 0: no limit.
-inline double TimeLeft(double time_limit_seconds, double seconds_before) {
-  constexpr double kLeast = 1e-3;
-  return time_limit_seconds > 0 ? std::max(kLeast, time_limit_seconds - seconds_before) : 0;
 }
 
 }  // namespace thresher

@@ -78,15 +78,19 @@ absl::StatusOr<OutputsState> Parse(std::string_view bytes, uint64_t fingerprint,
 }
 
 // Targets that are zero, or noise in which a fit would only find chance.
-bool HoldsNothing(const Samples& samples, const RecoveryOptions& options) {
+bool HoldsNothing(const Samples& samples, const RecoveryOptions& options, std::stop_token stop) {
   if (std::all_of(samples.targets.begin(), samples.targets.end(),
                   [](float target) { return target == 0; })) {
     return true;
   }
-  Engine engine(options.num_threads);
+  Engine engine(options.num_threads, std::move(stop));
   const ScaledSamples scaled = ScaleToUnit(samples, options.bias);
   return LooksLikeNoise(scaled.problem(engine),
                         {.num_inputs = samples.num_inputs, .has_bias = options.bias});
+}
+
+double SecondsSince(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
 uint64_t FingerprintOf(uint64_t fingerprint, int64_t output) {
@@ -99,7 +103,7 @@ uint64_t FingerprintOf(uint64_t fingerprint, int64_t output) {
 // The outputs' networks as one, refined, within the budget.
 SparseNetwork FitJointly(const JointSamples& samples, const RecoveryOptions& options,
                          std::span<const SparseNetwork> outputs, double relative_residual,
-                         Engine& engine) {
+                         const JointProblem& problem) {
   const double angle = kSameDirection * relative_residual;
   const double slack = std::clamp(angle * angle / 2, kTightestMerge, kLoosestMerge);
   const double tolerance = options.termination.relative_residual_tolerance;
@@ -107,13 +111,13 @@ SparseNetwork FitJointly(const JointSamples& samples, const RecoveryOptions& opt
   JointRefineOptions refine;
   refine.target_loss = kPolish * kPolish * tolerance * tolerance * samples.target_norm2;
   SparseNetwork network = BalanceLayers(ToScaled(samples, JoinOutputs(outputs, 1 - slack)));
-  JointRefine(samples.problem(engine), refine, network);
+  JointRefine(problem, refine, network);
   refine.max_steps = 6;
   double loss = 0;
-  network = JointPruneBack(samples.problem(engine), budget, refine, std::move(network), loss);
+  network = JointPruneBack(problem, budget, refine, std::move(network), loss);
   refine.max_steps = 30;
   refine.min_decrease = 1e-6;
-  JointRefine(samples.problem(engine), refine, network);
+  JointRefine(problem, refine, network);
   if (!Within(budget, network)) network = CutToBudget(budget, BalanceLayers(std::move(network)));
   return network;
 }
@@ -190,12 +194,7 @@ absl::StatusOr<RecoveryResult> RecoverOutputs(const Samples& samples,
     if (!parsed.ok()) return parsed.status();
     state = *std::move(parsed);
   }
-  const auto begin = std::chrono::steady_clock::now();
-  const double earlier_seconds = state.elapsed_seconds;
-  const auto elapsed = [&] {
-    const auto now = std::chrono::steady_clock::now();
-    return earlier_seconds + std::chrono::duration<double>(now - begin).count();
-  };
+  const double time_limit = options.termination.time_limit_seconds;
 
   // The samples with one output, which changes.
   Samples one = {.num_samples = samples.num_samples,
@@ -210,15 +209,26 @@ absl::StatusOr<RecoveryResult> RecoverOutputs(const Samples& samples,
     for (int64_t i = 0; i < samples.num_samples; ++i) {
       one.targets[i] = samples.targets[i * samples.num_outputs + output];
     }
-    if (state.checkpoint.empty() && HoldsNothing(one, options)) {
-      state.done.push_back(empty);
-      outputs.push_back(empty);
-      continue;
+    if (state.checkpoint.empty()) {
+      const auto begin = std::chrono::steady_clock::now();
+      const bool nothing = HoldsNothing(one, options, stop);
+      if (stop.stop_requested()) {
+        reason = TerminationReason::kCancelled;
+        break;
+      }
+      state.elapsed_seconds += SecondsSince(begin);
+      if (nothing) {
+        state.done.push_back(empty);
+        outputs.push_back(empty);
+        if (time_limit > 0 && state.elapsed_seconds >= time_limit) {
+          reason = TerminationReason::kTimeLimit;
+        }
+        continue;
+      }
     }
     RecoveryOptions of_output = options;
-    double& limit = of_output.termination.time_limit_seconds;
     const double before = state.elapsed_seconds;
-    limit = TimeLeft(limit, before);
+    of_output.termination.time_limit_seconds = TimeLeft(time_limit, before);
     const auto inner = NestedObserver<RecoveryObserver>(
         observer,
         [&](IterationReport report) {
@@ -252,14 +262,19 @@ absl::StatusOr<RecoveryResult> RecoverOutputs(const Samples& samples,
       case TerminationReason::kCancelled:
         state.checkpoint = std::move(found->checkpoint);
         result.iterations = found->iterations;
+        result.elapsed_seconds = found->elapsed_seconds;
         reason = found->termination_reason;
     }
   }
   outputs.resize(samples.num_outputs, empty);
 
+  result.elapsed_seconds += state.elapsed_seconds;
+  const auto begin = std::chrono::steady_clock::now();
+  const auto deadline = DeadlineAfter(TimeLeft(time_limit, result.elapsed_seconds));
   const JointSamples joint = MakeJointSamples(samples, options.bias);
   Engine engine(options.num_threads, std::move(stop));
-  SparseNetwork network = FitJointly(joint, options, outputs, state.worst_residual, engine);
+  const JointProblem problem = joint.problem(engine, deadline);
+  SparseNetwork network = FitJointly(joint, options, outputs, state.worst_residual, problem);
   Engine unstopped(options.num_threads);
   const double loss = JointLoss(joint.problem(unstopped), network);
   result.relative_residual = joint.RelativeResidual(loss);
@@ -269,13 +284,14 @@ absl::StatusOr<RecoveryResult> RecoverOutputs(const Samples& samples,
   if (!reason) {
     const bool converged =
         result.relative_residual <= options.termination.relative_residual_tolerance;
-    reason = converged        ? TerminationReason::kConverged
-             : state.at_limit ? TerminationReason::kIterationLimit
-                              : TerminationReason::kStagnated;
+    reason = converged           ? TerminationReason::kConverged
+             : problem.stopped() ? TerminationReason::kTimeLimit
+             : state.at_limit    ? TerminationReason::kIterationLimit
+                                 : TerminationReason::kStagnated;
   }
   result.termination_reason = *reason;
   result.iterations += state.iterations;
-  result.elapsed_seconds = elapsed();
+  result.elapsed_seconds += SecondsSince(begin);
   result.nonzeros = Nonzeros(network);
   result.active_neurons = ActiveNeurons(network);
   result.network = std::move(network);

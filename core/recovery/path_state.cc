@@ -12,7 +12,7 @@
 namespace thresher {
 namespace {
 
-constexpr std::string_view kMagic = "THRSHP01";
+constexpr std::string_view kMagic = "THRSHS01";
 
 // Whether the task has a network of its own by now.
 bool HasNetwork(const PathTask& task) {

@@ -33,6 +33,11 @@
 namespace thresher {
 namespace {
 
+bool AllFinite(const SparseVector& weights) {
+  return std::all_of(weights.begin(), weights.end(),
+                     [](const KeyedValue& entry) { return std::isfinite(entry.value); });
+}
+
 // Larger magnitudes would overflow single-precision sums.
 constexpr float kMaxMagnitude = 1e30f;
 // Share of the weights that one round of the final reduction removes.
@@ -369,6 +374,10 @@ RecoveryResult Solver::Run(SolverState state, uint64_t fingerprint) {
     StepResult step = Step(state);
     const double loss = engine_.stop_requested() ? 0 : NetworkLoss(step.weights);
     if (engine_.stop_requested()) continue;  // the step is incomplete: the state stays
+    if (!std::isfinite(loss) || !AllFinite(step.weights)) {
+      state.fixed_point = true;  // the step diverges: what was before it is the end
+      continue;
+    }
 
     IterationReport report;
     report.support_changes = CountEntered(step.weights, state.weights);

@@ -95,7 +95,10 @@ struct RecoveryOptions {
   // algorithms that solve least-squares problems: `htp`, `cosamp`, `splicing`, `winnow`.
   int64_t batch_size = 0;
 
-  // Termination, see termination.h for the inequalities.
+  // Termination, see termination.h for the inequalities. max_iterations bounds the steps of every
+  // stage of a solve of several outputs or layers, and for classes the epochs. The rule of
+  // stagnation is that of the algorithms other than winnow and of random gates; winnow, enumerated
+  // gates and what is built on them end where their starts or rounds do.
   TerminationCriteria termination;
 
   // Threads of this solve, 1 to 256. The result has the same bits for any number.

@@ -22,6 +22,7 @@
 #include "core/recovery/exchange.h"
 #include "core/recovery/gated_problem.h"
 #include "core/recovery/relu_problem.h"
+#include "core/recovery/scaled_samples.h"
 #include "core/recovery/support.h"
 #include "core/refinement/joint_problem.h"
 
@@ -63,12 +64,6 @@ struct FoundNetwork {
   std::vector<double> factors;  // of the columns, see ScaleColumns
 };
 
-double PowerOfTwoFor(double mean_square) {
-  const double rms = std::sqrt(mean_square);
-  // Factors of floats stay floats.
-  return rms > 0 ? std::exp2(std::clamp(-std::round(std::log2(rms)), -120.0, 120.0)) : 1.0;
-}
-
 // Multiplies columns to mean square about 1 by powers of two, which is exact: each by its own
 // or, where fixed gates must keep their patterns, all by one. Returns the factors.
 std::vector<double> ScaleColumns(bool each_by_its_own, Design& design) {
@@ -81,12 +76,12 @@ std::vector<double> ScaleColumns(bool each_by_its_own, Design& design) {
     for (int64_t i = 0; i < design.num_samples; ++i) {
       sum += static_cast<double>(column[i]) * column[i];
     }
-    factors[q] = PowerOfTwoFor(sum / n);
+    factors[q] = UnitScale(sum / n);
     total += sum / n;
   }
   if (!each_by_its_own) {
     std::fill(factors.begin(), factors.end(),
-              PowerOfTwoFor(total / static_cast<double>(design.num_columns)));
+              UnitScale(total / static_cast<double>(design.num_columns)));
   }
   for (int64_t q = 0; q < design.num_columns; ++q) {
     float* column = design.columns.get() + q * design.padded_samples();
@@ -690,7 +685,7 @@ absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,
   for (const float target : training.targets) {
     target_norm2 += static_cast<double>(target) * target;
   }
-  const double scale = PowerOfTwoFor(target_norm2 / static_cast<double>(training.num_samples));
+  const double scale = UnitScale(target_norm2 / static_cast<double>(training.num_samples));
   const double target_norm = scale * std::sqrt(target_norm2);
   SparseRows rows = found.rows;
   if (linear_term) {

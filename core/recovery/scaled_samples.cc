@@ -7,12 +7,6 @@
 namespace thresher {
 namespace {
 
-// The power of two that brings the root mean square to about 1.
-double UnitScale(double sum_of_squares, int64_t count) {
-  const double rms = std::sqrt(sum_of_squares / static_cast<double>(count));
-  return rms > 0 ? std::exp2(-std::round(std::log2(rms))) : 1.0;
-}
-
 void ScaleColumns(const std::vector<double>& scales, Design& design) {
   for (int64_t q = 0; q < design.num_columns; ++q) {
     float* column = design.columns.get() + q * design.padded_samples();
@@ -33,6 +27,11 @@ void AddTarget(float target, int64_t row, ScaledSamples& scaled) {
 
 }  // namespace
 
+double UnitScale(double mean_square) {
+  const double rms = std::sqrt(mean_square);
+  return rms > 0 ? std::exp2(std::clamp(-std::round(std::log2(rms)), -120.0, 120.0)) : 1.0;
+}
+
 ScaledSamples ScaleToUnit(InputView inputs, bool bias) {
   const int64_t n = inputs.num_samples;
   ScaledSamples scaled;
@@ -43,7 +42,7 @@ ScaledSamples ScaleToUnit(InputView inputs, bool bias) {
     const float* column = scaled.design.columns.get() + q * scaled.design.padded_samples();
     double sum = 0;
     for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(column[i]) * column[i];
-    scaled.column_scales.push_back(UnitScale(sum, n));
+    scaled.column_scales.push_back(UnitScale(sum / static_cast<double>(n)));
   }
   ScaleColumns(scaled.column_scales, scaled.design);
   scaled.targets.resize(scaled.design.padded_samples());
@@ -54,7 +53,7 @@ ScaledSamples ScaleToUnit(const Samples& samples, bool bias) {
   ScaledSamples scaled = ScaleToUnit(samples.input_view(), bias);
   double sum = 0;
   for (const float target : samples.targets) sum += static_cast<double>(target) * target;
-  scaled.target_scale = UnitScale(sum, samples.num_samples);
+  scaled.target_scale = UnitScale(sum / static_cast<double>(samples.num_samples));
   for (int64_t i = 0; i < samples.num_samples; ++i) AddTarget(samples.targets[i], i, scaled);
   return scaled;
 }

@@ -13,6 +13,10 @@
 
 namespace thresher {
 
+// The power of two that brings the root mean square to about 1; 1 for zeros. Between 2^-120 and
+// 2^120, so that it and its inverse are floats.
+double UnitScale(double mean_square);
+
 struct ScaledSamples {
   Design design;
   std::vector<double> targets;        // design.padded_samples()

@@ -144,10 +144,12 @@ absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples
     return Invalid("hidden_width", absl::StrCat("must be at least 1, is ", options.hidden_width));
   }
   const int64_t num_columns = num_inputs + (options.bias ? 1 : 0);
-  if (options.hidden_width > kMaxCandidates / num_columns) {
-    return Invalid("hidden_width", absl::StrCat("inputs * hidden_width must be at most 2^50; with ",
-                                                num_columns, " inputs hidden_width may be at most ",
-                                                kMaxCandidates / num_columns));
+  if (options.hidden_width > kMaxCandidates / (num_columns + num_outputs)) {
+    return Invalid(
+        "hidden_width",
+        absl::StrCat("(inputs + outputs) * hidden_width must be at most 2^50; with ", num_columns,
+                     " inputs and ", num_outputs, " outputs hidden_width may be at most ",
+                     kMaxCandidates / (num_columns + num_outputs)));
   }
   if (absl::Status status = ValidateForm(options, num_samples, num_outputs); !status.ok()) {
     return status;

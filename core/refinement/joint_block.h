@@ -88,13 +88,21 @@ class JointBlock {
     });
   }
 
+  // diagonal += that of J^T J, over all outputs.
+  void AddNormalDiagonal(std::span<double> diagonal) const {
+    for (int64_t o = 0; o < problem_.num_outputs; ++o) {
+      ForEachParameter(Unit(o), [&](int64_t parameter, size_t layer, int32_t column,
+                                    const Eigen::VectorXd& delta) {
+        diagonal[parameter] += SquaredNormOf(layer, column, delta);
+      });
+    }
+  }
+
   // J for one output, a column a parameter.
   Eigen::MatrixXd Jacobian(int64_t output, int64_t num_parameters) const {
     Eigen::MatrixXd jacobian = Eigen::MatrixXd::Zero(count_, num_parameters);
-    Eigen::MatrixXd cotangent = Eigen::MatrixXd::Zero(count_, problem_.num_outputs);
-    cotangent.col(output).setOnes();
-    ForEachParameter(cotangent, [&](int64_t parameter, size_t layer, int32_t column,
-                                    const Eigen::VectorXd& delta) {
+    ForEachParameter(Unit(output), [&](int64_t parameter, size_t layer, int32_t column,
+                                       const Eigen::VectorXd& delta) {
       AddScaled(layer, column, delta, jacobian.col(parameter));
     });
     return jacobian;
@@ -117,6 +125,12 @@ class JointBlock {
   }
 
  private:
+  // The cotangent that picks one output.
+  Eigen::MatrixXd Unit(int64_t output) const {
+    Eigen::MatrixXd cotangent = Eigen::MatrixXd::Zero(count_, problem_.num_outputs);
+    cotangent.col(output).setOnes();
+    return cotangent;
+  }
   size_t NumLayers() const { return 1 + network_.upper_layers.size(); }
   const SparseRows& Layer(size_t l) const {
     return l == 0 ? network_.weights : network_.upper_layers[l - 1];
@@ -180,6 +194,14 @@ class JointBlock {
     if (layer == 0) return Input(column).cast<double>().dot(vector);
     if (IsConstant(layer, column)) return vector.sum();
     return units_[layer - 1].col(column).dot(vector);
+  }
+  // Of the column of values times `vector`, sample by sample.
+  double SquaredNormOf(size_t layer, int32_t column, const Eigen::VectorXd& vector) const {
+    if (layer == 0) {
+      return (Input(column).cast<double>().array() * vector.array()).matrix().squaredNorm();
+    }
+    if (IsConstant(layer, column)) return vector.squaredNorm();
+    return (units_[layer - 1].col(column).array() * vector.array()).matrix().squaredNorm();
   }
   void AddScaled(size_t layer, int32_t column, const Eigen::VectorXd& vector,
                  Eigen::Ref<Eigen::VectorXd> target) const {

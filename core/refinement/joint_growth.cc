@@ -110,6 +110,7 @@ AllSlopes SlopesAt(const JointProblem& problem, const SparseNetwork& network) {
       part.unit_rows.norm2 += block.units(0).colwise().squaredNorm().transpose();
     }
   });
+  if (problem.engine.stop_requested()) return {};  // groups that have not begun are empty
   AllSlopes sum = std::move(parts[0]);
   for (size_t g = 1; g < parts.size(); ++g) {
     for (size_t l = 0; l < sum.layers.size(); ++l) sum.layers[l].Add(parts[g].layers[l]);

@@ -44,19 +44,20 @@ void SetParameters(std::span<const double> parameters, SparseNetwork& network) {
   for (SparseRows& layer : network.upper_layers) take(layer);
 }
 
-// The sum of vectors over all blocks, in their order.
+// The sum of vectors over all blocks, in their order; of some where a stop was requested.
 template <typename OfBlock>
 Eigen::VectorXd SumOverBlocks(const JointProblem& problem, const SparseNetwork& network,
                               int64_t size, const OfBlock& of_block) {
-  std::vector<Eigen::VectorXd> parts(NumJointBlocks(problem));
-  problem.engine.pool.ParallelFor(NumJointBlocks(problem), [&](int64_t b, int) {
-    parts[b] = Eigen::VectorXd::Zero(size);
-    of_block(JointBlock(problem, network, b), parts[b]);
+  const int64_t num_blocks = NumJointBlocks(problem);
+  std::vector<Eigen::VectorXd> parts(kGroups, Eigen::VectorXd::Zero(size));
+  problem.engine.pool.ParallelFor(kGroups, [&](int64_t g, int) {
+    for (int64_t b = g * num_blocks / kGroups; b < (g + 1) * num_blocks / kGroups; ++b) {
+      if (problem.engine.stop_requested()) return;
+      of_block(JointBlock(problem, network, b), parts[g]);
+    }
   });
   Eigen::VectorXd sum = Eigen::VectorXd::Zero(size);
-  for (const Eigen::VectorXd& part : parts) {
-    if (part.size() == size) sum += part;
-  }
+  for (const Eigen::VectorXd& part : parts) sum += part;
   return sum;
 }
 
@@ -98,9 +99,7 @@ Eigen::MatrixXd NormalMatrix(const JointProblem& problem, const SparseNetwork& n
 Eigen::VectorXd NormalDiagonal(const JointProblem& problem, const SparseNetwork& network) {
   const int64_t size = Nonzeros(network);
   return SumOverBlocks(problem, network, size, [&](const JointBlock& block, Eigen::VectorXd& part) {
-    for (int64_t o = 0; o < problem.num_outputs; ++o) {
-      part += block.Jacobian(o, size).colwise().squaredNorm().transpose();
-    }
+    block.AddNormalDiagonal({part.data(), static_cast<size_t>(size)});
   });
 }
 
@@ -164,7 +163,7 @@ Eigen::VectorXd SolveByProducts(const JointProblem& problem, const SparseNetwork
   double product = residual.dot(direction);
   const double target = kForcing * kForcing * product;
   for (int k = 0; k < max_products && product > target; ++k) {
-    if (problem.engine.stop_requested()) break;
+    if (problem.stopped()) break;
     const Eigen::VectorXd image =
         NormalProduct(problem, network, direction) + damping * diagonal.cwiseProduct(direction);
     const double curvature = direction.dot(image);
@@ -200,7 +199,7 @@ double JointRefine(const JointProblem& problem, const JointRefineOptions& option
   for (int k = 0; k < options.max_steps && at.loss > options.target_loss; ++k) {
     Eigen::MatrixXd normal;
     if (dense) normal = NormalMatrix(problem, network);
-    if (problem.engine.stop_requested()) break;
+    if (problem.stopped()) break;
     const Eigen::VectorXd diagonal =
         Floored(dense ? Eigen::VectorXd(normal.diagonal()) : NormalDiagonal(problem, network));
     bool accepted = false;
@@ -430,7 +429,7 @@ SparseNetwork JointPruneBack(const JointProblem& problem, const JointBudget& bud
   const auto too_much = [&](double next) { return next > kGreatestRise * loss + no_loss; };
   loss = JointLoss(problem, network);
   double share = kPruneShare;
-  while (Nonzeros(network) > budget.nonzeros && !problem.engine.stop_requested()) {
+  while (Nonzeros(network) > budget.nonzeros && !problem.stopped()) {
     const int64_t present = Nonzeros(network);
     const auto kept = static_cast<int64_t>(static_cast<double>(present) * (1 - share));
     const int64_t target = std::max(budget.nonzeros, std::min(kept, present - 1));
@@ -444,6 +443,7 @@ SparseNetwork JointPruneBack(const JointProblem& problem, const JointBudget& bud
     if (too_much(next)) {
       const std::vector<double> saliencies = JointSaliencies(problem, network);
       for (int64_t rank = 1; rank < std::min(kLastCandidates, present); ++rank) {
+        if (problem.stopped()) break;
         SparseNetwork other = WithoutWeight(network, saliencies, rank);
         const double loss_of_other = JointRefine(problem, refine, other);
         if (loss_of_other >= next) continue;
@@ -456,7 +456,7 @@ SparseNetwork JointPruneBack(const JointProblem& problem, const JointBudget& bud
     loss = next;
     share = std::min(kPruneShare, 2 * share);
   }
-  for (int64_t layer = 0; !problem.engine.stop_requested();) {
+  for (int64_t layer = 0; !problem.stopped();) {
     layer = LayerOver(budget.width, network);
     if (layer < 0) break;
     network = ReduceNetwork(JointPruneUnitsTo(problem, BalanceLayers(network), layer,

@@ -6,6 +6,7 @@
 #ifndef THRESHER_CORE_REFINEMENT_JOINT_PROBLEM_H_
 #define THRESHER_CORE_REFINEMENT_JOINT_PROBLEM_H_
 
+#include <chrono>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -21,7 +22,12 @@ struct JointProblem {
   const Design& design;
   std::span<const double> targets;  // num_outputs columns of design.padded_samples(), then 0
   int64_t num_outputs;
+  // Past it refinement and pruning end as at a stop request, between steps.
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
 
+  bool stopped() const {
+    return engine.stop_requested() || std::chrono::steady_clock::now() >= deadline;
+  }
   std::span<const double> target(int64_t output) const {
     return targets.subspan(output * design.padded_samples(), design.padded_samples());
   }
@@ -44,7 +50,7 @@ struct JointRefineOptions {
 
 // Levenberg-Marquardt on the entries of all layers, the support unchanged; damping is scaled with
 // the diagonal of J^T J, so that the scales of neurons do not matter. The loss never rises and
-// stays finite; it is returned. A stop request ends it at the last step.
+// stays finite; it is returned. A stop request or the deadline ends it at the last step.
 // Source: Nocedal and Wright, "Numerical Optimization", 2006, chapter 10.
 // Cost: a step n k s (s / 2 + layers) multiply-adds for k outputs, or n s a product.
 double JointRefine(const JointProblem& problem, const JointRefineOptions& options,
@@ -84,8 +90,8 @@ SparseNetwork CutToBudget(const JointBudget& budget, SparseNetwork network);
 
 // Removes weights, a tenth at a time, then units until the network is within the budget, and
 // refines what stays after each removal; parallel units are merged. Where the loss rises more than
-// fourfold fewer weights go at a time, at last the best of several. A stop request ends it, maybe
-// over the budget. The loss is left in `loss`.
+// fourfold fewer weights go at a time, at last the best of several. A stop request or the deadline
+// ends it, maybe over the budget. The loss is left in `loss`.
 SparseNetwork JointPruneBack(const JointProblem& problem, const JointBudget& budget,
                              const JointRefineOptions& refine, SparseNetwork network, double& loss);
 

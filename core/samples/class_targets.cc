@@ -19,10 +19,11 @@ std::string Quoted(const std::string& text) {
                       "'");
 }
 
-// Labels that are not finite stay text.
+// Labels that are not finite, or so large that different ones would become one number, stay text.
 std::optional<double> AsNumber(const std::string& text) {
+  constexpr double kMost = 9007199254740992;  // 2^53
   const std::optional<double> value = ParseNumber(text);
-  return value.has_value() && std::isfinite(*value) ? value : std::nullopt;
+  return value.has_value() && std::abs(*value) < kMost ? value : std::nullopt;
 }
 
 // The classes there are, sorted, and the class of each label.

@@ -146,6 +146,25 @@ TEST(BatchGradientTest, HasTheSameBitsForAnyNumberOfThreads) {
   }
 }
 
+// 4000 samples are cut into more chunks than 5000.
+TEST(BatchGradientTest, TakesABatchSmallerThanTheLargest) {
+  for (int64_t largest = 1; largest <= 9000; largest += 37) {
+    for (int64_t size = 1; size <= largest; size += 41) {
+      EXPECT_LE(MakeBatchChunks(size).num_chunks, MostChunks(largest)) << size << " of " << largest;
+    }
+  }
+  const Samples samples = RandomSamples(4000, 5, 1, Loss::kSquared, 2);
+  const Perceptron perceptron = InitialPerceptron(5, std::vector<int64_t>{4}, 1, false, 3);
+  std::vector<int64_t> rows(4000);
+  std::iota(rows.begin(), rows.end(), 0);
+  Engine engine(1);
+  BatchGradient small(engine, samples, Loss::kSquared, perceptron, 4000, {});
+  BatchGradient large(engine, samples, Loss::kSquared, perceptron, 5000, {});
+  ASSERT_EQ(small.Compute(perceptron, rows), BatchOutcome::kDone);
+  ASSERT_EQ(large.Compute(perceptron, rows), BatchOutcome::kDone);
+  EXPECT_NEAR(large.sums().loss, small.sums().loss, 1e-9 * small.sums().loss);
+}
+
 TEST(BatchGradientTest, AStopAndALossWithoutAValueAreSaid) {
   Samples samples = RandomSamples(300, 5, 1, Loss::kSquared, 2);
   const Perceptron perceptron = InitialPerceptron(5, std::vector<int64_t>{4}, 1, false, 3);

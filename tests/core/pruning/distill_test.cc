@@ -91,7 +91,24 @@ TEST(DistillTest, TheSameBitsForAnyNumberOfThreadsAndAfterAResume) {
       StartsWith("checkpoint"));
 }
 
-TEST(DistillTest, PatternsAndNeuronsStayGone) {
+TEST(DistillTest, RefinedNetworksHaveTheSameBitsTooAndNeuronsStayGone) {
+  Given given = GivenNetwork(2);
+  DistillOptions options = Quick(Loss::kSquared);
+  options.one_shot.whole_neurons = true;
+  const SparseNetwork whole = DistillOrFail(given, options).network;
+  EXPECT_LT(ActiveNeurons(whole), ActiveNeurons(given.network));
+  std::string checkpoint;
+  const PruneObserver observer = {
+      .checkpoint_due = [](const PruneReport& report) { return report.iteration == 4; },
+      .on_checkpoint = [&](std::string bytes) { checkpoint = std::move(bytes); }};
+  DistillOrFail(given, options, observer);
+  ASSERT_FALSE(checkpoint.empty());
+  EXPECT_EQ(DistillOrFail(given, options, {}, checkpoint).network, whole);
+  options.one_shot.num_threads = 3;
+  EXPECT_EQ(DistillOrFail(given, options).network, whole);
+}
+
+TEST(DistillTest, PatternsStayGone) {
   const Given given = GivenNetwork(3);
   DistillOptions options = Quick(Loss::kCrossEntropy);
   options.one_shot.pattern_kept = 1;

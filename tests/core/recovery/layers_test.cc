@@ -131,6 +131,24 @@ TEST(LayersTest, ClassesAreNamed) {
   }
 }
 
+TEST(LayersTest, EpochsOfClassesAreIterations) {
+  RecoveryOptions options;
+  options.hidden_width = 6;
+  options.nonzeros = 40;
+  options.loss = Loss::kCrossEntropy;
+  options.termination.max_iterations = 7;
+  double best = std::numeric_limits<double>::infinity();
+  RecoveryObserver observer;
+  observer.on_iteration = [&](const IterationReport& report) {
+    best = std::min(best, report.relative_residual);
+    EXPECT_EQ(report.best_relative_residual, best);
+  };
+  const absl::StatusOr<RecoveryResult> result = Recover(Classes(3), options, {}, observer);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->iterations, 7);
+  EXPECT_LE(result->nonzeros, 40);
+}
+
 TEST(LayersTest, ThreadsAndResumptionsChangeNoBit) {
   PlantedOptions planted = Base(5);
   planted.nonzeros = 24;

@@ -166,6 +166,22 @@ TEST(OutputsTest, AStopKeepsWhatIsFoundAndGoesOn) {
   }
 }
 
+TEST(OutputsTest, ATimeLimitHoldsTheBudgetAndGoesOn) {
+  const PlantedProblem problem = *GeneratePlanted(Base(5));
+  RecoveryOptions options = OptionsFor(Base(5));
+  const absl::StatusOr<RecoveryResult> whole = Recover(problem.samples, options);
+  options.termination.time_limit_seconds = 1e-9;
+  const absl::StatusOr<RecoveryResult> partial = Recover(problem.samples, options);
+  ASSERT_TRUE(partial.ok()) << partial.status();
+  EXPECT_EQ(partial->termination_reason, TerminationReason::kTimeLimit);
+  EXPECT_LE(partial->nonzeros, options.nonzeros);
+  options.termination.time_limit_seconds = 0;
+  const absl::StatusOr<RecoveryResult> resumed =
+      Recover(problem.samples, options, {}, {}, {}, partial->checkpoint);
+  ASSERT_TRUE(resumed.ok()) << resumed.status();
+  EXPECT_EQ(resumed->network, whole->network);
+}
+
 TEST(OutputsTest, RefusalsNameTheField) {
   const PlantedProblem problem = *GeneratePlanted(Base(1));
   const auto message = [&](auto&& change) {

@@ -7,6 +7,7 @@
 
 #include "core/gates/random_gates.h"
 #include "core/network/compare.h"
+#include "core/recovery/checkpoint.h"
 #include "core/samples/planted.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -517,6 +518,37 @@ void ExpectInvalid(const Samples& samples, const RecoveryOptions& options,
   EXPECT_THAT(std::string(result.status().message()), StartsWith(field + ":"));
 }
 
+TEST(RecoverTest, AStepSizeThatDivergesEndsTheSolve) {
+  const PlantedProblem problem = Planted(12);
+  for (const Algorithm algorithm : {Algorithm::kIht, Algorithm::kReciprocal}) {
+    for (const double step_size : {0.01, 10.0, 1e300}) {
+      RecoveryOptions options;
+      options.hidden_width = 4;
+      options.nonzeros = 10;
+      options.algorithm = algorithm;
+      options.step_size = step_size;
+      options.termination.stagnation_iterations = 0;
+      options.termination.max_iterations = 400;
+      std::vector<std::string> checkpoints;
+      RecoveryObserver observer;
+      observer.checkpoint_due = [](const IterationReport&) { return true; };
+      observer.on_checkpoint = [&](std::string bytes) { checkpoints.push_back(std::move(bytes)); };
+      const absl::StatusOr<RecoveryResult> result = Recover(problem.samples, options, {}, observer);
+      ASSERT_TRUE(result.ok()) << result.status();
+      EXPECT_TRUE(std::isfinite(result->relative_residual));
+      EXPECT_LE(result->nonzeros, 10);
+      if (step_size > 1) {
+        EXPECT_EQ(result->termination_reason, TerminationReason::kStagnated);
+      }
+      checkpoints.push_back(result->checkpoint);
+      const absl::StatusOr<RecoveryResult> resumed =
+          Recover(problem.samples, options, {}, {}, {}, checkpoints.back());
+      ASSERT_TRUE(resumed.ok()) << resumed.status();
+      EXPECT_EQ(resumed->network, result->network);
+    }
+  }
+}
+
 TEST(RecoverErrorsTest, NameTheField) {
   const PlantedProblem problem = Planted(12);
   const Samples& good = problem.samples;
@@ -542,6 +574,13 @@ TEST(RecoverErrorsTest, NameTheField) {
   ExpectInvalid(samples, options, {}, "inputs");
   samples = {};
   ExpectInvalid(samples, options, {}, "num_samples");
+  // Nor where the number of all weights does not fit 64 bits.
+  RecoveryOptions wide = options;
+  wide.hidden_width = int64_t{1} << 50;
+  for (const int64_t outputs : {int64_t{8192}, int64_t{16384}, int64_t{1} << 40}) {
+    EXPECT_THAT(std::string(ValidateOptions(wide, 100, 1, outputs).message()),
+                StartsWith("hidden_width:"));
+  }
 
   const auto with = [&](auto change) {
     RecoveryOptions changed = options;
@@ -632,6 +671,17 @@ TEST(RecoverErrorsTest, DamagedOrForeignCheckpointsAreRefused) {
   RecoveryOptions other = options;
   other.seed = 1;
   expect_refused(other, result->checkpoint);
+  // Options that take the same number.
+  RecoveryOptions layers = options;
+  layers.hidden_layers = 2;
+  other = options;
+  other.loss = Loss::kLogistic;
+  other.linear_term = true;
+  EXPECT_NE(ProblemFingerprint(problem.samples, layers, {}),
+            ProblemFingerprint(problem.samples, other, {}));
+  other.linear_term = false;
+  EXPECT_NE(ProblemFingerprint(problem.samples, layers, {}),
+            ProblemFingerprint(problem.samples, other, {}));
   // Limits may change: a solve can be continued beyond its first limit.
   other = options;
   other.termination.max_iterations = 5;

@@ -221,6 +221,15 @@ INSTANTIATE_TEST_SUITE_P(
                                }
                              }
                            }},
+                    Defect{"AnInputTooSmallForFloats",
+                           [](PlantedProblem& problem) {
+                             std::vector<bool> used(problem.samples.num_inputs, false);
+                             for (const int32_t q : problem.network.weights.column) used[q] = true;
+                             const auto unused = std::find(used.begin(), used.end(), false);
+                             for (int64_t i = 0; i < problem.samples.num_samples; ++i) {
+                               Row(problem, i)[unused - used.begin()] = i % 100 == 0 ? 1e-40F : 0;
+                             }
+                           }},
                     Defect{"OneOutlier",
                            [](PlantedProblem& problem) {
                              for (int64_t q = 0; q < problem.samples.num_inputs; ++q)

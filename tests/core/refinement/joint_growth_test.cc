@@ -1,6 +1,9 @@
 #include "core/refinement/joint_growth.h"
 
+#include <atomic>
 #include <cmath>
+#include <stop_token>
+#include <thread>
 #include <vector>
 
 #include "core/network/merge.h"
@@ -74,6 +77,27 @@ TEST(JointGrowthTest, NothingJoinsAnExactNetworkByMuch) {
   double norm2 = 0;
   for (const double target : problem.targets) norm2 += target * target;
   EXPECT_LE(JointLoss(problem.view(), grown), 1e-10 * norm2);
+}
+
+// A stop comes while some of the samples have been looked at and others have not.
+TEST(JointGrowthTest, AStopAtAnyMomentLeavesANetwork) {
+  for (const int threads : {1, 2}) {
+    Problem problem(3);
+    for (int wait = 0; wait < 60; ++wait) {
+      std::stop_source stop;
+      Engine engine(threads, stop.get_token());
+      const JointProblem stopped = {engine, problem.design, problem.targets, 3};
+      std::atomic<bool> begun = false;
+      const std::jthread other([&] {
+        while (!begun) std::this_thread::yield();
+        for (volatile int spin = 0; spin < wait * 2000;) spin = spin + 1;
+        stop.request_stop();
+      });
+      begun = true;
+      const SparseNetwork grown = JointGrow(stopped, {.count = 5}, problem.planted.network);
+      EXPECT_TRUE(ValidateNetwork(grown).ok());
+    }
+  }
 }
 
 TEST(JointGrowthTest, ThreadsChangeNoBit) {

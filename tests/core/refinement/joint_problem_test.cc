@@ -1,5 +1,6 @@
 #include "core/refinement/joint_problem.h"
 
+#include <chrono>
 #include <cmath>
 
 #include "Eigen/Dense"
@@ -223,6 +224,20 @@ INSTANTIATE_TEST_SUITE_P(Shapes, JointProblemTest,
                            return "Outputs" + std::to_string(instance.param.num_outputs) +
                                   "Layers" + std::to_string(instance.param.hidden_layers);
                          });
+
+TEST(JointRefineTest, PastItsDeadlineNothingMoves) {
+  Problem problem({.num_outputs = 2, .hidden_layers = 2, .seed = 1});
+  JointProblem late = problem.view();
+  late.deadline = std::chrono::steady_clock::now();
+  const SparseNetwork start = Perturbed(problem.planted.network, 0.02, 3);
+  SparseNetwork network = start;
+  const double before = JointLoss(late, network);
+  EXPECT_EQ(JointRefine(late, {}, network), before);
+  EXPECT_EQ(network, start);
+  double loss = 0;
+  EXPECT_EQ(JointPruneBack(late, {.nonzeros = 1, .width = 1}, {}, network, loss), network);
+  EXPECT_EQ(loss, before);
+}
 
 // Over kMaxJointWeights weights steps come from products with J.
 TEST(JointRefineTest, ManyWeightsAreRefinedByConjugateGradients) {

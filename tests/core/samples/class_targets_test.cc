@@ -73,6 +73,14 @@ TEST(SetClassTargetsTest, NumbersAreComparedAsNumbers) {
   EXPECT_THAT(samples.class_names, ElementsAre("1", "1.0", "x"));
 }
 
+TEST(SetClassTargetsTest, LargeNumbersStayDifferent) {
+  Samples samples = Numbered(3);
+  ASSERT_TRUE(SetClassTargets({{"9007199254740992", "9007199254740993", "5"}, {0, 1, 2}}, {},
+                              kPlenty, samples)
+                  .ok());
+  EXPECT_THAT(samples.class_names, ElementsAre("5", "9007199254740992", "9007199254740993"));
+}
+
 TEST(SetClassTargetsTest, NamesTheField) {
   const Labels labels = {{"a", "b"}, {0, 1}};
   EXPECT_THAT(Error(labels, {"a", "c"}),
