@@ -4,14 +4,15 @@
 
 namespace thresher {
 
-void AdamStep(double learning_rate, int64_t step, std::span<const float> gradient,
-              std::span<float> weight, std::span<float> first_moment,
-              std::span<float> second_moment) {
+void AdamStep(double learning_rate, double weight_decay, int64_t step,
+              std::span<const float> gradient, std::span<float> weight,
+              std::span<float> first_moment, std::span<float> second_moment) {
   constexpr double kDecay1 = 0.9;
   constexpr double kDecay2 = 0.999;
   constexpr float kEpsilon = 1e-8f;
   const auto t = static_cast<double>(step);
   const auto rate = static_cast<float>(learning_rate / (1 - std::pow(kDecay1, t)));
+  const auto kept = static_cast<float>(1 - learning_rate * weight_decay);
   const auto root_scale = static_cast<float>(1 / std::sqrt(1 - std::pow(kDecay2, t)));
   constexpr auto kOld1 = static_cast<float>(kDecay1);
   constexpr auto kNew1 = static_cast<float>(1 - kDecay1);
@@ -25,7 +26,7 @@ void AdamStep(double learning_rate, int64_t step, std::span<const float> gradien
   for (size_t e = 0; e < size; ++e) {
     m[e] = kOld1 * m[e] + kNew1 * g[e];
     v[e] = kOld2 * v[e] + kNew2 * (g[e] * g[e]);
-    w[e] -= rate * (m[e] / (std::sqrt(v[e]) * root_scale + kEpsilon));
+    w[e] = kept * w[e] - rate * (m[e] / (std::sqrt(v[e]) * root_scale + kEpsilon));
   }
 }
 

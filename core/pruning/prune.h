@@ -54,6 +54,9 @@ struct PruneOptions {
   // The last share of the epochs (of each round), in [0, 1], over which the learning rate falls
   // linearly to 0.
   double learning_rate_decay = 0;
+  // Before each step weights are multiplied by 1 - learning_rate * weight_decay; in [0, 1], and the
+  // product at most 1.
+  double weight_decay = 0;
 
   PruneSchedule schedule = PruneSchedule::kRounds;
   Saliency saliency = Saliency::kMagnitude;

@@ -80,6 +80,13 @@ absl::Status ValidateOptions(const PruneOptions& options, int64_t num_samples, i
     return Invalid("learning_rate", absl::StrCat("must be positive and at most ", kMaxLearningRate,
                                                  ", is ", options.learning_rate));
   }
+  if (!(options.weight_decay >= 0) || !(options.weight_decay <= 1) ||
+      !(options.learning_rate * options.weight_decay <= 1)) {
+    return Invalid("weight_decay",
+                   absl::StrCat("must be between 0 and 1, and learning_rate * weight_decay at most "
+                                "1, is ",
+                                options.weight_decay));
+  }
   if (!(options.learning_rate_decay >= 0) || !(options.learning_rate_decay <= 1)) {
     return Invalid("learning_rate_decay",
                    absl::StrCat("must be between 0 and 1, is ", options.learning_rate_decay));

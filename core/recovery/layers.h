@@ -11,7 +11,8 @@
 //            every few rounds a copy is pruned to the budget, and the best of these is the result
 // A start with a network of the tolerance ends the solve.
 //
-// For classes a dense network is trained and pruned gradually, once. While training for classes
+// For classes a dense network is trained with weight decay and pruned gradually, in several starts,
+// of which the one with the least loss is the result. While training for classes
 // relative_residual in a report is the root of the mean loss over that of equal chances.
 // Internal to recovery/.
 #ifndef THRESHER_CORE_RECOVERY_LAYERS_H_
@@ -40,7 +41,7 @@ double LayersBytes(const RecoveryOptions& options, int64_t num_samples, int64_t 
 
 // As Recover, for Algorithm::kWinnow with hidden_layers > 1 or a loss other than squared; problem
 // and options are valid and resolved. termination.max_iterations bounds the neurons, the rows and
-// the swaps of each start.
+// the swaps of each start, and for classes its epochs.
 absl::StatusOr<RecoveryResult> RecoverLayers(const Samples& samples, const RecoveryOptions& options,
                                              const RecoveryObserver& observer, std::stop_token stop,
                                              std::string_view checkpoint, uint64_t fingerprint);

@@ -96,7 +96,8 @@ struct RecoveryOptions {
   int64_t batch_size = 0;
 
   // Termination, see termination.h for the inequalities. max_iterations bounds the steps of every
-  // stage of a solve of several outputs or layers, and for classes the epochs. The rule of
+  // stage of a solve of several outputs or layers, and for classes the epochs of every
+  // start. The rule of
   // stagnation is that of the algorithms other than winnow and of random gates; winnow, enumerated
   // gates and what is built on them end where their starts or rounds do.
   TerminationCriteria termination;

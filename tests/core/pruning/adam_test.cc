@@ -26,7 +26,7 @@ TEST(AdamTest, FollowsAPlainLoopInDouble) {
       gradient[e] = static_cast<float>(random.NextNormal() * std::pow(10.0, e % 7) * 1e-3);
     }
     gradient[5] = 0;
-    AdamStep(1e-2, step, gradient, weight, first, second);
+    AdamStep(1e-2, 0, step, gradient, weight, first, second);
     for (size_t e = 0; e < kSize; ++e) {
       const double g = gradient[e];
       m[e] = 0.9 * m[e] + 0.1 * g;
@@ -39,11 +39,22 @@ TEST(AdamTest, FollowsAPlainLoopInDouble) {
   for (size_t e = 0; e < kSize; ++e) EXPECT_NEAR(weight[e], reference[e], 2e-5) << e;
 }
 
+TEST(AdamTest, WeightDecayShrinksWeightsWithoutAGradient) {
+  std::vector<float> weight = {1, -2};
+  std::vector<float> first(2);
+  std::vector<float> second(2);
+  for (int64_t step = 1; step <= 3; ++step) {
+    AdamStep(0.5, 0.25, step, std::vector<float>{0, 0}, weight, first, second);
+  }
+  EXPECT_FLOAT_EQ(weight[0], 0.875F * 0.875F * 0.875F);
+  EXPECT_FLOAT_EQ(weight[1], -2 * 0.875F * 0.875F * 0.875F);
+}
+
 TEST(AdamTest, TheFirstStepIsTheLearningRate) {
   std::vector<float> weight = {1, 1};
   std::vector<float> first(2);
   std::vector<float> second(2);
-  AdamStep(0.125, 1, std::vector<float>{3, -1e-3f}, weight, first, second);
+  AdamStep(0.125, 0, 1, std::vector<float>{3, -1e-3f}, weight, first, second);
   EXPECT_NEAR(weight[0], 0.875, 1e-6);
   EXPECT_NEAR(weight[1], 1.125, 1e-5);
 }

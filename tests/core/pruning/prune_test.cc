@@ -347,6 +347,7 @@ TEST(ValidatePruneOptionsTest, FaultsNameTheField) {
   for (const double bad : {-0.1, 1.1, std::nan("")}) {
     EXPECT_THAT(fault([&](PruneOptions& o) { o.learning_rate_decay = bad; }),
                 StartsWith("learning_rate_decay"));
+    EXPECT_THAT(fault([&](PruneOptions& o) { o.weight_decay = bad; }), StartsWith("weight_decay"));
   }
   for (const double bad : {0.0, 1.0, std::nan("")}) {
     EXPECT_THAT(fault([&](PruneOptions& o) { o.prune_fraction = bad; }),

@@ -130,9 +130,11 @@ TEST(CountSketchTest, ADivergingStepIsUndoneAndMadeSmaller) {
 }
 
 TEST(CountSketchTest, NoStepSizeOrScaleGivesWhatIsNoNumber) {
-  PlantedProblem problem = *GeneratePlanted(Planted(2));
-  RecoveryOptions options = OptionsFor(Planted(2));
-  options.termination.max_iterations = 10;
+  PlantedOptions planted = Planted(2);
+  planted.num_samples = 100;
+  PlantedProblem problem = *GeneratePlanted(planted);
+  RecoveryOptions options = OptionsFor(planted);
+  options.termination.max_iterations = 5;
   const Samples plain = problem.samples;
   for (const float scale : {1e-20F, 1.0F, 1e12F, 1e25F}) {
     for (size_t e = 0; e < plain.inputs.size(); ++e) {
