@@ -910,7 +910,7 @@ void JobManager::WriteCheckpoint(const std::shared_ptr<ActiveJob>& job,
   }
   if (!status.ok()) {
     // The solve goes on: the checkpoint before stays, the next one may succeed.
-    if (metrics_.store_failed) metrics_.store_failed();
+    if (metrics_.store_failed) metrics_.store_failed(status);
     return;
   }
   {
@@ -987,7 +987,7 @@ void JobManager::Requeue(const std::shared_ptr<ActiveJob>& job, JobRecord next,
       next.checkpoint_iteration = next.progress.has_value() ? IterationOf(*next.progress) : 0;
       if (metrics_.checkpoint_written) metrics_.checkpoint_written(pin.size());
     } else if (metrics_.store_failed) {
-      metrics_.store_failed();  // it goes on from the checkpoint before
+      metrics_.store_failed(blob.status());  // it goes on from the checkpoint before
     }
   }
   next.crash_count = 0;
@@ -1119,6 +1119,15 @@ bool JobManager::CommitStateUntilDone(const std::shared_ptr<ActiveJob>& job,
     if (model != nullptr) {
       absl::StatusOr<store::PreparedModel> prepared = store_->models().Prepare(*model);
       status = prepared.status();
+      if (absl::IsInvalidArgument(status)) {
+        JobRecord failed = record;
+        failed.state = JobState::kFailed;
+        failed.report.reset();
+        failed.error =
+            JobError{.code = status.code(),
+                     .message = absl::StrCat("the model cannot be stored: ", status.message())};
+        return CommitStateUntilDone(job, failed, failed.error->message, nullptr);
+      }
       if (status.ok()) {
         store::ModelRecord& about = prepared->record;
         about.job_id = record.id;
@@ -1137,10 +1146,10 @@ bool JobManager::CommitStateUntilDone(const std::shared_ptr<ActiveJob>& job,
     if (status.ok()) return true;
     // A full disk, most likely. The job keeps its place until the store works again; when
     // the server stops before, the job is taken up as it was committed last.
-    if (metrics_.store_failed) metrics_.store_failed();
+    if (metrics_.store_failed) metrics_.store_failed(status);
     MutexLock lock(mutex_);
     if (!draining_) {
-      queue_changed_.WaitUntil(mutex_, steady_clock::now() + kStoreRetryInterval);
+      drain_began_.WaitUntil(mutex_, steady_clock::now() + kStoreRetryInterval);
     }
     if (draining_) return false;
   }
@@ -1159,6 +1168,7 @@ absl::Status JobManager::Drain(steady_clock::time_point deadline) {
     queue_changed_.NotifyAll();
     sweeps_changed_.NotifyAll();
     active_changed_.NotifyAll();
+    drain_began_.NotifyAll();
   }
   // Outside the lock: callbacks of the tokens run here.
   for (std::stop_source& stop : running) stop.request_stop();
