@@ -183,16 +183,28 @@ absl::Status ModelStore::Delete(std::string_view id) {
       "is the start of a queued or running job; cancel the job or wait for its end");
 }
 
-absl::StatusOr<std::string> ModelStore::ReadFile(const ModelRecord& record, ModelFileFormat format,
-                                                 int64_t max_bytes) {
-  if (format == ModelFileFormat::kNpz) return blobs_->Get(record.sha256);
-  absl::StatusOr<std::shared_ptr<const Model>> model = Load(record);
-  if (!model.ok()) return model.status();
-  absl::StatusOr<std::string> file = WriteModelFile(**model, format, CName(record.id), max_bytes);
-  if (absl::IsResourceExhausted(file.status())) return WithReason(file.status(), kReasonTooLarge);
-  if (absl::IsInvalidArgument(file.status())) {
-    return InvalidField("format", std::string(file.status().message()));
+absl::StatusOr<TemporaryFile> ModelStore::WriteFile(const ModelRecord& record,
+                                                    ModelFileFormat format, int64_t max_bytes) {
+  absl::StatusOr<TemporaryFile> file = blobs_->NewTemporaryFile();
+  if (!file.ok()) return file.status();
+  absl::Status status;
+  if (format == ModelFileFormat::kNpz) {
+    status = blobs_->Stream(record.sha256,
+                            [&file](std::string_view piece) { return file->Append(piece); });
+  } else {
+    absl::StatusOr<std::shared_ptr<const Model>> model = Load(record);
+    if (!model.ok()) return model.status();
+    absl::StatusOr<std::string> bytes =
+        WriteModelFile(**model, format, CName(record.id), max_bytes);
+    if (absl::IsResourceExhausted(bytes.status())) {
+      return WithReason(bytes.status(), kReasonTooLarge);
+    }
+    if (absl::IsInvalidArgument(bytes.status())) {
+      return InvalidField("format", std::string(bytes.status().message()));
+    }
+    status = bytes.ok() ? file->Append(*bytes) : bytes.status();
   }
+  if (!status.ok()) return status;
   return file;
 }
 
