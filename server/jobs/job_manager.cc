@@ -198,7 +198,8 @@ absl::Status JobManager::TakeUp(const std::shared_ptr<ActiveJob>& job) {
   const bool was_running = next.state == JobState::kRunning;
   if (was_running) {
     next.state = JobState::kQueued;
-    ++next.crash_count;
+    // A sweep only waits; what its cells did is counted with them.
+    if (!IsSweep(next)) ++next.crash_count;
     const std::string message =
         next.checkpoint_sha256.empty()
             ? "the server was restarted; starts from the beginning"
@@ -820,9 +821,14 @@ std::vector<std::shared_ptr<JobManager::ActiveJob>> JobManager::ActiveCells(
 }
 
 absl::StatusOr<SweepCells::SoFar> JobManager::BeginCells(const std::shared_ptr<ActiveJob>& sweep) {
+  // The jobs first: a cell that ends meanwhile is then in both lists, never in none.
+  std::set<int64_t> active;
   {
     MutexLock lock(mutex_);
     sweep->ended_cells.clear();  // they have rows
+    for (const std::shared_ptr<ActiveJob>& cell : ActiveCells(sweep->record.id)) {
+      if (cell->record.cell) active.insert(cell->record.cell->cell);
+    }
   }
   SweepCells::SoFar so_far;
   absl::Status status = store_->database().Read([&](Connection& connection) -> absl::Status {
@@ -830,14 +836,12 @@ absl::StatusOr<SweepCells::SoFar> JobManager::BeginCells(const std::shared_ptr<A
     if (!rows.ok()) return rows.status();
     for (const SweepCell& row : *rows) {
       so_far.ended.push_back({.cell = row.cell, .failed = row.state == JobState::kFailed});
+      active.erase(row.cell);
     }
     return absl::OkStatus();
   });
   if (!status.ok()) return status;
-  MutexLock lock(mutex_);
-  for (const std::shared_ptr<ActiveJob>& cell : ActiveCells(sweep->record.id)) {
-    if (cell->record.cell) so_far.active.push_back(cell->record.cell->cell);
-  }
+  so_far.active.assign(active.begin(), active.end());
   return so_far;
 }
 
@@ -864,19 +868,27 @@ std::vector<EndedCell> JobManager::WaitForCells(const std::shared_ptr<ActiveJob>
   return std::exchange(sweep->ended_cells, {});
 }
 
-absl::Status JobManager::CancelCells(const std::shared_ptr<ActiveJob>& sweep) {
-  std::vector<std::string> ids;
-  {
+void JobManager::CancelCells(const std::shared_ptr<ActiveJob>& sweep) {
+  for (;;) {
+    std::vector<std::string> ids;
+    {
+      MutexLock lock(mutex_);
+      if (draining_) return;
+      for (const auto& cell : ActiveCells(sweep->record.id)) ids.push_back(cell->record.id);
+    }
+    absl::Status failed;
+    for (const std::string& id : ids) {
+      const absl::Status status = Cancel(id).status();
+      if (!status.ok() && !absl::IsNotFound(status)) failed = status;
+    }
+    if (!failed.ok() && metrics_.store_failed) metrics_.store_failed(failed);
     MutexLock lock(mutex_);
-    for (const auto& cell : ActiveCells(sweep->record.id)) ids.push_back(cell->record.id);
+    if (failed.ok()) {
+      while (!draining_ && !ActiveCells(sweep->record.id).empty()) active_changed_.Wait(mutex_);
+      return;
+    }
+    if (!draining_) drain_began_.WaitUntil(mutex_, steady_clock::now() + kStoreRetryInterval);
   }
-  for (const std::string& id : ids) {
-    absl::Status status = Cancel(id).status();
-    if (!status.ok() && !absl::IsNotFound(status)) return status;
-  }
-  MutexLock lock(mutex_);
-  while (!draining_ && !ActiveCells(sweep->record.id).empty()) active_changed_.Wait(mutex_);
-  return absl::OkStatus();
 }
 
 void JobManager::ReserveEventNumbers(const std::shared_ptr<ActiveJob>& job) {
@@ -943,6 +955,8 @@ void JobManager::EndAttempt(const std::shared_ptr<ActiveJob>& job,
     Requeue(job, next, outcome.ok() ? std::move(outcome->checkpoint) : std::string());
     return;
   }
+  // However it ends: cells must not outlive it.
+  if (IsSweep(next)) CancelCells(job);
   std::string message;
   const Model* model = nullptr;
   if (stopped && next.cancel_requested) {
@@ -1060,7 +1074,9 @@ absl::Status JobManager::CommitState(const std::shared_ptr<ActiveJob>& job, JobR
       absl::StatusOr<StoredJob> sweep = store::FindJob(connection, record.parent_id);
       absl::Status added = sweep.status();
       if (added.ok()) added = store::AddCell(connection, sweep->key, store::RowOf(record));
-      return added.ok() ? store::DeleteRecord(connection, job->key) : added;
+      // Without its sweep there is no table that wants the row.
+      if (!added.ok() && !absl::IsNotFound(sweep.status())) return added;
+      return store::DeleteRecord(connection, job->key);
     }
     std::vector<JobEvent> events = unsaved.events;
     events.push_back(event);

@@ -60,7 +60,7 @@ struct JobMetrics {
   std::function<void(const JobSpec& spec, double seconds)> job_ran;  // one attempt
   std::function<void(int64_t bytes)> checkpoint_written;
   std::function<void(int64_t events)> events_thinned;  // that a watcher did not get
-  // A commit of a running job failed; it is retried.
+  // A commit of a running job, or of a sweep's cell to be cancelled, failed; it is retried.
   std::function<void(const absl::Status& status)> store_failed;
 };
 
@@ -178,7 +178,7 @@ class JobManager {
   std::vector<EndedCell> WaitForCells(const std::shared_ptr<ActiveJob>& sweep,
                                       std::chrono::steady_clock::time_point deadline)
       THRESHER_EXCLUDES(mutex_);
-  absl::Status CancelCells(const std::shared_ptr<ActiveJob>& sweep) THRESHER_EXCLUDES(mutex_);
+  void CancelCells(const std::shared_ptr<ActiveJob>& sweep) THRESHER_EXCLUDES(mutex_);
   std::vector<std::shared_ptr<ActiveJob>> ActiveCells(std::string_view sweep_id) const
       THRESHER_REQUIRES(mutex_);
   void RunJob(const std::shared_ptr<ActiveJob>& job) THRESHER_EXCLUDES(mutex_);

@@ -104,7 +104,7 @@ class Attempt {
       Report();
       return false;
     }
-    run_.cells.cancel().IgnoreError();  // what it leaves is deleted at the next start
+    run_.cells.cancel();
     Take(run_.cells.wait(steady_clock::now()));
     return true;
   }

@@ -205,6 +205,37 @@ class SweepTest : public ManagerTest {
     }
   }
 
+  // A sweep and its first cell, as an earlier server left them.
+  void Leave(const JobRecord& sweep, const JobRecord& cell) {
+    JobEvent event;
+    event.number = 1;
+    const absl::Status status = store_->database().Write([&](store::Connection& connection)
+                                                             -> absl::Status {
+      auto key = store::InsertJob(connection, {.id = "sweep"}, sweep, event);
+      if (!key.ok()) return key.status();
+      return store::InsertJob(connection, {.id = "cell", .parent = "sweep"}, cell, event).status();
+    });
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  static JobRecord LeftSweep(JobState state) {
+    JobRecord sweep;
+    sweep.id = "sweep";
+    sweep.spec = OnData();
+    sweep.state = state;
+    sweep.latest_event_number = 1;
+    return sweep;
+  }
+  static JobRecord LeftCell(JobState state) {
+    JobRecord cell;
+    cell.id = "cell";
+    cell.spec = JobOf(OnData(), CellAt(OnData(), 0), "data");
+    cell.state = state;
+    cell.parent_id = "sweep";
+    cell.cell = CellAt(OnData(), 0);
+    cell.latest_event_number = 1;
+    return cell;
+  }
+
   std::unique_ptr<SweepRunner> sweeps_;
 
  private:
@@ -485,30 +516,80 @@ TEST_F(SweepTest, CancelledWhileTheServerIsDownNothingStays) {
 
 // A sweep that ended without its cells, as a death between the two leaves it.
 TEST_F(SweepTest, CellsDoNotOutliveTheirSweep) {
-  JobRecord sweep;
-  sweep.id = "sweep";
-  sweep.spec = OnData();
-  sweep.state = JobState::kRunning;
-  sweep.crash_count = 1000;
-  sweep.latest_event_number = 1;
-  JobRecord cell;
-  cell.id = "cell";
-  cell.spec = JobOf(OnData(), CellAt(OnData(), 0), "data");
-  cell.parent_id = "sweep";
-  cell.cell = CellAt(OnData(), 0);
-  JobEvent event;
-  event.number = 1;
-  const absl::Status status = store_->database().Write([&](store::Connection& connection)
-                                                           -> absl::Status {
-    auto key = store::InsertJob(connection, {.id = "sweep"}, sweep, event);
-    if (!key.ok()) return key.status();
-    return store::InsertJob(connection, {.id = "cell", .parent = "sweep"}, cell, event).status();
-  });
-  ASSERT_TRUE(status.ok()) << status;
+  Leave(LeftSweep(JobState::kFailed), LeftCell(JobState::kQueued));
   StartSweeps(Converge);
   EXPECT_EQ(manager_->Get("sweep")->state, JobState::kFailed);
   EXPECT_TRUE(absl::IsNotFound(manager_->Get("cell").status()));
   EXPECT_THAT(runs(), IsEmpty());
+}
+
+TEST_F(SweepTest, TheCellIsBlamedForDeathsOfTheServerNotTheSweep) {
+  Leave(LeftSweep(JobState::kRunning), LeftCell(JobState::kRunning));
+  options_.max_crashes = 0;
+  StartSweeps(Converge);
+  WaitFor("sweep", JobState::kSucceeded);
+  const SweepReport report = ReportOf("sweep");
+  ExpectEveryCellOnce(OnData(), report);
+  EXPECT_EQ(report.cells_failed, 1);
+  ASSERT_TRUE(report.rows.at(0).error);
+  EXPECT_THAT(report.rows[0].error->message, HasSubstr("died"));
+  EXPECT_FALSE(runs().contains(0));
+}
+
+TEST_F(SweepTest, ASweepThatFailsTakesItsCellsWithIt) {
+  auto running = std::make_shared<Gate>();
+  manager_ = std::make_unique<JobManager>(
+      options_, store_.get(), [](const JobSpec&) { return JobCost{}; },
+      [running](const JobRun& run) -> absl::StatusOr<JobOutcome> {
+        if (!std::holds_alternative<SweepSpec>(run.job.spec)) {
+          running->Open();
+          Gate().WaitOrStop(run.stop);
+          return Outcome(TerminationReason::kCancelled);
+        }
+        EXPECT_TRUE(run.cells.begin().ok());
+        for (const int64_t index : {0, 1}) {
+          const SweepCell cell = CellAt(OnData(), index);
+          EXPECT_TRUE(run.cells.start(cell, JobOf(OnData(), cell, "data")).ok());
+        }
+        running->Wait();
+        return absl::InternalError("the sweep broke");
+      });
+  ASSERT_TRUE(manager_->Start().ok());
+  Create(SweepRequest(OnData()));
+  WaitFor("sweep", JobState::kFailed);
+  EXPECT_THAT(Children(), IsEmpty());
+  const SweepReport report = ReportOf("sweep");
+  EXPECT_THAT(report.rows, SizeIs(2));
+  for (const SweepCell& row : report.rows) EXPECT_EQ(row.state, JobState::kCancelled);
+  EXPECT_TRUE(manager_->Delete("sweep").ok());
+}
+
+TEST_F(SweepTest, ACellWithoutItsSweepEnds) {
+  options_.max_running_sweeps = 0;
+  auto running = std::make_shared<Gate>();
+  auto open = std::make_shared<Gate>();
+  StartSweeps([=](const JobRun& run) -> absl::StatusOr<JobOutcome> {
+    running->Open();
+    open->WaitOrStop(run.stop);
+    return Outcome(TerminationReason::kConverged);
+  });
+  Create(SweepRequest(OnData()));
+  CreateJobRequest request;
+  request.identity.parent = "sweep";
+  request.cell = CellAt(OnData(), 0);
+  request.spec = JobOf(OnData(), *request.cell, "data");
+  const std::string cell = Create(request).id;
+  running->Wait();
+  const absl::Status status =
+      store_->database().Write([](store::Connection& connection) -> absl::Status {
+        auto sweep = store::FindJob(connection, "sweep");
+        return sweep.ok() ? store::DeleteRecord(connection, sweep->key) : sweep.status();
+      });
+  ASSERT_TRUE(status.ok()) << status;
+  Follower follower(*manager_, cell);
+  open->Open();
+  follower.WaitFor(JobState::kSucceeded);
+  EXPECT_TRUE(absl::IsNotFound(manager_->Get(cell).status()));
 }
 
 // A process that runs the sweep and says each cell that it starts, until the parent kills it.
