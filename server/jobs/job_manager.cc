@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/jobs/sweep_grid.h"
 #include "server/store/error_details.h"
 #include "server/store/job_store.h"
 
@@ -432,6 +433,7 @@ absl::StatusOr<JobRecord> JobManager::Get(std::string_view id) {
 
 absl::Status JobManager::AddRows(int64_t key, JobRecord& sweep) {
   SweepReport report;
+  report.cells_total = NumCells(std::get<SweepSpec>(sweep.spec));
   if (sweep.report) {
     report = std::get<SweepReport>(*std::move(sweep.report));
   } else if (sweep.progress) {

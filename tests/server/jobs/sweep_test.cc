@@ -592,6 +592,18 @@ TEST_F(SweepTest, ACellWithoutItsSweepEnds) {
   EXPECT_TRUE(absl::IsNotFound(manager_->Get(cell).status()));
 }
 
+TEST_F(SweepTest, CancelledBeforeItRanItHasNoReason) {
+  options_.max_running_sweeps = 0;
+  StartSweeps(Converge);
+  Create(SweepRequest(OnData()));
+  ASSERT_TRUE(manager_->Cancel("sweep").ok());
+  WaitFor("sweep", JobState::kCancelled);
+  const SweepReport report = ReportOf("sweep");
+  EXPECT_FALSE(report.termination_reason.has_value());
+  EXPECT_EQ(report.cells_total, 24);
+  EXPECT_EQ(report.cells_done, 0);
+}
+
 // A process that runs the sweep and says each cell that it starts, until the parent kills it.
 [[noreturn]] void SweepUntilKilled(const std::string& data_dir, int pipe) {
   auto store = store::Store::Open({.data_dir = data_dir});
