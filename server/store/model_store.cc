@@ -32,6 +32,7 @@ std::string RecordToJson(const ModelRecord& record) {
                {"size_bytes", record.size_bytes},
                {"sha256", record.sha256}};
   if (record.linear_term) json["linear_term"] = true;
+  if (record.output_weights) json["output_weights"] = true;
   if (record.spec) AddSpec(*record.spec, json);
   AddReport(record.report, json);
   return Dump(json);
@@ -56,6 +57,9 @@ absl::StatusOr<ModelRecord> RecordFromJson(std::string_view text) {
     record.active_neurons = json.at("active_neurons").get<int64_t>();
     record.class_names = json.at("class_names").get<std::vector<std::string>>();
     if (json.contains("recovery") || json.contains("pruning")) record.spec = ReadSpec(json);
+    // In records of before it all prunings had some.
+    record.output_weights = json.value(
+        "output_weights", record.spec && std::holds_alternative<PruningSpec>(*record.spec));
     record.report = ReadReport(json);
     record.program_version = json.at("program_version").get<std::string>();
     record.labels = json.at("labels").get<Labels>();
@@ -84,6 +88,7 @@ absl::StatusOr<PreparedModel> ModelStore::Prepare(const Model& model) {
   record.bias = std::visit([](const auto& network) { return network.has_bias; }, model.network);
   const auto* relu = std::get_if<SparseNetwork>(&model.network);
   record.linear_term = relu != nullptr && !relu->linear.empty();
+  record.output_weights = relu != nullptr && !IsFused(*relu);
   record.num_outputs = NumOutputs(model.network);
   record.hidden_widths = HiddenWidths(model.network);
   record.nonzeros = Nonzeros(model.network);

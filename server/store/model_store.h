@@ -31,7 +31,8 @@ struct ModelRecord {
   NetworkKind network_kind = NetworkKind::kRelu;
   int64_t num_inputs = 0;
   bool bias = false;
-  bool linear_term = false;  // beside the neurons of a ReLU network
+  bool linear_term = false;     // beside the neurons of a ReLU network
+  bool output_weights = false;  // of a ReLU network's own, not the fixed signs
   int64_t num_outputs = 1;
   std::vector<int64_t> hidden_widths;  // empty in records of before it
   int64_t nonzeros = 0;
