@@ -119,8 +119,10 @@ class Runner {
     // A sweep that failed or was cancelled has rows too.
     const bool ended = code == kExitOk || code == kExitFailed || code == kExitCancelled;
     if (!command.watch || !ended) return code;
-    const int written = ShowSweep(name, /*print_table=*/!line_.json, command.outputs);
-    return written == kExitOk ? code : written;
+    bool all_failed = false;
+    const int written = ShowSweep(name, /*print_table=*/!line_.json, command.outputs, &all_failed);
+    if (written != kExitOk) return written;
+    return code == kExitOk && all_failed ? kExitFailed : code;
   }
 
   int operator()(const ShowSweepCommand& command) {
@@ -368,18 +370,21 @@ class Runner {
         absl::StrCat("Watch it: ", Hint(absl::StrCat("jobs watch ", IdOf(job->name()))), "\n"));
   }
 
-  int ShowSweep(const std::string& name, bool print_table, const SweepOutputs& outputs) {
+  int ShowSweep(const std::string& name, bool print_table, const SweepOutputs& outputs,
+                bool* all_failed = nullptr) {
     const auto job = client_.GetJob(name);
     if (!job.ok()) return Fail(job.status());
     if (!job->has_sweep()) {
       return Fail(absl::InvalidArgumentError(absl::StrCat(name, " is no sweep")));
     }
     const v1::SweepReport& report = job->sweep_report();
+    if (all_failed != nullptr) *all_failed = AllFailed(report);
     if (print_table) {
       if (line_.json) {
         Json(*job);
       } else {
-        Text(report.rows().empty() ? "No cell has ended yet.\n" : SweepTable(report));
+        Text(report.rows().empty() ? "No cell has ended yet.\n"
+                                   : SweepTable(report) + SweepErrors(report));
       }
     }
     for (const std::string& path : outputs.tables) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "core/samples/split.h"
 #include "server/jobs/sweep_grid.h"
 #include "server/store/blob_folder.h"
@@ -282,7 +283,36 @@ class Attempt {
   int64_t dataset_index_ = 0;
 };
 
+// An error of a cell's job as one of its method, which is the `index`-th.
+absl::Status NameMethod(const absl::Status& status, size_t index) {
+  const std::string field = store::FieldOf(status).value_or("");
+  std::string message(status.message());
+  if (message.starts_with(field + ": ")) message.erase(0, field.size() + 2);
+  const std::string within = absl::StrReplaceAll(field, {{".options.", "."}});
+  return InvalidField(absl::StrCat("sweep.methods[", index, "]", within.empty() ? "" : ".", within),
+                      message);
+}
+
 }  // namespace
+
+// Most of the time each method's first cell will do.
+absl::Status SweepRunner::PlanMethods(const SweepSpec& spec) {
+  for (size_t i = 0; i < spec.methods.size(); ++i) {
+    absl::Status first_error;
+    for (int64_t index = 0; index < NumCells(spec); ++index) {
+      const SweepCell cell = CellAt(spec, index);
+      if (cell.method != spec.methods[i].name) continue;
+      const absl::Status status = plan_cell_(JobOf(spec, cell, spec.dataset_id)).status();
+      if (!absl::IsInvalidArgument(status)) {
+        first_error = absl::OkStatus();
+        break;
+      }
+      first_error.Update(status);
+    }
+    if (!first_error.ok()) return NameMethod(first_error, i);
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<JobCost> SweepRunner::Plan(const SweepSpec& spec) {
   if (absl::Status status = ValidateSweep(spec); !status.ok()) return status;
@@ -298,6 +328,10 @@ absl::StatusOr<JobCost> SweepRunner::Plan(const SweepSpec& spec) {
             "sweep.num_samples",
             absl::StrCat("holds ", count, ", the data set has ", dataset->num_samples, " samples"));
       }
+    }
+    // Subsets and planted problems do not exist yet.
+    if (spec.num_samples.empty()) {
+      if (absl::Status status = PlanMethods(spec); !status.ok()) return status;
     }
   }
   return JobCost{};  // its cells have their own

@@ -203,6 +203,27 @@ TEST_F(ProgramTest, ExitCodesOfWatchedJobs) {
   }
 }
 
+TEST_F(ProgramTest, ASweepOfWhichEveryCellFailedIsExitCode4) {
+  server_.Edit([](FakeWorld& world) {
+    v1::Job& job = world.jobs[0];
+    job.mutable_sweep();
+    v1::SweepCell& row = *job.mutable_sweep_report()->add_rows();
+    row.set_state(v1::SWEEP_CELL_STATE_FAILED);
+    row.mutable_error()->set_message("epochs must be at least 1");
+  });
+  SetJobEnd(v1::JOB_STATE_SUCCEEDED);
+  const std::string compare =
+      "compare --dataset planted --hidden_width 20 --nonzeros 20 --methods imp";
+  const Result all_failed = Run(compare);
+  EXPECT_EQ(all_failed.exit_code, 4);
+  EXPECT_THAT(all_failed.out, HasSubstr("1 cell failed: epochs must be at least 1"));
+  EXPECT_EQ(Run("--json " + compare).exit_code, 4);
+  server_.Edit([](FakeWorld& world) {
+    world.jobs[0].mutable_sweep_report()->add_rows()->set_state(v1::SWEEP_CELL_STATE_SUCCEEDED);
+  });
+  EXPECT_EQ(Run(compare).exit_code, 0);
+}
+
 TEST_F(ProgramTest, ExitCodesOfErrors) {
   EXPECT_EQ(Run("--help").exit_code, 0);
   EXPECT_EQ(Run("--version").exit_code, 0);

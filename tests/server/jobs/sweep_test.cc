@@ -152,7 +152,7 @@ class SweepTest : public ManagerTest {
   }
   void StartSweeps(CellRunner run_cell) {
     manager_.reset();
-    sweeps_ = std::make_unique<SweepRunner>(store_.get());
+    sweeps_ = std::make_unique<SweepRunner>(store_.get(), plan_cell_);
     manager_ = MakeManager(options_, store_.get(), sweeps_.get(),
                            [this, run_cell = std::move(run_cell)](const JobRun& run) {
                              {
@@ -236,6 +236,7 @@ class SweepTest : public ManagerTest {
     return cell;
   }
 
+  JobPlanner plan_cell_ = [](const JobSpec&) { return JobCost{}; };
   std::unique_ptr<SweepRunner> sweeps_;
 
  private:
@@ -604,11 +605,32 @@ TEST_F(SweepTest, CancelledBeforeItRanItHasNoReason) {
   EXPECT_EQ(report.cells_done, 0);
 }
 
+TEST_F(SweepTest, AMethodOfWhichNoCellCanRunIsRefused) {
+  plan_cell_ = [](const JobSpec& spec) -> absl::StatusOr<JobCost> {
+    if (std::holds_alternative<RecoverySpec>(spec)) return JobCost{};
+    return store::InvalidField("pruning.options.epochs", "must be at least 1");
+  };
+  StartSweeps(Converge);
+  absl::Status status = manager_->Create(SweepRequest(OnData())).status();
+  EXPECT_EQ(store::FieldOf(status), "sweep.methods[1].pruning.epochs");
+  EXPECT_THAT(std::string(status.message()), HasSubstr("epochs: must be at least 1"));
+  // Of some cells it is a row each.
+  manager_.reset();
+  plan_cell_ = [](const JobSpec& spec) -> absl::StatusOr<JobCost> {
+    const auto* pruning = std::get_if<PruningSpec>(&spec);
+    if (pruning == nullptr || pruning->options.nonzeros == 4) return JobCost{};
+    return store::InvalidField("pruning.options.nonzeros", "must be 4");
+  };
+  StartSweeps(Converge);
+  status = manager_->Create(SweepRequest(OnData())).status();
+  EXPECT_TRUE(status.ok()) << status;
+}
+
 // A process that runs the sweep and says each cell that it starts, until the parent kills it.
 [[noreturn]] void SweepUntilKilled(const std::string& data_dir, int pipe) {
   auto store = store::Store::Open({.data_dir = data_dir});
   if (!store.ok()) _exit(3);
-  SweepRunner sweeps(store->get());
+  SweepRunner sweeps(store->get(), [](const JobSpec&) { return JobCost{}; });
   JobManagerOptions options;
   options.num_workers = 2;
   const auto manager = MakeManager(options, store->get(), &sweeps, [pipe](const JobRun& run) {
