@@ -15,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "client/errors.h"
 #include "client/formatting.h"
 #include "client/job_text.h"
@@ -177,6 +178,7 @@ class Runner {
 
   int operator()(const ConvertModelCommand& command) {
     if (!IsFile(command.input)) {
+      if (LooksLikeFile(command.input)) return Fail(NoSuchFile(command.input));
       const std::string name = ModelName(command.input);
       const auto file = client_.DownloadModel(name, command.format, command.path);
       if (!file.ok()) return Fail(file.status());
@@ -191,6 +193,9 @@ class Runner {
 
   int operator()(const ReportModelCommand& command) {
     constexpr int64_t kMaxBytes = int64_t{1} << 28;  // of dense forms
+    if (!IsFile(command.input) && LooksLikeFile(command.input)) {
+      return Fail(NoSuchFile(command.input));
+    }
     const auto model = IsFile(command.input) ? ReadModelAt(command.input, command.input_format)
                                              : FetchModel(ModelName(command.input));
     if (!model.ok()) return Fail(model.status());
@@ -285,6 +290,14 @@ class Runner {
   static bool IsFile(const std::string& path) {
     std::error_code error;
     return std::filesystem::is_regular_file(path, error);
+  }
+  // No id of a model is like this.
+  static bool LooksLikeFile(const std::string& input) {
+    return absl::StrContains(absl::StripPrefix(input, "models/"), "/") ||
+           ModelFileFormatOfPath(input).has_value();
+  }
+  static absl::Status NoSuchFile(const std::string& path) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": no such file"));
   }
   static std::string ModelName(const std::string& id) {
     return absl::StartsWith(id, "models/") ? id : "models/" + id;

@@ -224,6 +224,20 @@ TEST_F(ProgramTest, ASweepOfWhichEveryCellFailedIsExitCode4) {
   EXPECT_EQ(Run(compare).exit_code, 0);
 }
 
+TEST_F(ProgramTest, AFileOfAModelThatIsNotThereIsNoIdOfAModel) {
+  for (const std::string input : {"missing.onnx", "./missing", "/no/such/folder/net"}) {
+    for (const std::string& command :
+         {"models convert " + input + " --output a.npz", "models report " + input}) {
+      const Result result = Run(command);
+      EXPECT_EQ(result.exit_code, 2) << command;
+      EXPECT_THAT(result.err, HasSubstr("no such file")) << command;
+    }
+  }
+  EXPECT_THAT(server_.Look().named, IsEmpty());
+  Run("models report models/first");
+  EXPECT_THAT(server_.Look().named, ElementsAre("models/first"));
+}
+
 TEST_F(ProgramTest, ExitCodesOfErrors) {
   EXPECT_EQ(Run("--help").exit_code, 0);
   EXPECT_EQ(Run("--version").exit_code, 0);
