@@ -13,6 +13,13 @@
 
 namespace thresher::jobs {
 
+// One sweep at a time makes samples, so that only its are in memory.
+struct MakingData {
+  store::Mutex mutex;
+  store::CondVar changed;
+  bool busy THRESHER_GUARDED_BY(mutex) = false;
+};
+
 class SweepRunner {
  public:
   // The store outlives the runner. `plan_cell` plans the jobs of cells.
@@ -32,7 +39,7 @@ class SweepRunner {
 
   store::Store* const store_;
   const JobPlanner plan_cell_;
-  store::Mutex making_data_;  // held while samples are made: one sweep's at a time are in memory
+  MakingData making_data_;
 };
 
 }  // namespace thresher::jobs

@@ -626,6 +626,34 @@ TEST_F(SweepTest, AMethodOfWhichNoCellCanRunIsRefused) {
   EXPECT_TRUE(status.ok()) << status;
 }
 
+// Twenty seconds of work or more.
+SweepSpec SlowToPlant() {
+  SweepSpec spec = OnData();
+  spec.dataset_id.clear();
+  spec.planted = PlantedOptions{.num_samples = 100'000, .num_inputs = 10};
+  spec.hidden_widths = {20'000};
+  spec.nonzeros = {200'000};
+  return spec;
+}
+
+TEST_F(SweepTest, PlantingStopsWithTheServer) {
+  StartSweeps(Converge);
+  Create(SweepRequest(SlowToPlant()));
+  CreateJobRequest second = SweepRequest(SlowToPlant());
+  second.identity.id = "waits-for-its-turn";
+  Create(second);
+  WaitFor("sweep", JobState::kRunning);
+  WaitFor("waits-for-its-turn", JobState::kRunning);
+  manager_.reset();
+  EXPECT_EQ(NumOwnDatasets(), 0) << "it was planted to the end";
+  OpenStore();
+  options_.max_running_sweeps = 0;
+  StartSweeps(Converge);
+  for (const char* id : {"sweep", "waits-for-its-turn"}) {
+    EXPECT_EQ(manager_->Get(id)->state, JobState::kQueued);
+  }
+}
+
 // A process that runs the sweep and says each cell that it starts, until the parent kills it.
 [[noreturn]] void SweepUntilKilled(const std::string& data_dir, int pipe) {
   auto store = store::Store::Open({.data_dir = data_dir});
