@@ -20,7 +20,7 @@ enum ExitCode : int {
   kExitUnexpected = 1,
   kExitUsage = 2,      // the command line, or a file it names, is wrong
   kExitServer = 3,     // the server refused, failed or was out of reach
-  kExitFailed = 4,     // a watched job FAILED
+  kExitFailed = 4,     // a watched job FAILED, or every cell of a watched sweep
   kExitCancelled = 5,  // a watched job was CANCELLED
   kExitInterrupted = 130,
 };

@@ -15,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "client/errors.h"
 #include "client/formatting.h"
 #include "client/job_text.h"
@@ -119,8 +120,10 @@ class Runner {
     // A sweep that failed or was cancelled has rows too.
     const bool ended = code == kExitOk || code == kExitFailed || code == kExitCancelled;
     if (!command.watch || !ended) return code;
-    const int written = ShowSweep(name, /*print_table=*/!line_.json, command.outputs);
-    return written == kExitOk ? code : written;
+    bool all_failed = false;
+    const int written = ShowSweep(name, /*print_table=*/!line_.json, command.outputs, &all_failed);
+    if (written != kExitOk) return written;
+    return code == kExitOk && all_failed ? kExitFailed : code;
   }
 
   int operator()(const ShowSweepCommand& command) {
@@ -175,6 +178,7 @@ class Runner {
 
   int operator()(const ConvertModelCommand& command) {
     if (!IsFile(command.input)) {
+      if (LooksLikeFile(command.input)) return Fail(NoSuchFile(command.input));
       const std::string name = ModelName(command.input);
       const auto file = client_.DownloadModel(name, command.format, command.path);
       if (!file.ok()) return Fail(file.status());
@@ -189,6 +193,9 @@ class Runner {
 
   int operator()(const ReportModelCommand& command) {
     constexpr int64_t kMaxBytes = int64_t{1} << 28;  // of dense forms
+    if (!IsFile(command.input) && LooksLikeFile(command.input)) {
+      return Fail(NoSuchFile(command.input));
+    }
     const auto model = IsFile(command.input) ? ReadModelAt(command.input, command.input_format)
                                              : FetchModel(ModelName(command.input));
     if (!model.ok()) return Fail(model.status());
@@ -284,6 +291,14 @@ class Runner {
     std::error_code error;
     return std::filesystem::is_regular_file(path, error);
   }
+  // No id of a model is like this.
+  static bool LooksLikeFile(const std::string& input) {
+    return absl::StrContains(absl::StripPrefix(input, "models/"), "/") ||
+           ModelFileFormatOfPath(input).has_value();
+  }
+  static absl::Status NoSuchFile(const std::string& path) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": no such file"));
+  }
   static std::string ModelName(const std::string& id) {
     return absl::StartsWith(id, "models/") ? id : "models/" + id;
   }
@@ -368,18 +383,21 @@ class Runner {
         absl::StrCat("Watch it: ", Hint(absl::StrCat("jobs watch ", IdOf(job->name()))), "\n"));
   }
 
-  int ShowSweep(const std::string& name, bool print_table, const SweepOutputs& outputs) {
+  int ShowSweep(const std::string& name, bool print_table, const SweepOutputs& outputs,
+                bool* all_failed = nullptr) {
     const auto job = client_.GetJob(name);
     if (!job.ok()) return Fail(job.status());
     if (!job->has_sweep()) {
       return Fail(absl::InvalidArgumentError(absl::StrCat(name, " is no sweep")));
     }
     const v1::SweepReport& report = job->sweep_report();
+    if (all_failed != nullptr) *all_failed = AllFailed(report);
     if (print_table) {
       if (line_.json) {
         Json(*job);
       } else {
-        Text(report.rows().empty() ? "No cell has ended yet.\n" : SweepTable(report));
+        Text(report.rows().empty() ? "No cell has ended yet.\n"
+                                   : SweepTable(report) + SweepErrors(report));
       }
     }
     for (const std::string& path : outputs.tables) {

@@ -190,6 +190,33 @@ std::string SweepTable(const v1::SweepReport& report) {
   return FormatTable(lines);
 }
 
+std::string SweepErrors(const v1::SweepReport& report) {
+  constexpr size_t kMostShown = 10;
+  std::map<std::string, int64_t> counts;
+  for (const v1::SweepCell& row : report.rows()) {
+    if (row.state() == v1::SWEEP_CELL_STATE_FAILED) ++counts[row.error().message()];
+  }
+  std::vector<std::pair<int64_t, std::string>> errors;
+  for (const auto& [message, count] : counts) errors.emplace_back(-count, message);
+  std::sort(errors.begin(), errors.end());
+  std::string text;
+  for (size_t i = 0; i < std::min(errors.size(), kMostShown); ++i) {
+    absl::StrAppend(&text, FormatCount(-errors[i].first, "cell"),
+                    " failed: ", Printable(errors[i].second), "\n");
+  }
+  if (errors.size() > kMostShown) {
+    absl::StrAppend(&text, "and ", errors.size() - kMostShown, " other errors\n");
+  }
+  return text;
+}
+
+bool AllFailed(const v1::SweepReport& report) {
+  return report.rows_size() > 0 &&
+         std::all_of(report.rows().begin(), report.rows().end(), [](const v1::SweepCell& row) {
+           return row.state() == v1::SWEEP_CELL_STATE_FAILED;
+         });
+}
+
 std::string SweepCsv(const v1::SweepReport& report) {
   std::string csv =
       "cell,method,hidden_width,nonzeros,num_samples,seed,state,termination_reason,"

@@ -35,6 +35,12 @@ std::string SweepProgressText(const v1::SweepProgress& progress);
 // the seeds. Empty without rows.
 std::string SweepTable(const v1::SweepReport& report);
 
+// Why cells failed: each distinct error with the number of its cells, the most frequent first and
+// at most 10. Empty where none failed.
+std::string SweepErrors(const v1::SweepReport& report);
+// Whether every row is of a cell that failed; not without rows.
+bool AllFailed(const v1::SweepReport& report);
+
 // Every row with every field, as CSV with a header line (RFC 4180; what is unset is empty).
 std::string SweepCsv(const v1::SweepReport& report);
 

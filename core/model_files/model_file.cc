@@ -70,8 +70,12 @@ absl::StatusOr<std::string> WriteModelFile(const Model& model, ModelFileFormat f
   switch (format) {
     case ModelFileFormat::kNpz:
       return WriteModelNpz(model);
-    case ModelFileFormat::kJson:
-      return WriteModelJson(model);
+    case ModelFileFormat::kJson: {
+      std::string text = WriteModelJson(model);
+      if (static_cast<int64_t>(text.size()) <= max_bytes) return text;
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "format: the text has ", text.size(), " bytes, more than ", max_bytes, "; take npz"));
+    }
     case ModelFileFormat::kSafetensors:
       return WriteSafetensorsModel(model, max_bytes);
     case ModelFileFormat::kOnnx:

@@ -101,8 +101,7 @@ absl::Status ValidateTexts(const Model& model) {
         "regression"));
   }
   for (const std::string& name : model.class_names) {
-    if (absl::Status status = ValidateText("class_names: a name", name, kMaxClassNameBytes);
-        !status.ok()) {
+    if (absl::Status status = ValidateClassName("class_names: a name", name); !status.ok()) {
       return status;
     }
   }
@@ -151,6 +150,10 @@ absl::Status ScaleRows(const Scaling& scaling, InputView inputs, int64_t begin, 
 }
 
 }  // namespace
+
+absl::Status ValidateClassName(std::string_view field, std::string_view name) {
+  return ValidateText(field, name, kMaxClassNameBytes);
+}
 
 absl::Status ValidateModel(const Model& model) {
   absl::Status status =

@@ -46,6 +46,10 @@ inline constexpr int64_t kMaxMetadataEntries = 256;
 inline constexpr int64_t kMaxMetadataKeyBytes = 256;
 inline constexpr int64_t kMaxMetadataValueBytes = 65536;
 
+// Errors: INVALID_ARGUMENT, which begins with `field`, unless the name is UTF-8 without NUL of at
+// most kMaxClassNameBytes.
+absl::Status ValidateClassName(std::string_view field, std::string_view name);
+
 // Errors: INVALID_ARGUMENT naming the field: as ValidateNetwork; `input_offset` and
 // `input_scale` (length neither 0 nor num_inputs, not finite, a scale that is not
 // positive; both or none are given), `target_offset`, `target_scale`, `class_names`

@@ -64,8 +64,8 @@ json ToJson(const NpyArray& array) {
 
 // ---- Reading
 
-constexpr size_t kMaxMembers = 128;  // of each of kMaxHiddenLayers layers four
-constexpr size_t kMaxTextsInList = 64;
+constexpr size_t kMaxMembers = 128;                  // of each of kMaxHiddenLayers layers four
+constexpr size_t kMaxTextsInList = size_t{1} << 16;  // class names, one for each output
 
 // Members whose form differs between the two formats.
 constexpr std::string_view kJsonKind = "kind";

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "core/network/model.h"
 #include "core/samples/number_text.h"
 
 namespace thresher {
@@ -216,6 +217,10 @@ class TableBuilder {
     if (is_new) {
       if (table_.labels.size() == kMostLabels) {
         FailAtField(i, absl::StrCat("more than ", kMostLabels, " distinct class labels"));
+        return;
+      }
+      if (const absl::Status status = ValidateClassName("the class label", field); !status.ok()) {
+        FailAtField(i, std::string(status.message()));
         return;
       }
       table_.labels.emplace_back(field);

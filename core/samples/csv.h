@@ -30,7 +30,8 @@ struct CsvTable {
 // Lines end in LF or CR LF; a byte order mark and empty lines at the end are skipped; blanks
 // around unquoted fields do not count.
 // Errors: INVALID_ARGUMENT with line and column (both from 1, and the column's name) for a
-// missing or non-numeric value, a row of another length, a stray quote; naming the field
+// missing or non-numeric value, a label as ValidateClassName, a row of another length, a stray
+// quote; naming the field
 // target_columns or ignored_columns for a column that does not exist, with those that do;
 // for column names that occur twice. RESOURCE_EXHAUSTED beyond max_bytes.
 absl::StatusOr<CsvTable> ParseCsv(std::string_view text, const CsvOptions& options);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <span>
+#include <stop_token>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -11,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "core/gates/random_gates.h"
+#include "core/network/evaluation.h"
 #include "core/network/merge.h"
 
 namespace thresher {
@@ -229,12 +232,13 @@ double DrawInput(InputDistribution distribution, CounterRandom& random) {
   return 0;
 }
 
-std::vector<float> DrawInputs(const PlantedOptions& options) {
+// Unfinished when stopped.
+std::vector<float> DrawInputs(const PlantedOptions& options, const std::stop_token& stop) {
   std::vector<float> inputs(options.num_samples * options.num_inputs);
   CounterRandom random(options.seed, kInputStream);
   const double rho = options.input_correlation;
   const double fresh_part = std::sqrt(1 - rho * rho);
-  for (int64_t i = 0; i < options.num_samples; ++i) {
+  for (int64_t i = 0; i < options.num_samples && !stop.stop_requested(); ++i) {
     double value = 0;
     for (int64_t q = 0; q < options.num_inputs; ++q) {
       if (q == 0 || rho == 0) {
@@ -250,6 +254,24 @@ std::vector<float> DrawInputs(const PlantedOptions& options) {
     }
   }
   return inputs;
+}
+
+// Evaluate in blocks of rows, between which it may stop.
+absl::Status EvaluateUntilStopped(const SparseNetwork& network, InputView inputs,
+                                  std::span<double> outputs, const std::stop_token& stop) {
+  constexpr int64_t kBlockWork = 10'000'000;  // multiply-adds
+  const absl::StatusOr<EvaluationPlan> plan = MakeEvaluationPlan(network);
+  if (!plan.ok()) return plan.status();
+  const int64_t block = std::max<int64_t>(64, kBlockWork / (1 + Nonzeros(network)));
+  for (int64_t row = 0; row < inputs.num_samples; row += block) {
+    if (stop.stop_requested()) return absl::CancelledError("planting was stopped");
+    const int64_t count = std::min(block, inputs.num_samples - row);
+    absl::Status status =
+        Evaluate(*plan, {inputs.data + row * inputs.num_inputs, count, inputs.num_inputs},
+                 outputs.subspan(row * plan->num_outputs, count * plan->num_outputs));
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
 
 void AddNoise(double noise_db, uint64_t seed, std::vector<double>& targets) {
@@ -281,7 +303,8 @@ absl::StatusOr<int64_t> PlantedBytes(const PlantedOptions& options) {
   return bytes < 0x1p62 ? static_cast<int64_t>(bytes) : int64_t{1} << 62;
 }
 
-absl::StatusOr<PlantedProblem> GeneratePlanted(const PlantedOptions& options) {
+absl::StatusOr<PlantedProblem> GeneratePlanted(const PlantedOptions& options,
+                                               const std::stop_token& stop) {
   const absl::StatusOr<int64_t> bytes = PlantedBytes(options);
   if (!bytes.ok()) return bytes.status();
   if (*bytes > options.max_bytes) {
@@ -296,10 +319,11 @@ absl::StatusOr<PlantedProblem> GeneratePlanted(const PlantedOptions& options) {
   samples.num_samples = options.num_samples;
   samples.num_inputs = options.num_inputs;
   samples.num_outputs = options.num_outputs;
-  samples.inputs = DrawInputs(options);
+  samples.inputs = DrawInputs(options, stop);
   std::vector<double> targets(options.num_samples * options.num_outputs);
   // Neurons without weights would be visited for every sample, and there may be very many.
-  absl::Status status = Evaluate(DropDeadNeurons(problem.network), samples.input_view(), targets);
+  absl::Status status =
+      EvaluateUntilStopped(DropDeadNeurons(problem.network), samples.input_view(), targets, stop);
   if (!status.ok()) return status;
   if (options.noise_db.has_value()) AddNoise(*options.noise_db, options.seed, targets);
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <stop_token>
 
 #include "absl/status/statusor.h"
 #include "core/network/network.h"
@@ -62,9 +63,11 @@ absl::StatusOr<int64_t> PlantedBytes(const PlantedOptions& options);
 // seed, so changing one option leaves the others' draws alone. With several layers or outputs and
 // few weights targets can all be 0, as there may be no path from an input to an output.
 // Errors: INVALID_ARGUMENT naming the field, also when sizes overflow, n s exceeds 10^12
-// (hours of work) or targets exceed float32; RESOURCE_EXHAUSTED beyond max_bytes.
+// (hours of work) or targets exceed float32; RESOURCE_EXHAUSTED beyond max_bytes; CANCELLED soon
+// after `stop` was requested.
 // Cost: O(n (d + k + s) + L m); memory O(n (d + k) + L m + s), whatever d m is.
-absl::StatusOr<PlantedProblem> GeneratePlanted(const PlantedOptions& options);
+absl::StatusOr<PlantedProblem> GeneratePlanted(const PlantedOptions& options,
+                                               const std::stop_token& stop = {});
 
 }  // namespace thresher
 

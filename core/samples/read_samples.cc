@@ -14,6 +14,7 @@
 #include "core/formats/gzip.h"
 #include "core/formats/npy.h"
 #include "core/formats/npz.h"
+#include "core/network/model.h"
 #include "core/samples/class_targets.h"
 #include "core/samples/csv.h"
 #include "core/samples/idx.h"
@@ -100,6 +101,9 @@ absl::StatusOr<Labels> LabelsOf(const NpyArray& array) {
                                                      " distinct class labels; are they numbers?"));
             }
             if constexpr (std::is_same_v<Value, std::string>) {
+              const absl::Status status = ValidateClassName(
+                  absl::StrCat("targets: the class label in row ", i, " (from 0)"), values[i]);
+              if (!status.ok()) return status;
               labels.names.push_back(values[i]);
             } else if constexpr (std::is_integral_v<Value>) {
               labels.names.push_back(absl::StrCat(static_cast<int64_t>(values[i])));

@@ -56,6 +56,10 @@ absl::Status ValidateSamples(const Samples& samples) {
                                                    " names do not go ", "with ",
                                                    samples.num_outputs, " outputs"));
   }
+  for (const std::string& name : samples.class_names) {
+    status = ValidateClassName("class_names: a name", name);
+    if (!status.ok()) return status;
+  }
   const Scaling& scaling = samples.scaling;
   if (scaling.input_offset.size() != scaling.input_scale.size() ||
       (!scaling.input_offset.empty() &&

@@ -29,7 +29,8 @@ struct Samples {
 
 // Errors: INVALID_ARGUMENT naming the field: `num_samples` (none), `num_inputs`
 // (none), `inputs` or `targets` (size disagrees, or an entry that is NaN or infinite:
-// the row and column are said).
+// the row and column are said), `class_names` (their number, or one that no model could have:
+// ValidateClassName).
 absl::Status ValidateSamples(const Samples& samples);
 
 }  // namespace thresher

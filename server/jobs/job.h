@@ -72,7 +72,7 @@ struct SweepCells {
   // `deadline`.
   std::function<std::vector<EndedCell>(std::chrono::steady_clock::time_point deadline)> wait;
   // Cancels the jobs and waits for their ends, or until the server stops.
-  std::function<absl::Status()> cancel;
+  std::function<void()> cancel;
   // Whether somebody cancelled the sweep.
   std::function<bool()> cancelled;
   // How many jobs to have in the queue and running.

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/jobs/sweep_grid.h"
 #include "server/store/error_details.h"
 #include "server/store/job_store.h"
 
@@ -198,7 +199,8 @@ absl::Status JobManager::TakeUp(const std::shared_ptr<ActiveJob>& job) {
   const bool was_running = next.state == JobState::kRunning;
   if (was_running) {
     next.state = JobState::kQueued;
-    ++next.crash_count;
+    // A sweep only waits; what its cells did is counted with them.
+    if (!IsSweep(next)) ++next.crash_count;
     const std::string message =
         next.checkpoint_sha256.empty()
             ? "the server was restarted; starts from the beginning"
@@ -431,6 +433,7 @@ absl::StatusOr<JobRecord> JobManager::Get(std::string_view id) {
 
 absl::Status JobManager::AddRows(int64_t key, JobRecord& sweep) {
   SweepReport report;
+  report.cells_total = NumCells(std::get<SweepSpec>(sweep.spec));
   if (sweep.report) {
     report = std::get<SweepReport>(*std::move(sweep.report));
   } else if (sweep.progress) {
@@ -820,9 +823,14 @@ std::vector<std::shared_ptr<JobManager::ActiveJob>> JobManager::ActiveCells(
 }
 
 absl::StatusOr<SweepCells::SoFar> JobManager::BeginCells(const std::shared_ptr<ActiveJob>& sweep) {
+  // The jobs first: a cell that ends meanwhile is then in both lists, never in none.
+  std::set<int64_t> active;
   {
     MutexLock lock(mutex_);
     sweep->ended_cells.clear();  // they have rows
+    for (const std::shared_ptr<ActiveJob>& cell : ActiveCells(sweep->record.id)) {
+      if (cell->record.cell) active.insert(cell->record.cell->cell);
+    }
   }
   SweepCells::SoFar so_far;
   absl::Status status = store_->database().Read([&](Connection& connection) -> absl::Status {
@@ -830,14 +838,12 @@ absl::StatusOr<SweepCells::SoFar> JobManager::BeginCells(const std::shared_ptr<A
     if (!rows.ok()) return rows.status();
     for (const SweepCell& row : *rows) {
       so_far.ended.push_back({.cell = row.cell, .failed = row.state == JobState::kFailed});
+      active.erase(row.cell);
     }
     return absl::OkStatus();
   });
   if (!status.ok()) return status;
-  MutexLock lock(mutex_);
-  for (const std::shared_ptr<ActiveJob>& cell : ActiveCells(sweep->record.id)) {
-    if (cell->record.cell) so_far.active.push_back(cell->record.cell->cell);
-  }
+  so_far.active.assign(active.begin(), active.end());
   return so_far;
 }
 
@@ -864,19 +870,27 @@ std::vector<EndedCell> JobManager::WaitForCells(const std::shared_ptr<ActiveJob>
   return std::exchange(sweep->ended_cells, {});
 }
 
-absl::Status JobManager::CancelCells(const std::shared_ptr<ActiveJob>& sweep) {
-  std::vector<std::string> ids;
-  {
+void JobManager::CancelCells(const std::shared_ptr<ActiveJob>& sweep) {
+  for (;;) {
+    std::vector<std::string> ids;
+    {
+      MutexLock lock(mutex_);
+      if (draining_) return;
+      for (const auto& cell : ActiveCells(sweep->record.id)) ids.push_back(cell->record.id);
+    }
+    absl::Status failed;
+    for (const std::string& id : ids) {
+      const absl::Status status = Cancel(id).status();
+      if (!status.ok() && !absl::IsNotFound(status)) failed = status;
+    }
+    if (!failed.ok() && metrics_.store_failed) metrics_.store_failed(failed);
     MutexLock lock(mutex_);
-    for (const auto& cell : ActiveCells(sweep->record.id)) ids.push_back(cell->record.id);
+    if (failed.ok()) {
+      while (!draining_ && !ActiveCells(sweep->record.id).empty()) active_changed_.Wait(mutex_);
+      return;
+    }
+    if (!draining_) drain_began_.WaitUntil(mutex_, steady_clock::now() + kStoreRetryInterval);
   }
-  for (const std::string& id : ids) {
-    absl::Status status = Cancel(id).status();
-    if (!status.ok() && !absl::IsNotFound(status)) return status;
-  }
-  MutexLock lock(mutex_);
-  while (!draining_ && !ActiveCells(sweep->record.id).empty()) active_changed_.Wait(mutex_);
-  return absl::OkStatus();
 }
 
 void JobManager::ReserveEventNumbers(const std::shared_ptr<ActiveJob>& job) {
@@ -910,7 +924,7 @@ void JobManager::WriteCheckpoint(const std::shared_ptr<ActiveJob>& job,
   }
   if (!status.ok()) {
     // The solve goes on: the checkpoint before stays, the next one may succeed.
-    if (metrics_.store_failed) metrics_.store_failed();
+    if (metrics_.store_failed) metrics_.store_failed(status);
     return;
   }
   {
@@ -943,6 +957,8 @@ void JobManager::EndAttempt(const std::shared_ptr<ActiveJob>& job,
     Requeue(job, next, outcome.ok() ? std::move(outcome->checkpoint) : std::string());
     return;
   }
+  // However it ends: cells must not outlive it.
+  if (IsSweep(next)) CancelCells(job);
   std::string message;
   const Model* model = nullptr;
   if (stopped && next.cancel_requested) {
@@ -987,7 +1003,7 @@ void JobManager::Requeue(const std::shared_ptr<ActiveJob>& job, JobRecord next,
       next.checkpoint_iteration = next.progress.has_value() ? IterationOf(*next.progress) : 0;
       if (metrics_.checkpoint_written) metrics_.checkpoint_written(pin.size());
     } else if (metrics_.store_failed) {
-      metrics_.store_failed();  // it goes on from the checkpoint before
+      metrics_.store_failed(blob.status());  // it goes on from the checkpoint before
     }
   }
   next.crash_count = 0;
@@ -1060,7 +1076,9 @@ absl::Status JobManager::CommitState(const std::shared_ptr<ActiveJob>& job, JobR
       absl::StatusOr<StoredJob> sweep = store::FindJob(connection, record.parent_id);
       absl::Status added = sweep.status();
       if (added.ok()) added = store::AddCell(connection, sweep->key, store::RowOf(record));
-      return added.ok() ? store::DeleteRecord(connection, job->key) : added;
+      // Without its sweep there is no table that wants the row.
+      if (!added.ok() && !absl::IsNotFound(sweep.status())) return added;
+      return store::DeleteRecord(connection, job->key);
     }
     std::vector<JobEvent> events = unsaved.events;
     events.push_back(event);
@@ -1119,6 +1137,15 @@ bool JobManager::CommitStateUntilDone(const std::shared_ptr<ActiveJob>& job,
     if (model != nullptr) {
       absl::StatusOr<store::PreparedModel> prepared = store_->models().Prepare(*model);
       status = prepared.status();
+      if (absl::IsInvalidArgument(status)) {
+        JobRecord failed = record;
+        failed.state = JobState::kFailed;
+        failed.report.reset();
+        failed.error =
+            JobError{.code = status.code(),
+                     .message = absl::StrCat("the model cannot be stored: ", status.message())};
+        return CommitStateUntilDone(job, failed, failed.error->message, nullptr);
+      }
       if (status.ok()) {
         store::ModelRecord& about = prepared->record;
         about.job_id = record.id;
@@ -1137,10 +1164,10 @@ bool JobManager::CommitStateUntilDone(const std::shared_ptr<ActiveJob>& job,
     if (status.ok()) return true;
     // A full disk, most likely. The job keeps its place until the store works again; when
     // the server stops before, the job is taken up as it was committed last.
-    if (metrics_.store_failed) metrics_.store_failed();
+    if (metrics_.store_failed) metrics_.store_failed(status);
     MutexLock lock(mutex_);
     if (!draining_) {
-      queue_changed_.WaitUntil(mutex_, steady_clock::now() + kStoreRetryInterval);
+      drain_began_.WaitUntil(mutex_, steady_clock::now() + kStoreRetryInterval);
     }
     if (draining_) return false;
   }
@@ -1159,6 +1186,7 @@ absl::Status JobManager::Drain(steady_clock::time_point deadline) {
     queue_changed_.NotifyAll();
     sweeps_changed_.NotifyAll();
     active_changed_.NotifyAll();
+    drain_began_.NotifyAll();
   }
   // Outside the lock: callbacks of the tokens run here.
   for (std::stop_source& stop : running) stop.request_stop();

@@ -60,7 +60,8 @@ struct JobMetrics {
   std::function<void(const JobSpec& spec, double seconds)> job_ran;  // one attempt
   std::function<void(int64_t bytes)> checkpoint_written;
   std::function<void(int64_t events)> events_thinned;  // that a watcher did not get
-  std::function<void()> store_failed;  // a commit of a running job failed; it is retried
+  // A commit of a running job, or of a sweep's cell to be cancelled, failed; it is retried.
+  std::function<void(const absl::Status& status)> store_failed;
 };
 
 struct JobStats {
@@ -177,7 +178,7 @@ class JobManager {
   std::vector<EndedCell> WaitForCells(const std::shared_ptr<ActiveJob>& sweep,
                                       std::chrono::steady_clock::time_point deadline)
       THRESHER_EXCLUDES(mutex_);
-  absl::Status CancelCells(const std::shared_ptr<ActiveJob>& sweep) THRESHER_EXCLUDES(mutex_);
+  void CancelCells(const std::shared_ptr<ActiveJob>& sweep) THRESHER_EXCLUDES(mutex_);
   std::vector<std::shared_ptr<ActiveJob>> ActiveCells(std::string_view sweep_id) const
       THRESHER_REQUIRES(mutex_);
   void RunJob(const std::shared_ptr<ActiveJob>& job) THRESHER_EXCLUDES(mutex_);
@@ -199,7 +200,8 @@ class JobManager {
   absl::Status CommitState(const std::shared_ptr<ActiveJob>& job, JobRecord record,
                            const std::string& message, store::PreparedModel* model)
       THRESHER_EXCLUDES(mutex_);
-  // As CommitState, again and again while the store fails. False: the server stops.
+  // As CommitState, again and again while the store fails; FAILED instead when the model cannot be
+  // written, which no retry mends. False: the server stops.
   bool CommitStateUntilDone(const std::shared_ptr<ActiveJob>& job, const JobRecord& record,
                             const std::string& message, const Model* model)
       THRESHER_EXCLUDES(mutex_);
@@ -218,6 +220,7 @@ class JobManager {
   store::CondVar queue_changed_;   // workers wait
   store::CondVar sweeps_changed_;  // threads of sweeps wait
   store::CondVar active_changed_;  // Drain and FindActive wait
+  store::CondVar drain_began_;     // who tries the store again waits
   // Not ended, by id. A job enters after its commit, and leaves after its last.
   std::map<std::string, std::shared_ptr<ActiveJob>, std::less<>> active_
       THRESHER_GUARDED_BY(mutex_);

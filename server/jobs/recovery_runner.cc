@@ -57,17 +57,17 @@ absl::Status ValidateInitialModel(const store::ModelRecord& model, const Recover
                      " bias, the job has ", dataset.num_inputs, " and ",
                      spec.options.bias ? "a" : "no", " bias"));
   }
-  if (model.spec && std::holds_alternative<PruningSpec>(*model.spec)) {
-    return InvalidField("recovery.initial_model",
-                        name +
-                            " was pruned and has output weights of its own; a start is what a "
-                            "recovery found");
-  }
   if (model.num_outputs != 1 || model.hidden_widths.size() > 1) {
     return InvalidField(
         "recovery.initial_model",
         absl::StrCat(name, " has ", model.hidden_widths.size(), " hidden layers and ",
                      model.num_outputs, " outputs, a start has one of each"));
+  }
+  if (model.output_weights) {
+    return InvalidField("recovery.initial_model",
+                        name +
+                            " has output weights of its own, a start has neurons that are added or "
+                            "subtracted");
   }
   if (model.linear_term && !spec.options.linear_term) {
     return InvalidField("recovery.initial_model",

@@ -7,7 +7,7 @@ namespace thresher::jobs {
 Runner::Runner(store::Store* store, int threads_per_job, const std::string& program_version)
     : recovery_(store, threads_per_job, program_version),
       pruning_(store, threads_per_job, program_version),
-      sweep_(store) {}
+      sweep_(store, [this](const JobSpec& spec) { return Plan(spec); }) {}
 
 absl::StatusOr<JobCost> Runner::Plan(const JobSpec& spec) {
   if (const auto* recovery = std::get_if<RecoverySpec>(&spec)) return recovery_.Plan(*recovery);

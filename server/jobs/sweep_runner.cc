@@ -4,11 +4,13 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "core/samples/split.h"
 #include "server/jobs/sweep_grid.h"
 #include "server/store/blob_folder.h"
@@ -32,10 +34,43 @@ bool IsTransient(const absl::Status& status) {
   return reason == store::kReasonQueueFull || reason == store::kReasonDiskFull;
 }
 
+// The turn to make samples, while it lives.
+class Turn {
+ public:
+  // Waits for it until `deadline` or a stop.
+  Turn(MakingData& making_data, const std::stop_token& stop, steady_clock::time_point deadline)
+      : making_data_(making_data) {
+    const std::stop_callback wake(stop, [&making_data] {
+      const store::MutexLock lock(making_data.mutex);
+      making_data.changed.NotifyAll();
+    });
+    const store::MutexLock lock(making_data.mutex);
+    while (making_data.busy && !stop.stop_requested()) {
+      if (!making_data.changed.WaitUntil(making_data.mutex, deadline)) break;
+    }
+    taken_ = !making_data.busy;
+    making_data.busy = true;
+  }
+  ~Turn() {
+    if (!taken_) return;
+    const store::MutexLock lock(making_data_.mutex);
+    making_data_.busy = false;
+    making_data_.changed.NotifyAll();
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+  bool taken() const { return taken_; }
+
+ private:
+  MakingData& making_data_;
+  bool taken_ = false;
+};
+
 // One attempt at a sweep.
 class Attempt {
  public:
-  Attempt(store::Store& store, store::Mutex& making_data, const JobRun& run)
+  Attempt(store::Store& store, MakingData& making_data, const JobRun& run)
       : store_(store),
         making_data_(making_data),
         run_(run),
@@ -56,17 +91,11 @@ class Attempt {
         reason = TerminationReason::kCancelled;
         break;
       }
-      const double time_left = run_.time_limit_seconds - ElapsedSeconds();
-      if (run_.time_limit_seconds > 0 && time_left <= 0) {
+      if (run_.time_limit_seconds > 0 && ElapsedSeconds() >= run_.time_limit_seconds) {
         reason = TerminationReason::kTimeLimit;
         break;
       }
-      auto deadline = steady_clock::now() + std::chrono::hours(24);
-      if (run_.time_limit_seconds > 0) {
-        deadline =
-            std::min(deadline, steady_clock::now() + std::chrono::milliseconds(static_cast<int64_t>(
-                                                         1000 * std::min(time_left, 86400.0) + 1)));
-      }
+      auto deadline = Deadline();
       if (num_active_ < run_.cells.max_active && SkipTo(CellState::kToDo)) {
         if (StartNext()) continue;
         deadline = std::min(deadline, steady_clock::now() + kRetryInterval);
@@ -104,7 +133,7 @@ class Attempt {
       Report();
       return false;
     }
-    run_.cells.cancel().IgnoreError();  // what it leaves is deleted at the next start
+    run_.cells.cancel();
     Take(run_.cells.wait(steady_clock::now()));
     return true;
   }
@@ -156,7 +185,7 @@ class Attempt {
       Activate(next_);
       return true;
     }
-    if (IsTransient(status)) return false;
+    if (run_.stop.stop_requested() || IsTransient(status)) return false;
     JobRecord failed;
     failed.cell = cell;
     failed.state = JobState::kFailed;
@@ -196,9 +225,10 @@ class Attempt {
     identity.parent = run_.job.id;
     absl::StatusOr<DatasetRecord> earlier = store_.datasets().Get(identity.id);
     if (!absl::IsNotFound(earlier.status())) return earlier;
-    const store::MutexLock lock(making_data_);
+    const Turn turn(making_data_, run_.stop, Deadline());
+    if (!turn.taken()) return absl::UnavailableError("another sweep makes its data");
     if (spec_.planted) {
-      return store_.datasets().CreatePlanted(identity, PlantedOf(spec_, cell), {});
+      return store_.datasets().CreatePlanted(identity, PlantedOf(spec_, cell), {}, run_.stop);
     }
     const absl::StatusOr<DatasetRecord> whole = store_.datasets().Get(spec_.dataset_id);
     if (!whole.ok()) return whole.status();
@@ -235,6 +265,16 @@ class Attempt {
     return elapsed_before_ + std::chrono::duration<double>(steady_clock::now() - start_).count();
   }
 
+  // The end of the time limit, or a day from now.
+  steady_clock::time_point Deadline() const {
+    constexpr double kDay = 86400;
+    const double seconds = run_.time_limit_seconds > 0
+                               ? std::min(kDay, run_.time_limit_seconds - ElapsedSeconds())
+                               : kDay;
+    return steady_clock::now() +
+           std::chrono::milliseconds(static_cast<int64_t>(1000 * std::max(0.0, seconds)) + 1);
+  }
+
   void Report() {
     SweepProgress progress = {.cells_total = num_cells_,
                               .cells_done = num_done_,
@@ -264,7 +304,7 @@ class Attempt {
   }
 
   store::Store& store_;
-  store::Mutex& making_data_;
+  MakingData& making_data_;
   const JobRun& run_;
   const SweepSpec& spec_;
   const int64_t num_cells_;
@@ -282,7 +322,36 @@ class Attempt {
   int64_t dataset_index_ = 0;
 };
 
+// An error of a cell's job as one of its method, which is the `index`-th.
+absl::Status NameMethod(const absl::Status& status, size_t index) {
+  const std::string field = store::FieldOf(status).value_or("");
+  std::string message(status.message());
+  if (message.starts_with(field + ": ")) message.erase(0, field.size() + 2);
+  const std::string within = absl::StrReplaceAll(field, {{".options.", "."}});
+  return InvalidField(absl::StrCat("sweep.methods[", index, "]", within.empty() ? "" : ".", within),
+                      message);
+}
+
 }  // namespace
+
+// Most of the time each method's first cell will do.
+absl::Status SweepRunner::PlanMethods(const SweepSpec& spec) {
+  for (size_t i = 0; i < spec.methods.size(); ++i) {
+    absl::Status first_error;
+    for (int64_t index = 0; index < NumCells(spec); ++index) {
+      const SweepCell cell = CellAt(spec, index);
+      if (cell.method != spec.methods[i].name) continue;
+      const absl::Status status = plan_cell_(JobOf(spec, cell, spec.dataset_id)).status();
+      if (!absl::IsInvalidArgument(status)) {
+        first_error = absl::OkStatus();
+        break;
+      }
+      first_error.Update(status);
+    }
+    if (!first_error.ok()) return NameMethod(first_error, i);
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<JobCost> SweepRunner::Plan(const SweepSpec& spec) {
   if (absl::Status status = ValidateSweep(spec); !status.ok()) return status;
@@ -298,6 +367,10 @@ absl::StatusOr<JobCost> SweepRunner::Plan(const SweepSpec& spec) {
             "sweep.num_samples",
             absl::StrCat("holds ", count, ", the data set has ", dataset->num_samples, " samples"));
       }
+    }
+    // Subsets and planted problems do not exist yet.
+    if (spec.num_samples.empty()) {
+      if (absl::Status status = PlanMethods(spec); !status.ok()) return status;
     }
   }
   return JobCost{};  // its cells have their own

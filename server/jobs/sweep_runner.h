@@ -3,6 +3,9 @@
 #ifndef THRESHER_SERVER_JOBS_SWEEP_RUNNER_H_
 #define THRESHER_SERVER_JOBS_SWEEP_RUNNER_H_
 
+#include <utility>
+
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/jobs/job.h"
 #include "server/store/mutex.h"
@@ -10,12 +13,21 @@
 
 namespace thresher::jobs {
 
+// One sweep at a time makes samples, so that only its are in memory.
+struct MakingData {
+  store::Mutex mutex;
+  store::CondVar changed;
+  bool busy THRESHER_GUARDED_BY(mutex) = false;
+};
+
 class SweepRunner {
  public:
-  // The store outlives the runner.
-  explicit SweepRunner(store::Store* store) : store_(store) {}
+  // The store outlives the runner. `plan_cell` plans the jobs of cells.
+  SweepRunner(store::Store* store, JobPlanner plan_cell)
+      : store_(store), plan_cell_(std::move(plan_cell)) {}
 
-  // Errors: INVALID_ARGUMENT naming `sweep.<field>`; NOT_FOUND (data set).
+  // Errors: INVALID_ARGUMENT naming `sweep.<field>`, that of a method when no cell of it on the
+  // data set can be planned; NOT_FOUND (data set).
   absl::StatusOr<JobCost> Plan(const SweepSpec& spec);
 
   // Expects a job with a SweepSpec and its cells. Goes on where an earlier attempt stopped: the
@@ -23,8 +35,11 @@ class SweepRunner {
   absl::StatusOr<JobOutcome> Run(const JobRun& run);
 
  private:
+  absl::Status PlanMethods(const SweepSpec& spec);
+
   store::Store* const store_;
-  store::Mutex making_data_;  // held while samples are made: one sweep's at a time are in memory
+  const JobPlanner plan_cell_;
+  MakingData making_data_;
 };
 
 }  // namespace thresher::jobs

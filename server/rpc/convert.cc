@@ -1069,9 +1069,11 @@ v1::SweepCell ToProto(const store::SweepCell& cell) {
   return result;
 }
 
-v1::SweepReport ToProto(const store::SweepReport& report, bool ended) {
+v1::SweepReport ToProto(const store::SweepReport& report) {
   v1::SweepReport result;
-  if (ended) result.set_termination_reason(ToProto(report.termination_reason));
+  if (report.termination_reason) {
+    result.set_termination_reason(ToProto(*report.termination_reason));
+  }
   result.set_cells_total(report.cells_total);
   result.set_cells_done(report.cells_done);
   result.set_cells_failed(report.cells_failed);
@@ -1331,8 +1333,7 @@ v1::Job ToProto(const store::JobRecord& record) {
     } else if (const auto* pruning = std::get_if<store::PruningReport>(&*record.report)) {
       *job.mutable_pruning_report() = ToProto(*pruning);
     } else {
-      *job.mutable_sweep_report() =
-          ToProto(std::get<store::SweepReport>(*record.report), store::IsEnded(record.state));
+      *job.mutable_sweep_report() = ToProto(std::get<store::SweepReport>(*record.report));
     }
   }
   if (!record.parent_id.empty()) job.set_parent(Concatenated(kJobs, record.parent_id));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "server/rpc/convert.h"
 #include "server/store/error_details.h"
 
@@ -13,6 +14,24 @@ using Clock = std::chrono::steady_clock;
 
 // Of files that may be far larger than the stored model.
 constexpr int64_t kMaxFileBytes = int64_t{256} << 20;
+
+// While a file of at most `max_bytes` is made, an upper estimate: of the model as it is read and
+// as text, and twice the file where that is dense. NPZ is copied in pieces.
+int64_t WritingMemory(const store::ModelRecord& record, ModelFileFormat format, int64_t max_bytes) {
+  if (format == ModelFileFormat::kNpz) return 0;
+  double dense = 0;
+  double inputs = static_cast<double>(record.num_inputs);
+  for (const int64_t width : record.hidden_widths) {
+    dense += 8 * inputs * static_cast<double>(width);
+    inputs = static_cast<double>(width);
+  }
+  dense += 8 * inputs * static_cast<double>(record.num_outputs);
+  if (record.hidden_widths.empty()) dense = static_cast<double>(max_bytes);
+  const double bytes = 100.0 * static_cast<double>(record.nonzeros) +
+                       8.0 * static_cast<double>(record.size_bytes) +
+                       2.0 * std::min(dense, static_cast<double>(max_bytes));
+  return static_cast<int64_t>(std::min(bytes, 0x1p62));
+}
 
 }  // namespace
 
@@ -30,14 +49,17 @@ DownloadStream* DownloadStream::Start(const ServiceContext& context,
 }
 
 void DownloadStream::Load() {
-  auto file = ReadFile();
+  auto file = WriteFile();
   if (!file.ok()) return End(file.status());
-  file_ = *std::move(file);
-  response_.set_total_bytes(static_cast<int64_t>(file_.size()));
+  file_.emplace(*std::move(file));
+  const auto bytes = file_->Map();
+  if (!bytes.ok()) return End(bytes.status());
+  bytes_ = *bytes;
+  response_.set_total_bytes(file_->size());
   WriteNext();
 }
 
-absl::StatusOr<std::string> DownloadStream::ReadFile() {
+absl::StatusOr<store::TemporaryFile> DownloadStream::WriteFile() {
   absl::Status status = StillWanted(*call_);
   if (status.ok()) status = RefuseUnknownFields(*request_);
   if (!status.ok()) return status;
@@ -48,11 +70,26 @@ absl::StatusOr<std::string> DownloadStream::ReadFile() {
   if (!record.ok()) return record.status();
   const auto format = FromProto(request_->format());
   if (!format.ok()) return format.status();
-  return models.ReadFile(*record, *format, kMaxFileBytes);
+  const int64_t budget = context_.ingest_memory.budget_bytes();
+  const int64_t max_bytes = std::min(kMaxFileBytes, budget / 4);
+  const int64_t memory = WritingMemory(*record, *format, max_bytes);
+  if (memory > budget) {
+    return store::WithReason(
+        absl::ResourceExhaustedError(
+            absl::StrCat("format: writing models/", *id, " in it takes about ", memory,
+                         " bytes of memory, this server has ", budget,
+                         " for it; take npz, which thresher models convert turns into any format")),
+        store::kReasonTooLarge);
+  }
+  const MemoryLimiter::Reservation reservation(context_.ingest_memory, memory);
+  status = StillWanted(*call_);
+  if (!status.ok()) return status;
+  return models.WriteFile(*record, *format, max_bytes);
 }
 
 void DownloadStream::WriteNext() {
-  response_.set_chunk(file_.substr(position_, kDownloadChunkBytes));
+  const std::string_view chunk = bytes_.substr(position_, kDownloadChunkBytes);
+  response_.set_chunk(chunk.data(), chunk.size());
   position_ += response_.chunk().size();
   store::MutexLock lock(mutex_);
   if (finished_) return;
@@ -66,7 +103,7 @@ void DownloadStream::OnWriteDone(bool ok) {
     waiting_since_.reset();
   }
   if (!ok) return End(absl::CancelledError("the client went away"));
-  if (position_ >= file_.size()) return End(absl::OkStatus());
+  if (position_ >= bytes_.size()) return End(absl::OkStatus());
   response_.clear_total_bytes();
   WriteNext();
 }

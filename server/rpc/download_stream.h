@@ -7,13 +7,14 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
-#include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/rpc/call.h"
 #include "server/rpc/self_owned_stream.h"
 #include "server/rpc/stream_registry.h"
+#include "server/store/blob_folder.h"
 #include "server/store/mutex.h"
 #include "thresher/v1/model_service.grpc.pb.h"
 
@@ -40,7 +41,7 @@ class DownloadStream final
 
  private:
   void Load();
-  absl::StatusOr<std::string> ReadFile();
+  absl::StatusOr<store::TemporaryFile> WriteFile();
   void WriteNext() THRESHER_EXCLUDES(mutex_);
   void End(const absl::Status& status) THRESHER_EXCLUDES(mutex_);
 
@@ -48,8 +49,10 @@ class DownloadStream final
   grpc::CallbackServerContext* const call_;
   const v1::DownloadModelRequest* const request_;
 
-  std::string file_;     // written once, before the first chunk
-  size_t position_ = 0;  // of the next chunk
+  // Written once, before the first chunk. On disk, as a client may take its time.
+  std::optional<store::TemporaryFile> file_;
+  std::string_view bytes_;  // the file's, mapped
+  size_t position_ = 0;     // of the next chunk
   v1::DownloadModelResponse response_;
 
   store::Mutex mutex_;

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "server/rpc/convert.h"
 #include "server/store/error_details.h"
 
@@ -13,12 +14,23 @@ namespace {
 
 using store::InvalidField;
 
-// Of a network while it is read, beside the file's bytes, which are mapped; all of `budget` for
-// NPZ, which unpacks to more.
-int64_t ReadingMemory(ModelFileFormat format, std::string_view file, int64_t budget) {
-  constexpr int64_t kPerByte = 16;
-  const auto bytes = static_cast<int64_t>(file.size());
-  return format == ModelFileFormat::kNpz || bytes > budget / kPerByte ? budget : bytes * kPerByte;
+// Of a network while it is read, for each byte of the file, which is mapped.
+constexpr int64_t kMemoryPerByte = 16;
+
+// NPZ unpacks to more and has a bound of its own; other files must fit.
+absl::Status CheckReadingMemory(ModelFileFormat format, int64_t file_bytes, int64_t budget) {
+  if (format == ModelFileFormat::kNpz || file_bytes <= budget / kMemoryPerByte) {
+    return absl::OkStatus();
+  }
+  return store::WithQuota(
+      store::WithReason(
+          absl::ResourceExhaustedError(absl::StrCat(
+              "chunk: reading the file may take ", kMemoryPerByte, " times its size, so this ",
+              "server takes at most ", budget / kMemoryPerByte,
+              " bytes in this format; upload it as npz (thresher models convert), or use a server "
+              "with a larger --memory_budget")),
+          store::kReasonTooLarge),
+      "memory_budget_bytes");
 }
 
 }  // namespace
@@ -38,8 +50,11 @@ absl::Status ModelUpload::TakePart(const v1::UploadModelRequest& message) {
   switch (message.part_case()) {
     case v1::UploadModelRequest::kHeader:
       return TakeHeader(message.header());
-    case v1::UploadModelRequest::kChunk:
-      return AppendChunk(message.chunk(), "chunk", file_);
+    case v1::UploadModelRequest::kChunk: {
+      absl::Status status = AppendChunk(message.chunk(), "chunk", file_);
+      if (!status.ok()) return status;
+      return CheckReadingMemory(format_, file_->size(), context_.ingest_memory.budget_bytes());
+    }
     case v1::UploadModelRequest::PART_NOT_SET:
       break;
   }
@@ -86,8 +101,9 @@ absl::StatusOr<v1::Model> ModelUpload::ParseAndKeep() {
   auto bytes = file_->Map();
   if (!bytes.ok()) return bytes.status();
   const int64_t budget = context_.ingest_memory.budget_bytes();
-  const MemoryLimiter::Reservation reservation(context_.ingest_memory,
-                                               ReadingMemory(format_, *bytes, budget));
+  const MemoryLimiter::Reservation reservation(
+      context_.ingest_memory,
+      format_ == ModelFileFormat::kNpz ? budget : kMemoryPerByte * file_->size());
   if (absl::Status status = StillWanted(*call_); !status.ok()) return status;
   const auto model = ReadModelFile(format_, *bytes, budget / 4);
   if (absl::IsResourceExhausted(model.status())) {

@@ -201,7 +201,8 @@ absl::StatusOr<std::optional<DatasetRecord>> DatasetStore::FindEarlier(
 
 absl::StatusOr<DatasetRecord> DatasetStore::CreatePlanted(const CreateIdentity& identity,
                                                           const PlantedOptions& options,
-                                                          const Labels& labels) {
+                                                          const Labels& labels,
+                                                          const std::stop_token& stop) {
   absl::Status status = CheckIdentity(identity, labels);
   if (!status.ok()) return status;
   absl::StatusOr<std::optional<DatasetRecord>> earlier = FindEarlier(identity);
@@ -211,7 +212,7 @@ absl::StatusOr<DatasetRecord> DatasetStore::CreatePlanted(const CreateIdentity& 
   if (!status.ok()) return status;
   PlantedOptions bounded = options;
   bounded.max_bytes = max_dataset_bytes_;
-  absl::StatusOr<PlantedProblem> problem = GeneratePlanted(bounded);
+  absl::StatusOr<PlantedProblem> problem = GeneratePlanted(bounded, stop);
   if (!problem.ok()) return NameField(problem.status(), "planted.");
   return Create(identity, options, labels, problem->samples, &problem->network);
 }

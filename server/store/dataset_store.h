@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -57,9 +58,10 @@ class DatasetStore {
   // Generates and keeps a planted problem; durable on return. Blocks for the work, at
   // most some minutes.
   // Errors: INVALID_ARGUMENT naming `planted.<field>`, `dataset_id`, `request_id` or
-  // `labels`; ALREADY_EXISTS; RESOURCE_EXHAUSTED (too large, disk full).
+  // `labels`; ALREADY_EXISTS; RESOURCE_EXHAUSTED (too large, disk full); CANCELLED by `stop`.
   absl::StatusOr<DatasetRecord> CreatePlanted(const CreateIdentity& identity,
-                                              const PlantedOptions& options, const Labels& labels);
+                                              const PlantedOptions& options, const Labels& labels,
+                                              const std::stop_token& stop = {});
   // Parses uploaded files and keeps the samples; durable on return. Errors as above and
   // as ReadSamples (`upload.<field>`).
   absl::StatusOr<DatasetRecord> CreateUploaded(const CreateIdentity& identity,

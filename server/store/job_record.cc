@@ -57,7 +57,11 @@ const std::string& DatasetIdOf(const JobSpec& spec) {
 }
 
 TerminationReason TerminationReasonOf(const JobReport& report) {
-  return std::visit([](const auto& each) { return each.termination_reason; }, report);
+  if (const auto* sweep = std::get_if<SweepReport>(&report)) {
+    return sweep->termination_reason.value_or(TerminationReason::kIterationLimit);
+  }
+  if (const auto* pruning = std::get_if<PruningReport>(&report)) return pruning->termination_reason;
+  return std::get<RecoveryReport>(report).termination_reason;
 }
 
 int64_t IterationsOf(const JobReport& report) {

@@ -153,7 +153,8 @@ struct SweepCell {
 };
 
 struct SweepReport {
-  TerminationReason termination_reason = TerminationReason::kIterationLimit;
+  // kIterationLimit: every cell has a row. None while it runs, and when it ended without running.
+  std::optional<TerminationReason> termination_reason = std::nullopt;
   int64_t cells_total = 0;
   int64_t cells_done = 0;
   int64_t cells_failed = 0;
@@ -172,6 +173,7 @@ struct SweepProgress {
 
 using JobReport = std::variant<RecoveryReport, PruningReport, SweepReport>;
 
+// Of a job that has run.
 TerminationReason TerminationReasonOf(const JobReport& report);
 int64_t IterationsOf(const JobReport& report);
 

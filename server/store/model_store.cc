@@ -32,6 +32,7 @@ std::string RecordToJson(const ModelRecord& record) {
                {"size_bytes", record.size_bytes},
                {"sha256", record.sha256}};
   if (record.linear_term) json["linear_term"] = true;
+  if (record.output_weights) json["output_weights"] = true;
   if (record.spec) AddSpec(*record.spec, json);
   AddReport(record.report, json);
   return Dump(json);
@@ -56,6 +57,9 @@ absl::StatusOr<ModelRecord> RecordFromJson(std::string_view text) {
     record.active_neurons = json.at("active_neurons").get<int64_t>();
     record.class_names = json.at("class_names").get<std::vector<std::string>>();
     if (json.contains("recovery") || json.contains("pruning")) record.spec = ReadSpec(json);
+    // In records of before it all prunings had some.
+    record.output_weights = json.value(
+        "output_weights", record.spec && std::holds_alternative<PruningSpec>(*record.spec));
     record.report = ReadReport(json);
     record.program_version = json.at("program_version").get<std::string>();
     record.labels = json.at("labels").get<Labels>();
@@ -84,6 +88,7 @@ absl::StatusOr<PreparedModel> ModelStore::Prepare(const Model& model) {
   record.bias = std::visit([](const auto& network) { return network.has_bias; }, model.network);
   const auto* relu = std::get_if<SparseNetwork>(&model.network);
   record.linear_term = relu != nullptr && !relu->linear.empty();
+  record.output_weights = relu != nullptr && !IsFused(*relu);
   record.num_outputs = NumOutputs(model.network);
   record.hidden_widths = HiddenWidths(model.network);
   record.nonzeros = Nonzeros(model.network);
@@ -183,16 +188,28 @@ absl::Status ModelStore::Delete(std::string_view id) {
       "is the start of a queued or running job; cancel the job or wait for its end");
 }
 
-absl::StatusOr<std::string> ModelStore::ReadFile(const ModelRecord& record, ModelFileFormat format,
-                                                 int64_t max_bytes) {
-  if (format == ModelFileFormat::kNpz) return blobs_->Get(record.sha256);
-  absl::StatusOr<std::shared_ptr<const Model>> model = Load(record);
-  if (!model.ok()) return model.status();
-  absl::StatusOr<std::string> file = WriteModelFile(**model, format, CName(record.id), max_bytes);
-  if (absl::IsResourceExhausted(file.status())) return WithReason(file.status(), kReasonTooLarge);
-  if (absl::IsInvalidArgument(file.status())) {
-    return InvalidField("format", std::string(file.status().message()));
+absl::StatusOr<TemporaryFile> ModelStore::WriteFile(const ModelRecord& record,
+                                                    ModelFileFormat format, int64_t max_bytes) {
+  absl::StatusOr<TemporaryFile> file = blobs_->NewTemporaryFile();
+  if (!file.ok()) return file.status();
+  absl::Status status;
+  if (format == ModelFileFormat::kNpz) {
+    status = blobs_->Stream(record.sha256,
+                            [&file](std::string_view piece) { return file->Append(piece); });
+  } else {
+    absl::StatusOr<std::shared_ptr<const Model>> model = Load(record);
+    if (!model.ok()) return model.status();
+    absl::StatusOr<std::string> bytes =
+        WriteModelFile(**model, format, CName(record.id), max_bytes);
+    if (absl::IsResourceExhausted(bytes.status())) {
+      return WithReason(bytes.status(), kReasonTooLarge);
+    }
+    if (absl::IsInvalidArgument(bytes.status())) {
+      return InvalidField("format", std::string(bytes.status().message()));
+    }
+    status = bytes.ok() ? file->Append(*bytes) : bytes.status();
   }
+  if (!status.ok()) return status;
   return file;
 }
 

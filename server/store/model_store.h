@@ -31,7 +31,8 @@ struct ModelRecord {
   NetworkKind network_kind = NetworkKind::kRelu;
   int64_t num_inputs = 0;
   bool bias = false;
-  bool linear_term = false;  // beside the neurons of a ReLU network
+  bool linear_term = false;     // beside the neurons of a ReLU network
+  bool output_weights = false;  // of a ReLU network's own, not the fixed signs
   int64_t num_outputs = 1;
   std::vector<int64_t> hidden_widths;  // empty in records of before it
   int64_t nonzeros = 0;
@@ -75,10 +76,10 @@ class ModelStore {
   // Errors: NOT_FOUND; FAILED_PRECONDITION while a queued or running job starts from it.
   absl::Status Delete(std::string_view id);
 
-  // The model as a file; a C header's names begin with the id. NPZ is as stored. Errors: as
-  // WriteModelFile.
-  absl::StatusOr<std::string> ReadFile(const ModelRecord& record, ModelFileFormat format,
-                                       int64_t max_bytes);
+  // The model as a file of its own; a C header's names begin with the id. NPZ is as stored and
+  // copied in pieces. Errors: as WriteModelFile.
+  absl::StatusOr<TemporaryFile> WriteFile(const ModelRecord& record, ModelFileFormat format,
+                                          int64_t max_bytes);
   absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelRecord& record);
 
   // A temporary file for an upload.

@@ -516,16 +516,21 @@ SweepSpec ReadSweepSpec(const Json& json) {
 }
 
 Json ReportToJson(const SweepReport& report) {
-  return {{"termination_reason", NameOf(kTerminationReasons, report.termination_reason)},
-          {"cells_total", report.cells_total},
-          {"cells_done", report.cells_done},
-          {"cells_failed", report.cells_failed},
-          {"elapsed_seconds", ToJson(report.elapsed_seconds)}};
+  Json json = {{"cells_total", report.cells_total},
+               {"cells_done", report.cells_done},
+               {"cells_failed", report.cells_failed},
+               {"elapsed_seconds", ToJson(report.elapsed_seconds)}};
+  if (report.termination_reason) {
+    json["termination_reason"] = NameOf(kTerminationReasons, *report.termination_reason);
+  }
+  return json;
 }
 
 SweepReport ReadSweepReport(const Json& json) {
   SweepReport report;
-  report.termination_reason = ReadName(kTerminationReasons, json.at("termination_reason"));
+  if (json.contains("termination_reason")) {
+    report.termination_reason = ReadName(kTerminationReasons, json.at("termination_reason"));
+  }
   report.cells_total = json.at("cells_total").get<int64_t>();
   report.cells_done = json.at("cells_done").get<int64_t>();
   report.cells_failed = json.at("cells_failed").get<int64_t>();

@@ -55,8 +55,9 @@ jobs::JobMetrics CountJobs(Metrics& metrics) {
   };
   hooks.checkpoint_written = [&metrics](int64_t bytes) { metrics.CheckpointWritten(bytes); };
   hooks.events_thinned = [&metrics](int64_t events) { metrics.WatchEventsThinned(events); };
-  hooks.store_failed = [] {
-    Log(LogLevel::kError, "a change of a running job could not be stored and is tried again");
+  hooks.store_failed = [](const absl::Status& status) {
+    Log(LogLevel::kError, "a change of a running job could not be stored and is tried again",
+        {{"error", status.ToString()}});
   };
   // Refusals are counted where every call's status passes, in server/rpc.
   return hooks;

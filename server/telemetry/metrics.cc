@@ -20,7 +20,7 @@ using prometheus::Histogram;
 
 constexpr char kOther[] = "other";
 
-constexpr const char* kKinds[] = {"recovery", "pruning", kOther};
+constexpr const char* kKinds[] = {"recovery", "pruning", "sweep", kOther};
 constexpr const char* kOutcomes[] = {"succeeded", "failed", "cancelled"};
 constexpr const char* kAlgorithms[] = {
     "winnow",     "iht",  "niht",         "aiht",       "htp", "cosamp", "splicing",
@@ -43,6 +43,7 @@ constexpr const char* kMethods[] = {
     "thresher.v1.DatasetService/GetDataset",
     "thresher.v1.DatasetService/ListDatasets",
     "thresher.v1.DatasetService/DeleteDataset",
+    "thresher.v1.ModelService/UploadModel",
     "thresher.v1.ModelService/GetModel",
     "thresher.v1.ModelService/ListModels",
     "thresher.v1.ModelService/DownloadModel",

@@ -203,6 +203,41 @@ TEST_F(ProgramTest, ExitCodesOfWatchedJobs) {
   }
 }
 
+TEST_F(ProgramTest, ASweepOfWhichEveryCellFailedIsExitCode4) {
+  server_.Edit([](FakeWorld& world) {
+    v1::Job& job = world.jobs[0];
+    job.mutable_sweep();
+    v1::SweepCell& row = *job.mutable_sweep_report()->add_rows();
+    row.set_state(v1::SWEEP_CELL_STATE_FAILED);
+    row.mutable_error()->set_message("epochs must be at least 1");
+  });
+  SetJobEnd(v1::JOB_STATE_SUCCEEDED);
+  const std::string compare =
+      "compare --dataset planted --hidden_width 20 --nonzeros 20 --methods imp";
+  const Result all_failed = Run(compare);
+  EXPECT_EQ(all_failed.exit_code, 4);
+  EXPECT_THAT(all_failed.out, HasSubstr("1 cell failed: epochs must be at least 1"));
+  EXPECT_EQ(Run("--json " + compare).exit_code, 4);
+  server_.Edit([](FakeWorld& world) {
+    world.jobs[0].mutable_sweep_report()->add_rows()->set_state(v1::SWEEP_CELL_STATE_SUCCEEDED);
+  });
+  EXPECT_EQ(Run(compare).exit_code, 0);
+}
+
+TEST_F(ProgramTest, AFileOfAModelThatIsNotThereIsNoIdOfAModel) {
+  for (const std::string input : {"missing.onnx", "./missing", "/no/such/folder/net"}) {
+    for (const std::string& command :
+         {"models convert " + input + " --output a.npz", "models report " + input}) {
+      const Result result = Run(command);
+      EXPECT_EQ(result.exit_code, 2) << command;
+      EXPECT_THAT(result.err, HasSubstr("no such file")) << command;
+    }
+  }
+  EXPECT_THAT(server_.Look().named, IsEmpty());
+  Run("models report models/first");
+  EXPECT_THAT(server_.Look().named, ElementsAre("models/first"));
+}
+
 TEST_F(ProgramTest, ExitCodesOfErrors) {
   EXPECT_EQ(Run("--help").exit_code, 0);
   EXPECT_EQ(Run("--version").exit_code, 0);

@@ -105,6 +105,32 @@ TEST(SweepTextTest, TheTableHasMediansOverTheSeeds) {
   EXPECT_EQ(SweepTable(v1::SweepReport()), "");
 }
 
+TEST(SweepTextTest, ErrorsAreCountedTheMostFrequentFirst) {
+  v1::SweepReport report = Report();
+  EXPECT_EQ(SweepErrors(report), "1 cell failed: no, \"never\"\n");
+  EXPECT_FALSE(AllFailed(report));
+  report.clear_rows();
+  EXPECT_EQ(SweepErrors(report), "");
+  EXPECT_FALSE(AllFailed(report));
+  for (int i = 0; i < 30; ++i) {
+    v1::SweepCell& row = *report.add_rows();
+    row.set_state(v1::SWEEP_CELL_STATE_FAILED);
+    row.mutable_error()->set_message(i < 2 ? absl::StrCat("rare ", i) : "frequent\x1b");
+  }
+  EXPECT_TRUE(AllFailed(report));
+  const std::vector<std::string> lines =
+      absl::StrSplit(SweepErrors(report), '\n', absl::SkipEmpty());
+  ASSERT_THAT(lines, SizeIs(3));
+  EXPECT_TRUE(absl::StartsWith(lines[0], "28 cells failed: frequent"));
+  EXPECT_THAT(lines[0], Not(HasSubstr("\x1b")));
+  for (int i = 0; i < 30; ++i) {
+    report.mutable_rows(i)->mutable_error()->set_message(absl::StrCat("error ", i));
+  }
+  EXPECT_THAT(
+      std::vector<std::string>(absl::StrSplit(SweepErrors(report), '\n', absl::SkipEmpty())),
+      SizeIs(11));
+}
+
 TEST(SweepTextTest, TheCsvHasEveryRowAndQuotesWhatNeedsIt) {
   const std::string csv = SweepCsv(Report());
   const std::vector<std::string> lines = absl::StrSplit(csv, "\r\n", absl::SkipEmpty());

@@ -102,6 +102,16 @@ TEST(ModelFileTest, DenseFilesBeyondTheBoundAreRefusedBeforeTheyAreMade) {
   }
 }
 
+TEST(ModelFileTest, JsonBeyondTheBoundIsRefused) {
+  const Model model = RandomModel({}, 6);
+  const auto text = WriteModelFile(model, ModelFileFormat::kJson, "net", kMaxBytes);
+  ASSERT_TRUE(text.ok()) << text.status();
+  const auto size = static_cast<int64_t>(text->size());
+  EXPECT_TRUE(WriteModelFile(model, ModelFileFormat::kJson, "net", size).ok());
+  EXPECT_EQ(WriteModelFile(model, ModelFileFormat::kJson, "net", size - 1).status().code(),
+            absl::StatusCode::kResourceExhausted);
+}
+
 TEST(ModelFileTest, GatedNetworksAreRefusedByLayeredFormats) {
   Model model;
   model.network = GatedNetwork{.num_inputs = 2, .gates = RandomGateSet{.seed = 1, .num_gates = 3}};

@@ -250,6 +250,25 @@ TEST(ModelFormatsTest, TheMostLayersAreReadAndOneMoreIsRefused) {
   ExpectInvalid(ReadModelJson(WriteModelJson(model)).status(), "'hidden_widths': has 17 entries");
 }
 
+TEST(ModelFormatsTest, AThousandClassNamesAreReadBack) {
+  constexpr int kClasses = 1000;
+  SparseNetwork network = {.num_inputs = 1,
+                           .weights = {.row_begin = {0, 1}, .column = {0}, .value = {1}},
+                           .output_signs = {},
+                           .upper_layers = {{.row_begin = {0}, .column = {}, .value = {}}}};
+  Model model;
+  for (int c = 0; c < kClasses; ++c) {
+    network.upper_layers[0].row_begin.push_back(c + 1);
+    network.upper_layers[0].column.push_back(0);
+    network.upper_layers[0].value.push_back(c + 0.5);
+    model.class_names.push_back("class " + std::to_string(c));
+  }
+  model.network = network;
+  const absl::StatusOr<Model> text = ReadModelJson(WriteModelJson(model));
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_EQ(*text, model);
+}
+
 TEST(ModelFormatsTest, IntegersMayBeWrittenAsDoublesAndDoublesAsIntegers) {
   auto json = nlohmann::json::parse(WriteModelJson(SmallModel()));
   json["data"] = {2, -1, 3};
@@ -582,7 +601,7 @@ TEST(ReadModelJsonTest, BoundsWhatHostileTextCosts) {
   for (int k = 0; k < 1000; ++k) members += "\"m" + std::to_string(k) + "\":0,";
   ExpectInvalid(ReadModelJson(members).status(), "too many members");
   std::string texts = "{\"class_names\":[";
-  for (int k = 0; k < 1000; ++k) texts += "\"\",";
+  for (int k = 0; k < 100'000; ++k) texts += "\"\",";
   ExpectInvalid(ReadModelJson(texts).status(), "too many texts");
   std::string metadata = "{\"metadata\":{";
   for (int k = 0; k < 1000; ++k) metadata += "\"m" + std::to_string(k) + "\":\"\",";

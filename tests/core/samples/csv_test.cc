@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "core/network/model.h"
 
 namespace thresher {
 namespace {
@@ -59,6 +60,17 @@ TEST(ParseCsvTest, TakesQuotedNamesAndLabels) {
   EXPECT_THAT(table.labels, ElementsAre("first, \nsecond", "plain"));
   EXPECT_THAT(table.label_of_row, ElementsAre(0, 1, 1));
   EXPECT_TRUE(table.targets.empty());
+}
+
+TEST(ParseCsvTest, LabelsAreNamesThatAModelCanHave) {
+  const CsvOptions labels = {.target_columns = {"y"}, .targets_are_labels = true};
+  const std::string longest(kMaxClassNameBytes, 'n');
+  EXPECT_THAT(Table("x,y\n1,\xC3\xA9\n2," + longest + "\n", labels).labels,
+              ElementsAre("\xC3\xA9", longest));
+  EXPECT_THAT(Error("x,y\n1,e\n2,\xE9\n", labels),
+              AllOf(HasSubstr("line 3: column 2 ('y')"), HasSubstr("UTF-8")));
+  EXPECT_THAT(Error("x,y\n1," + longest + "n\n2,e\n", labels),
+              AllOf(HasSubstr("line 2: column 2 ('y')"), HasSubstr("1025 bytes")));
 }
 
 TEST(ParseCsvTest, NamesLineAndColumn) {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <set>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -419,6 +420,15 @@ TEST(GeneratePlantedTest, RefusesWhatDoesNotFit) {
   options = Small();
   options.hidden_width = int64_t{1} << 59;
   EXPECT_TRUE(absl::IsResourceExhausted(GeneratePlanted(options).status()));
+}
+
+TEST(GeneratePlantedTest, StopsWhenAsked) {
+  std::stop_source stop;
+  const auto going = GeneratePlanted(Small(), stop.get_token());
+  ASSERT_TRUE(going.ok()) << going.status();
+  EXPECT_EQ(going->samples.targets, Generate(Small()).samples.targets);
+  stop.request_stop();
+  EXPECT_TRUE(absl::IsCancelled(GeneratePlanted(Small(), stop.get_token()).status()));
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 namespace thresher {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
@@ -153,6 +154,17 @@ TEST(ReadSamplesTest, ReadsClassesFromEveryFormat) {
   const Samples table = Read(options, "a,kind\n1,rose\n2,lily\n3,\"tulip, red\"\n");
   EXPECT_THAT(table.class_names, ElementsAre("lily", "rose", "tulip, red"));
   EXPECT_THAT(table.targets, ElementsAre(0, 1, 0, 1, 0, 0, 0, 0, 1));
+}
+
+TEST(ReadSamplesTest, ClassLabelsOfArraysAreText) {
+  // |S2 of Latin-1, which text of our own never is.
+  std::string targets = Npy<std::string>({2}, {"ab", "cd"});
+  const size_t at = targets.find("ab");
+  ASSERT_NE(at, std::string::npos);
+  targets[at] = '\xE9';
+  EXPECT_THAT(Error({.format = FileFormat::kNpy, .targets_are_classes = true},
+                    Npy<float>({2, 1}, {1, 2}), targets),
+              AllOf(StartsWith("targets: the class label in row 0"), HasSubstr("UTF-8")));
 }
 
 TEST(ReadSamplesTest, ClassesNeedClassTargets) {

@@ -59,6 +59,11 @@ TEST(ValidateSamplesTest, NamesTheField) {
   samples = Valid();
   samples.class_names = {"a", "b", "c"};
   EXPECT_THAT(Error(samples), StartsWith("class_names:"));
+  for (const std::string& name :
+       {std::string("\xE9"), std::string(1, '\0'), std::string(kMaxClassNameBytes + 1, 'n')}) {
+    samples.class_names = {"a", name};
+    EXPECT_THAT(Error(samples), StartsWith("class_names: a name")) << name.size();
+  }
   samples = Valid();
   samples.scaling.input_offset = {1, 2};
   samples.scaling.input_scale = {1, 2};

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <filesystem>
 #include <set>
 #include <string>
 #include <thread>
@@ -69,6 +70,53 @@ TEST_F(ManagerTest, AFailureIsTheJobsError) {
   Create(Request("thrower"));
   record = WaitFor("thrower", JobState::kFailed);
   EXPECT_EQ(record.error->code, absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(ManagerTest, AModelThatCannotBeWrittenFailsTheJob) {
+  Script("job", [](const JobRun&) -> absl::StatusOr<JobOutcome> {
+    JobOutcome outcome = Outcome(TerminationReason::kConverged);
+    outcome.model->class_names = {"a", std::string(kMaxClassNameBytes + 1, 'b')};
+    return outcome;
+  });
+  metrics_.store_failed = [](const absl::Status& status) { ADD_FAILURE() << status; };
+  StartManager();
+  Create(Request("job"));
+  const JobRecord record = WaitFor("job", JobState::kFailed);
+  ASSERT_TRUE(record.error.has_value());
+  EXPECT_NE(record.error->message.find("class_names"), std::string::npos) << record.error->message;
+  EXPECT_TRUE(record.model_id.empty());
+  EXPECT_FALSE(record.report.has_value());
+  Create(Request("next"));
+  WaitFor("next", JobState::kSucceeded);
+}
+
+TEST_F(ManagerTest, AJobThatWaitsForTheStoreHoldsUpNoOther) {
+  options_.num_workers = 2;
+  auto failed = std::make_shared<Gate>();
+  std::atomic<bool> says_why = true;
+  metrics_.store_failed = [failed, &says_why](const absl::Status& status) {
+    if (status.ok()) says_why = false;
+    failed->Open();
+  };
+  // No blob can be written: what ends with a model waits.
+  const std::filesystem::path folder = std::filesystem::path(directory_.path()) / "blobs" / "tmp";
+  const std::filesystem::path aside = std::filesystem::path(directory_.path()) / "aside";
+  std::filesystem::rename(folder, aside);
+  StartManager();
+  Create(Request("waits"));
+  failed->Wait();
+  for (int i = 0; i < 20; ++i) {
+    const std::string id = "other" + std::to_string(i);
+    Script(id, [](const JobRun&) -> absl::StatusOr<JobOutcome> {
+      return Outcome(TerminationReason::kConverged, /*with_model=*/false);
+    });
+    Create(Request(id));
+    WaitFor(id, JobState::kSucceeded);
+  }
+  EXPECT_EQ(manager_->Get("waits")->state, JobState::kRunning);
+  EXPECT_TRUE(says_why);
+  std::filesystem::rename(aside, folder);
+  WaitFor("waits", JobState::kSucceeded);
 }
 
 TEST_F(ManagerTest, RunsByPriorityThenInOrderOfCreation) {

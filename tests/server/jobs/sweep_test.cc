@@ -152,7 +152,7 @@ class SweepTest : public ManagerTest {
   }
   void StartSweeps(CellRunner run_cell) {
     manager_.reset();
-    sweeps_ = std::make_unique<SweepRunner>(store_.get());
+    sweeps_ = std::make_unique<SweepRunner>(store_.get(), plan_cell_);
     manager_ = MakeManager(options_, store_.get(), sweeps_.get(),
                            [this, run_cell = std::move(run_cell)](const JobRun& run) {
                              {
@@ -205,6 +205,38 @@ class SweepTest : public ManagerTest {
     }
   }
 
+  // A sweep and its first cell, as an earlier server left them.
+  void Leave(const JobRecord& sweep, const JobRecord& cell) {
+    JobEvent event;
+    event.number = 1;
+    const absl::Status status = store_->database().Write([&](store::Connection& connection)
+                                                             -> absl::Status {
+      auto key = store::InsertJob(connection, {.id = "sweep"}, sweep, event);
+      if (!key.ok()) return key.status();
+      return store::InsertJob(connection, {.id = "cell", .parent = "sweep"}, cell, event).status();
+    });
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  static JobRecord LeftSweep(JobState state) {
+    JobRecord sweep;
+    sweep.id = "sweep";
+    sweep.spec = OnData();
+    sweep.state = state;
+    sweep.latest_event_number = 1;
+    return sweep;
+  }
+  static JobRecord LeftCell(JobState state) {
+    JobRecord cell;
+    cell.id = "cell";
+    cell.spec = JobOf(OnData(), CellAt(OnData(), 0), "data");
+    cell.state = state;
+    cell.parent_id = "sweep";
+    cell.cell = CellAt(OnData(), 0);
+    cell.latest_event_number = 1;
+    return cell;
+  }
+
+  JobPlanner plan_cell_ = [](const JobSpec&) { return JobCost{}; };
   std::unique_ptr<SweepRunner> sweeps_;
 
  private:
@@ -485,37 +517,148 @@ TEST_F(SweepTest, CancelledWhileTheServerIsDownNothingStays) {
 
 // A sweep that ended without its cells, as a death between the two leaves it.
 TEST_F(SweepTest, CellsDoNotOutliveTheirSweep) {
-  JobRecord sweep;
-  sweep.id = "sweep";
-  sweep.spec = OnData();
-  sweep.state = JobState::kRunning;
-  sweep.crash_count = 1000;
-  sweep.latest_event_number = 1;
-  JobRecord cell;
-  cell.id = "cell";
-  cell.spec = JobOf(OnData(), CellAt(OnData(), 0), "data");
-  cell.parent_id = "sweep";
-  cell.cell = CellAt(OnData(), 0);
-  JobEvent event;
-  event.number = 1;
-  const absl::Status status = store_->database().Write([&](store::Connection& connection)
-                                                           -> absl::Status {
-    auto key = store::InsertJob(connection, {.id = "sweep"}, sweep, event);
-    if (!key.ok()) return key.status();
-    return store::InsertJob(connection, {.id = "cell", .parent = "sweep"}, cell, event).status();
-  });
-  ASSERT_TRUE(status.ok()) << status;
+  Leave(LeftSweep(JobState::kFailed), LeftCell(JobState::kQueued));
   StartSweeps(Converge);
   EXPECT_EQ(manager_->Get("sweep")->state, JobState::kFailed);
   EXPECT_TRUE(absl::IsNotFound(manager_->Get("cell").status()));
   EXPECT_THAT(runs(), IsEmpty());
 }
 
+TEST_F(SweepTest, TheCellIsBlamedForDeathsOfTheServerNotTheSweep) {
+  Leave(LeftSweep(JobState::kRunning), LeftCell(JobState::kRunning));
+  options_.max_crashes = 0;
+  StartSweeps(Converge);
+  WaitFor("sweep", JobState::kSucceeded);
+  const SweepReport report = ReportOf("sweep");
+  ExpectEveryCellOnce(OnData(), report);
+  EXPECT_EQ(report.cells_failed, 1);
+  ASSERT_TRUE(report.rows.at(0).error);
+  EXPECT_THAT(report.rows[0].error->message, HasSubstr("died"));
+  EXPECT_FALSE(runs().contains(0));
+}
+
+TEST_F(SweepTest, ASweepThatFailsTakesItsCellsWithIt) {
+  auto running = std::make_shared<Gate>();
+  manager_ = std::make_unique<JobManager>(
+      options_, store_.get(), [](const JobSpec&) { return JobCost{}; },
+      [running](const JobRun& run) -> absl::StatusOr<JobOutcome> {
+        if (!std::holds_alternative<SweepSpec>(run.job.spec)) {
+          running->Open();
+          Gate().WaitOrStop(run.stop);
+          return Outcome(TerminationReason::kCancelled);
+        }
+        EXPECT_TRUE(run.cells.begin().ok());
+        for (const int64_t index : {0, 1}) {
+          const SweepCell cell = CellAt(OnData(), index);
+          EXPECT_TRUE(run.cells.start(cell, JobOf(OnData(), cell, "data")).ok());
+        }
+        running->Wait();
+        return absl::InternalError("the sweep broke");
+      });
+  ASSERT_TRUE(manager_->Start().ok());
+  Create(SweepRequest(OnData()));
+  WaitFor("sweep", JobState::kFailed);
+  EXPECT_THAT(Children(), IsEmpty());
+  const SweepReport report = ReportOf("sweep");
+  EXPECT_THAT(report.rows, SizeIs(2));
+  for (const SweepCell& row : report.rows) EXPECT_EQ(row.state, JobState::kCancelled);
+  EXPECT_TRUE(manager_->Delete("sweep").ok());
+}
+
+TEST_F(SweepTest, ACellWithoutItsSweepEnds) {
+  options_.max_running_sweeps = 0;
+  auto running = std::make_shared<Gate>();
+  auto open = std::make_shared<Gate>();
+  StartSweeps([=](const JobRun& run) -> absl::StatusOr<JobOutcome> {
+    running->Open();
+    open->WaitOrStop(run.stop);
+    return Outcome(TerminationReason::kConverged);
+  });
+  Create(SweepRequest(OnData()));
+  CreateJobRequest request;
+  request.identity.parent = "sweep";
+  request.cell = CellAt(OnData(), 0);
+  request.spec = JobOf(OnData(), *request.cell, "data");
+  const std::string cell = Create(request).id;
+  running->Wait();
+  const absl::Status status =
+      store_->database().Write([](store::Connection& connection) -> absl::Status {
+        auto sweep = store::FindJob(connection, "sweep");
+        return sweep.ok() ? store::DeleteRecord(connection, sweep->key) : sweep.status();
+      });
+  ASSERT_TRUE(status.ok()) << status;
+  Follower follower(*manager_, cell);
+  open->Open();
+  follower.WaitFor(JobState::kSucceeded);
+  EXPECT_TRUE(absl::IsNotFound(manager_->Get(cell).status()));
+}
+
+TEST_F(SweepTest, CancelledBeforeItRanItHasNoReason) {
+  options_.max_running_sweeps = 0;
+  StartSweeps(Converge);
+  Create(SweepRequest(OnData()));
+  ASSERT_TRUE(manager_->Cancel("sweep").ok());
+  WaitFor("sweep", JobState::kCancelled);
+  const SweepReport report = ReportOf("sweep");
+  EXPECT_FALSE(report.termination_reason.has_value());
+  EXPECT_EQ(report.cells_total, 24);
+  EXPECT_EQ(report.cells_done, 0);
+}
+
+TEST_F(SweepTest, AMethodOfWhichNoCellCanRunIsRefused) {
+  plan_cell_ = [](const JobSpec& spec) -> absl::StatusOr<JobCost> {
+    if (std::holds_alternative<RecoverySpec>(spec)) return JobCost{};
+    return store::InvalidField("pruning.options.epochs", "must be at least 1");
+  };
+  StartSweeps(Converge);
+  absl::Status status = manager_->Create(SweepRequest(OnData())).status();
+  EXPECT_EQ(store::FieldOf(status), "sweep.methods[1].pruning.epochs");
+  EXPECT_THAT(std::string(status.message()), HasSubstr("epochs: must be at least 1"));
+  // Of some cells it is a row each.
+  manager_.reset();
+  plan_cell_ = [](const JobSpec& spec) -> absl::StatusOr<JobCost> {
+    const auto* pruning = std::get_if<PruningSpec>(&spec);
+    if (pruning == nullptr || pruning->options.nonzeros == 4) return JobCost{};
+    return store::InvalidField("pruning.options.nonzeros", "must be 4");
+  };
+  StartSweeps(Converge);
+  status = manager_->Create(SweepRequest(OnData())).status();
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+// Twenty seconds of work or more.
+SweepSpec SlowToPlant() {
+  SweepSpec spec = OnData();
+  spec.dataset_id.clear();
+  spec.planted = PlantedOptions{.num_samples = 100'000, .num_inputs = 10};
+  spec.hidden_widths = {20'000};
+  spec.nonzeros = {200'000};
+  return spec;
+}
+
+TEST_F(SweepTest, PlantingStopsWithTheServer) {
+  StartSweeps(Converge);
+  Create(SweepRequest(SlowToPlant()));
+  CreateJobRequest second = SweepRequest(SlowToPlant());
+  second.identity.id = "waits-for-its-turn";
+  Create(second);
+  WaitFor("sweep", JobState::kRunning);
+  WaitFor("waits-for-its-turn", JobState::kRunning);
+  manager_.reset();
+  EXPECT_EQ(NumOwnDatasets(), 0) << "it was planted to the end";
+  OpenStore();
+  options_.max_running_sweeps = 0;
+  StartSweeps(Converge);
+  for (const char* id : {"sweep", "waits-for-its-turn"}) {
+    EXPECT_EQ(manager_->Get(id)->state, JobState::kQueued);
+  }
+}
+
 // A process that runs the sweep and says each cell that it starts, until the parent kills it.
 [[noreturn]] void SweepUntilKilled(const std::string& data_dir, int pipe) {
   auto store = store::Store::Open({.data_dir = data_dir});
   if (!store.ok()) _exit(3);
-  SweepRunner sweeps(store->get());
+  SweepRunner sweeps(store->get(), [](const JobSpec&) { return JobCost{}; });
   JobManagerOptions options;
   options.num_workers = 2;
   const auto manager = MakeManager(options, store->get(), &sweeps, [pipe](const JobRun& run) {

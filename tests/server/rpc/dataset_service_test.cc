@@ -116,6 +116,18 @@ TEST(UploadDatasetTest, TakesACsvInAnyChunks) {
   }
 }
 
+TEST(UploadDatasetTest, LabelsThatAreNotUtf8AreRefusedAndNothingIsKept) {
+  RunningServer server;
+  auto header = Header("latin1", v1::FILE_FORMAT_CSV);
+  header.mutable_header()->mutable_dataset()->mutable_upload()->set_targets_are_classes(true);
+  v1::Dataset dataset;
+  const grpc::Status status = Upload(server, {header, Inputs("a,y\n1,\xE9\n2,\xE8\n")}, &dataset);
+  EXPECT_TRUE(IsInvalidField(status, "inputs_chunk")) << status.error_message();
+  EXPECT_THAT(status.error_message(), HasSubstr("line 2"));
+  EXPECT_EQ(GetDataset(server, "datasets/latin1", &dataset).error_code(),
+            grpc::StatusCode::NOT_FOUND);
+}
+
 TEST(UploadDatasetTest, TakesTwoNpyFiles) {
   RunningServer server;
   const std::string inputs =

@@ -140,6 +140,21 @@ TEST_F(GivenModelTest, AModelOfSeveralLayersStartsNoJob) {
   EXPECT_TRUE(IsInvalidField(server_.CreateJob(request, &job), "job.recovery.initial_model"));
 }
 
+TEST_F(GivenModelTest, AModelWithOutputWeightsStartsNoJob) {
+  Make({.network =
+            SparseNetwork{.num_inputs = 4,
+                          .weights = {.row_begin = {0, 1}, .column = {2}, .value = {2.0}},
+                          .output_signs = {},
+                          .upper_layers = {{.row_begin = {0, 1}, .column = {0}, .value = {3.0}}}}});
+  v1::CreateJobRequest request = RunningServer::JobRequest("a", "from-it");
+  request.mutable_job()->mutable_recovery()->set_initial_model(name_);
+  v1::Job job;
+  const grpc::Status status = server_.CreateJob(request, &job);
+  EXPECT_TRUE(IsInvalidField(status, "job.recovery.initial_model"));
+  EXPECT_NE(status.error_message().find("output weights"), std::string::npos)
+      << status.error_message();
+}
+
 TEST_F(ModelServiceTest, SaysWhereItCameFrom) {
   v1::Model model;
   ASSERT_TRUE(Get(name_, &model).ok());

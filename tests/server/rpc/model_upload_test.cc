@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -181,6 +182,38 @@ TEST(UploadModelTest, FilesBeyondTheLimitAreRefused) {
       Upload(server, {Header("", v1::MODEL_FORMAT_ONNX), Chunk(std::string(101, 'x'))}, &model);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(status.error_message(), HasSubstr("max_upload_bytes"));
+}
+
+TEST(UploadModelTest, WhatReadingOrWritingWouldTakeIsBounded) {
+  RunningServer server({.rpc = {.ingest_memory_bytes = 1 << 16}});
+  SparseNetwork network = {.num_inputs = 600, .weights = {.row_begin = {0, 600}}};
+  network.output_signs = {1};
+  for (int q = 0; q < 600; ++q) {
+    network.weights.column.push_back(q);
+    network.weights.value.push_back(std::sin(q + 1));
+  }
+  const Model given = {.network = network};
+  const std::string json = WriteModelJson(given);
+  ASSERT_GT(json.size(), (1 << 16) / 16);
+  v1::Model model;
+  grpc::Status status = Upload(
+      server,
+      {Header("", v1::MODEL_FORMAT_JSON), Chunk(json.substr(0, 4000)), Chunk(json.substr(4000))},
+      &model);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(ReasonIn(status), "TOO_LARGE");
+  EXPECT_THAT(status.error_message(), HasSubstr("npz"));
+  const std::string npz = *WriteModelNpz(given);
+  status = Upload(server, {Header("net", v1::MODEL_FORMAT_NPZ), Chunk(npz)}, &model);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  std::string file;
+  status = Download(server, "models/net", v1::MODEL_FORMAT_JSON, &file);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(ReasonIn(status), "TOO_LARGE");
+  EXPECT_EQ(file, "");
+  status = Download(server, "models/net", v1::MODEL_FORMAT_NPZ, &file);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(ReadModelNpz(file, 1 << 20)->network, given.network);
 }
 
 TEST(UploadModelTest, RetriesGiveTheSameModelAndTakenIdsAreRefused) {

@@ -1,6 +1,7 @@
 #include "server/rpc/server.h"
 
 #include <gmock/gmock.h>
+#include <google/protobuf/descriptor.h>
 #include <grpc/health/v1/health.grpc.pb.h>
 #include <grpcpp/impl/client_unary_call.h>
 #include <gtest/gtest.h>
@@ -240,6 +241,32 @@ TEST(ServerTest, CallsAreCountedByMethodAndCode) {
   }
   EXPECT_EQ(counts["NOT_FOUND thresher.v1.JobService/GetJob "], 1);
   EXPECT_EQ(counts["OK grpc.health.v1.Health/Check "], 1);
+}
+
+TEST(ServerTest, EveryMethodHasALabelOfItsOwn) {
+  telemetry::Metrics metrics({});
+  std::set<std::string> methods;
+  for (const auto* file :
+       {v1::CreateJobRequest::descriptor()->file(), v1::UploadDatasetRequest::descriptor()->file(),
+        v1::UploadModelRequest::descriptor()->file(),
+        v1::GetServerInfoRequest::descriptor()->file()}) {
+    ASSERT_EQ(file->service_count(), 1) << file->name();
+    const google::protobuf::ServiceDescriptor& service = *file->service(0);
+    for (int i = 0; i < service.method_count(); ++i) {
+      methods.insert(service.full_name() + "/" + service.method(i)->name());
+    }
+  }
+  for (const std::string& method : methods) metrics.RpcFinished(method, "OK", 0.1);
+  std::set<std::string> labels;
+  for (const auto& family : metrics.Collect()) {
+    if (family.name != "thresher_rpcs_total") continue;
+    for (const auto& metric : family.metric) {
+      for (const auto& label : metric.label) {
+        if (label.name == "method") labels.insert(label.value);
+      }
+    }
+  }
+  EXPECT_THAT(labels, IsSupersetOf(methods));
 }
 
 TEST(ServerTest, HandlersDoNotWaitForEachOther) {

@@ -139,6 +139,12 @@ TEST(SweepServiceTest, ErrorsNameTheFieldInTheRequest) {
                                    static_cast<v1::WeightDistribution>(77));
                              }),
                              "job.sweep.planted.weight_distribution"));
+  server.Plant("a");
+  EXPECT_TRUE(IsInvalidField(refused([](auto& s) {
+                               s.set_dataset("datasets/a");
+                               s.mutable_methods(1)->mutable_pruning()->set_epochs(0);
+                             }),
+                             "job.sweep.methods[1].pruning.epochs"));
   EXPECT_TRUE(IsInvalidField(refused([](auto& s) { s.mutable_cell_time_limit()->set_seconds(-1); }),
                              "job.sweep.cell_time_limit"));
   EXPECT_TRUE(IsInvalidField(refused([](auto& s) {

@@ -20,6 +20,7 @@ TEST(CountJobsTest, OutcomesAndTimes) {
   const jobs::JobMetrics hooks = CountJobs(metrics);
   hooks.job_ended(jobs::RecoverySpec(), jobs::JobState::kCancelled);
   hooks.job_ended(jobs::PruningSpec(), jobs::JobState::kSucceeded);
+  hooks.job_ended(jobs::SweepSpec(), jobs::JobState::kFailed);
   hooks.job_waited(0.5);
   hooks.job_ran(jobs::RecoverySpec(), 3);
   hooks.checkpoint_written(10);
@@ -27,6 +28,7 @@ TEST(CountJobsTest, OutcomesAndTimes) {
   const std::string page = Page(metrics);
   EXPECT_THAT(page, HasSubstr("thresher_jobs_total{kind=\"recovery\",outcome=\"cancelled\"} 1\n"));
   EXPECT_THAT(page, HasSubstr("thresher_jobs_total{kind=\"pruning\",outcome=\"succeeded\"} 1\n"));
+  EXPECT_THAT(page, HasSubstr("thresher_jobs_total{kind=\"sweep\",outcome=\"failed\"} 1\n"));
   EXPECT_THAT(page, HasSubstr("thresher_job_wait_seconds_sum 0.5\n"));
   EXPECT_THAT(page, HasSubstr("thresher_job_run_seconds_sum{kind=\"recovery\"} 3\n"));
   EXPECT_THAT(page, HasSubstr("thresher_checkpoint_bytes_total 10\n"));
