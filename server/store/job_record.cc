@@ -34,7 +34,9 @@ SweepCell RowOf(const JobRecord& cell) {
   row.state = cell.state;
   row.error = cell.error;
   if (row.error && row.error->message.size() > kMaxRowErrorBytes) {
-    row.error->message.resize(kMaxRowErrorBytes);
+    size_t end = kMaxRowErrorBytes;  // of a whole UTF-8 character
+    while (end > 0 && (row.error->message[end] & 0xC0) == 0x80) --end;
+    row.error->message.resize(end);
   }
   row.predicted_peak_memory_bytes = cell.predicted_cost.peak_memory_bytes;
   row.model_id = cell.model_id;

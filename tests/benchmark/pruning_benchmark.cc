@@ -1,6 +1,8 @@
-// Dense networks trained and pruned: accuracy on MNIST, quality on planted problems, as tables.
+// Dense networks trained and pruned, and recovery for classes: accuracy on MNIST, quality on
+// planted problems, as tables.
 //
 //   pruning_benchmark mnist FOLDER THREADS SEEDS    FOLDER holds the four .gz files of MNIST
+//   pruning_benchmark classes FOLDER THREADS SEEDS  recovery, of two digits and of ten
 //   pruning_benchmark planted SEEDS
 //   pruning_benchmark given FOLDER THREADS MODEL    prunes a dense 784-300-100-10 network, which is
 //                                                   trained and kept as MODEL (.npz) where there is
@@ -22,6 +24,8 @@
 #include "core/pruning/distill.h"
 #include "core/pruning/one_shot.h"
 #include "core/pruning/prune.h"
+#include "core/recovery/recovery.h"
+#include "core/recovery/report.h"
 #include "core/samples/idx.h"
 #include "core/samples/planted.h"
 
@@ -86,6 +90,65 @@ Digits ReadMnist(const std::string& folder) {
     }
   }
   return digits;
+}
+
+// 0 and 1 alone, one target.
+Samples TwoDigits(const Samples& ten) {
+  Samples two = {.num_inputs = kPixels, .num_outputs = 1, .class_names = {"0", "1"}};
+  for (int64_t i = 0; i < ten.num_samples; ++i) {
+    const float* targets = ten.targets.data() + i * kDigits;
+    if (targets[0] + targets[1] == 0) continue;
+    const float* inputs = ten.inputs.data() + i * kPixels;
+    two.inputs.insert(two.inputs.end(), inputs, inputs + kPixels);
+    two.targets.push_back(targets[1]);
+    ++two.num_samples;
+  }
+  return two;
+}
+
+void Classes(const std::string& folder, int num_threads, int seeds) {
+  const Digits ten = ReadMnist(folder);
+  const Digits two = {TwoDigits(ten.train), TwoDigits(ten.test)};
+  struct Row {
+    const Digits& digits;
+    Loss loss;
+    int64_t hidden_width;
+    int64_t nonzeros;
+  };
+  std::printf("MNIST, recovery, no bias, %d threads, %d seeds: accuracy %%, means\n", num_threads,
+              seeds);
+  std::printf("%8s %14s %4s %6s %10s %10s %9s\n", "classes", "loss", "m", "s", "training",
+              "held out", "seconds");
+  for (const Row& row :
+       {Row{two, Loss::kLogistic, 10, 10}, Row{two, Loss::kLogistic, 10, 50},
+        Row{two, Loss::kLogistic, 10, 200}, Row{two, Loss::kSquared, 10, 10},
+        Row{two, Loss::kSquared, 10, 50}, Row{two, Loss::kSquared, 10, 200},
+        Row{ten, Loss::kCrossEntropy, 50, 200}, Row{ten, Loss::kCrossEntropy, 50, 1000},
+        Row{ten, Loss::kCrossEntropy, 50, 2000}}) {
+    double training = 0;
+    double held_out = 0;
+    double seconds = 0;
+    for (int seed = 0; seed < seeds; ++seed) {
+      RecoveryOptions options;
+      options.hidden_width = row.hidden_width;
+      options.nonzeros = row.nonzeros;
+      options.loss = row.loss;
+      options.output_signs = OutputSigns::kMixed;
+      options.seed = static_cast<uint64_t>(seed);
+      options.num_threads = num_threads;
+      const RecoveryResult result = OrDie(Recover(row.digits.train, options));
+      const auto accuracy = [&](const Samples& samples) {
+        return 100 * OrDie(MeasureFit(result.network, samples, row.loss)).accuracy.value_or(0);
+      };
+      training += accuracy(row.digits.train) / seeds;
+      held_out += accuracy(row.digits.test) / seeds;
+      seconds += result.elapsed_seconds / seeds;
+    }
+    std::printf("%8zu %14s %4ld %6ld %10.2f %10.2f %9.1f\n", row.digits.train.class_names.size(),
+                std::string(LossName(row.loss)).c_str(), static_cast<long>(row.hidden_width),
+                static_cast<long>(row.nonzeros), training, held_out, seconds);
+    std::fflush(stdout);
+  }
 }
 
 double Accuracy(const SparseNetwork& network, const Samples& samples) {
@@ -259,6 +322,9 @@ int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   if (arguments.size() == 4 && arguments[0] == "mnist") {
     thresher::Mnist(arguments[1], std::atoi(arguments[2].c_str()), std::atoi(arguments[3].c_str()));
+  } else if (arguments.size() == 4 && arguments[0] == "classes") {
+    thresher::Classes(arguments[1], std::atoi(arguments[2].c_str()),
+                      std::atoi(arguments[3].c_str()));
   } else if (arguments.size() == 2 && arguments[0] == "planted") {
     thresher::Planted(std::atoi(arguments[1].c_str()));
   } else if (arguments.size() == 4 && arguments[0] == "given") {
