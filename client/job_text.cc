@@ -272,6 +272,7 @@ ModelFit FitOf(const v1::Model& model) {
     if (fit.has_accuracy()) result.accuracy = fit.accuracy();
     return result;
   }
+  if (!model.has_report()) return result;  // uploaded
   const v1::RecoveryReport& report = model.report();
   const v1::FitQuality& fit = report.has_held_out() ? report.held_out() : report.training();
   result.psnr_db = fit.psnr_db();

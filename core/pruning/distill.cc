@@ -1,6 +1,7 @@
 #include "core/pruning/distill.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -209,6 +210,8 @@ absl::StatusOr<PruneResult> Distill(const SparseNetwork& network, const Samples&
       !status.ok()) {
     return status;
   }
+  using Clock = std::chrono::steady_clock;
+  const auto begin = Clock::now();
   const Loss loss = options.one_shot.loss;
   OneShotOptions one_shot = StartOptions(options, Nonzeros(network));
   Samples answered;
@@ -234,6 +237,7 @@ absl::StatusOr<PruneResult> Distill(const SparseNetwork& network, const Samples&
   }
 
   PruneResult result;
+  const auto trained_from = Clock::now();
   if (HasEmptyLayer(state.start)) {
     result.network = state.start;
   } else {
@@ -251,6 +255,7 @@ absl::StatusOr<PruneResult> Distill(const SparseNetwork& network, const Samples&
     result = *std::move(trained);
     result.checkpoint = SerializeState(state.start, result.checkpoint, fingerprint.value());
   }
+  const auto trained_to = Clock::now();
   SparseNetwork pruned = std::move(result.network);
   if (IsRefined(options) && result.termination_reason == TerminationReason::kIterationLimit) {
     // Few weights are refined best, from what training or what one shot has left of them.
@@ -267,6 +272,9 @@ absl::StatusOr<PruneResult> Distill(const SparseNetwork& network, const Samples&
     if (!fit.ok()) return fit.status();
     result.fit = *fit;
   }
+  // What comes before and behind the training counts too.
+  result.elapsed_seconds +=
+      std::chrono::duration<double>((trained_from - begin) + (Clock::now() - trained_to)).count();
   return result;
 }
 

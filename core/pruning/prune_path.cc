@@ -227,7 +227,7 @@ absl::StatusOr<Path::Interruption> Path::TrainPoint(int64_t budget, PrunePathPoi
 absl::StatusOr<Path::Interruption> Path::PrunePoint(int64_t budget) {
   PrunePathPoint point = {.budget = budget};
   if (options_.train) {
-    const absl::StatusOr<Interruption> interruption = TrainPoint(budget, point);
+    absl::StatusOr<Interruption> interruption = TrainPoint(budget, point);
     if (!interruption.ok() || interruption->has_value()) return interruption;
   } else {
     OneShotOptions one_shot = options_.distill.one_shot;

@@ -31,7 +31,6 @@ using store::ModelPruningOptions;
 using store::ModelPruningReport;
 using store::ModelRecord;
 using store::NameField;
-using store::PruningPathPoint;
 
 namespace {
 
@@ -305,9 +304,17 @@ absl::StatusOr<PrunedNetworks> RunPath(const SparseNetwork& network, const Sampl
                                        const std::stop_token& stop) {
   PrunePathOptions options = task.path;
   options.distill.time_limit_seconds = run.time_limit_seconds;
+  PruneObserver observer = ObserverOf(run);
+  if (!task.options.path) {
+    // One budget is no path to whoever watches.
+    observer.on_iteration = [&run](PruneReport report) {
+      report.path_nonzeros = 0;
+      run.on_iteration(report);
+    };
+  }
   absl::StatusOr<PrunePathResult> result =
       PrunePath(network, training, held_out.num_samples > 0 ? &held_out : nullptr, options,
-                ObserverOf(run), stop, run.checkpoint);
+                observer, stop, run.checkpoint);
   if (!result.ok()) return result.status();
   PrunedNetworks pruned;
   pruned.termination_reason = result->termination_reason;

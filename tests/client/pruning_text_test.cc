@@ -142,6 +142,13 @@ TEST(PruningText, JobsOfModelsAreDescribedAndListed) {
   EXPECT_THAT(JobTable({job}), AllOf(HasSubstr("net"), HasSubstr("path")));
 }
 
+// It has no fit that could be 0 dB.
+TEST(PruningText, AnUploadedModelIsListedWithoutAFit) {
+  v1::Model model;
+  model.set_name("models/net");
+  EXPECT_THAT(ModelTable({model}), Not(HasSubstr("dB")));
+}
+
 TEST(PruningText, ProgressSaysWhichBudget) {
   v1::JobEvent event;
   event.set_number(7);

@@ -219,6 +219,7 @@ TEST_F(ModelPruningTest, EveryMethodReportsBeforeAndAfter) {
     int64_t events = 0;
     run.on_iteration = [&](const JobProgress& progress) {
       EXPECT_EQ(IterationOf(progress), ++events);
+      EXPECT_EQ(std::get<PruneReport>(progress).path_nonzeros, 0);
     };
     const JobOutcome outcome = RunOrFail(run);
     EXPECT_EQ(events, 1);
