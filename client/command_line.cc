@@ -481,7 +481,7 @@ void CheckWatch(const CreateJobCommand& command) {
 }
 
 // "50" or "300,100": a width a hidden layer.
-void AddHiddenWidths(CLI::App* app, v1::PruningOptions* options) {
+CLI::Option* AddHiddenWidths(CLI::App* app, v1::PruningOptions* options) {
   const auto parse = [options](const std::string& text) {
     for (const auto& word : absl::StrSplit(text, ',')) {
       int64_t width = 0;
@@ -492,10 +492,10 @@ void AddHiddenWidths(CLI::App* app, v1::PruningOptions* options) {
       options->add_hidden_widths(width);
     }
   };
-  app->add_option_function<std::string>("--hidden_widths", parse,
-                                        "Width of each hidden layer of the dense network")
-      ->type_name("M,M2,...")
-      ->required();
+  return app
+      ->add_option_function<std::string>("--hidden_widths", parse,
+                                         "Width of each hidden layer of the dense network to train")
+      ->type_name("M,M2,...");
 }
 
 void AddRecover(CLI::App* root, Parameters* p) {
@@ -579,65 +579,104 @@ void AddRecover(CLI::App* root, Parameters* p) {
   });
 }
 
-void AddPrune(CLI::App* root, Parameters* p) {
-  CLI::App* app = AddCommand(
-      root, "prune", "Train a dense network on a data set and prune it to a budget of weights");
-  v1::PruningSpec* spec = p->prune.request.mutable_job()->mutable_pruning();
+// The flags of a pruning that only one of its two kinds has.
+struct PruneFlags {
+  CLI::Option* model = nullptr;
+  CLI::Option* hidden_widths = nullptr;
+  CLI::Option* nonzeros = nullptr;
+  CLI::Option* fraction = nullptr;
+  std::vector<CLI::Option*> path;
+  std::vector<CLI::Option*> of_training;  // of a dense network
+  std::vector<CLI::Option*> of_model;
+};
+
+// Flags that a dense network and a model share reach both messages; FinishPrune drops one.
+void AddSharedPruneFlags(CLI::App* app, v1::PruningSpec* spec, PruneFlags* flags) {
   v1::PruningOptions* options = spec->mutable_options();
+  v1::ModelPruningOptions* of_model = spec->mutable_model_options();
   AddName(
       app, "--dataset", "datasets", [=](auto name) { spec->set_dataset(name); },
-      "Data set to learn, with any number of outputs")
+      "Data set to learn, with any number of outputs; with --model samples of its inputs and "
+      "outputs")
       ->required();
-  AddHiddenWidths(app, options);
-  AddValue<int64_t>(
-      app, "--nonzeros", [=](auto s) { options->set_nonzeros(s); },
-      "Budget of non-zero weights over all layers, biases and output weights included", "S")
-      ->required();
+  flags->nonzeros = AddValue<int64_t>(
+      app, "--nonzeros",
+      [=](auto s) {
+        options->set_nonzeros(s);
+        of_model->set_nonzeros(s);
+      },
+      "Budget of non-zero weights over all layers, biases and output weights included", "S");
   AddEnum<v1::PruningMethod>(
-      app, "--method", [=](auto v) { options->set_method(v); },
-      "Which algorithm prunes: iterative magnitude pruning (default imp)");
-  app->add_flag_function(
-      "--bias", [=](int64_t) { options->set_bias(true); }, "Give every layer a constant input");
+      app, "--method",
+      [=](auto v) {
+        options->set_method(v);
+        of_model->set_method(v);
+      },
+      "imp, iterative magnitude pruning, for a network that is trained (default); for --model one "
+      "shot by magnitude, activation, obs (layer by layer) or curvature (all layers), or distill, "
+      "which trains on the model's own outputs (default)");
   AddEnum<v1::Loss>(
-      app, "--loss", [=](auto v) { options->set_loss(v); },
+      app, "--loss",
+      [=](auto v) {
+        options->set_loss(v);
+        of_model->set_loss(v);
+      },
       "What is minimised: cross_entropy for three and more classes, logistic for two (default "
-      "squared)");
+      "squared; with --model that of the model, or cross_entropy for classes)");
   AddValue<int64_t>(
-      app, "--epochs", [=](auto n) { options->set_epochs(n); },
-      "Passes over the samples, of each round or of the whole gradual training (default 50)", "N");
+      app, "--epochs",
+      [=](auto n) {
+        options->set_epochs(n);
+        of_model->set_epochs(n);
+      },
+      "Passes over the samples, of each round or of the whole gradual training (default 50); with "
+      "--model of each budget (default 30)",
+      "N");
   AddValue<int64_t>(
-      app, "--batch_size", [=](auto n) { options->set_batch_size(n); },
-      "Samples that a step looks at; 0: all (default 5000)", "N");
+      app, "--batch_size",
+      [=](auto n) {
+        options->set_batch_size(n);
+        of_model->set_batch_size(n);
+      },
+      "Samples that a step looks at; 0: all (default 5000; with --model 128)", "N");
   AddValue<double>(
-      app, "--learning_rate", [=](auto x) { options->set_learning_rate(x); },
-      "Of Adam (default 0.001)", "X");
+      app, "--learning_rate",
+      [=](auto x) {
+        options->set_learning_rate(x);
+        of_model->set_learning_rate(x);
+      },
+      "Of Adam (default 0.001; with --model 0.002)", "X");
   AddValue<double>(
-      app, "--learning_rate_decay", [=](auto x) { options->set_learning_rate_decay(x); },
-      "Last share of the epochs over which the learning rate falls to 0, in [0, 1] (default 0)",
+      app, "--learning_rate_decay",
+      [=](auto x) {
+        options->set_learning_rate_decay(x);
+        of_model->set_learning_rate_decay(x);
+      },
+      "Last share of the epochs over which the learning rate falls to 0, in [0, 1] (default 0; "
+      "with --model 0.5)",
       "X");
-  AddEnum<v1::PruneSchedule>(
-      app, "--schedule", [=](auto v) { options->set_schedule(v); },
-      "Rounds of training, pruning and rewinding, or gradually in one training (default rounds)");
-  AddEnum<v1::Saliency>(
-      app, "--saliency", [=](auto v) { options->set_saliency(v); },
-      "By what a weight w is kept: |w|, or w^2 E[g^2] (default magnitude)");
   AddValue<double>(
-      app, "--prune_fraction", [=](auto x) { options->set_prune_fraction(x); },
-      "rounds: share of the remaining weights that a round prunes (default 0.1)", "X");
-  AddValue<int64_t>(
-      app, "--rewind_epoch", [=](auto n) { options->set_rewind_epoch(n); },
-      "rounds: return to the weights after so many epochs of the first (default 0)", "N");
-  app->add_flag_function(
-      "--retrain_after_last_prune", [=](int64_t) { options->set_retrain_after_last_prune(true); },
-      "rounds: train once more at the end");
+      app, "--schedule_power",
+      [=](auto x) {
+        options->set_schedule_power(x);
+        of_model->set_schedule_power(x);
+      },
+      "gradual and --model: power of the fall, 1 to 10 (default 3)", "X");
   AddValue<double>(
-      app, "--schedule_power", [=](auto x) { options->set_schedule_power(x); },
-      "gradual: power of the fall, 1 to 10 (default 3)", "X");
-  AddValue<double>(
-      app, "--prune_end", [=](auto x) { options->set_prune_end(x); },
-      "gradual: share of the epochs after which pruning ends (default 0.75)", "X");
+      app, "--prune_end",
+      [=](auto x) {
+        options->set_prune_end(x);
+        of_model->set_prune_end(x);
+      },
+      "gradual and --model: share of the epochs after which pruning ends (default 0.75; with "
+      "--model 0.6)",
+      "X");
   AddValue<uint64_t>(
-      app, "--seed", [=](auto seed) { options->set_seed(seed); },
+      app, "--seed",
+      [=](auto seed) {
+        options->set_seed(seed);
+        of_model->set_seed(seed);
+      },
       "Seed of the initial weights and the orders; equal seeds give equal bits", "K");
   AddValue<double>(
       app, "--held_out_fraction", [=](auto x) { spec->set_held_out_fraction(x); },
@@ -645,8 +684,153 @@ void AddPrune(CLI::App* root, Parameters* p) {
   AddValue<uint64_t>(
       app, "--split_seed", [=](auto seed) { spec->set_split_seed(seed); },
       "Seed of the choice of held-out samples", "K");
+}
+
+// Of a dense network that is trained.
+void AddTrainingFlags(CLI::App* app, v1::PruningOptions* options, PruneFlags* flags) {
+  std::vector<CLI::Option*>& added = flags->of_training;
+  flags->hidden_widths = AddHiddenWidths(app, options);
+  added.push_back(flags->hidden_widths);
+  added.push_back(app->add_flag_function(
+      "--bias", [=](int64_t) { options->set_bias(true); }, "Give every layer a constant input"));
+  added.push_back(AddEnum<v1::PruneSchedule>(
+      app, "--schedule", [=](auto v) { options->set_schedule(v); },
+      "Rounds of training, pruning and rewinding, or gradually in one training (default rounds)"));
+  added.push_back(AddEnum<v1::Saliency>(
+      app, "--saliency", [=](auto v) { options->set_saliency(v); },
+      "By what a weight w is kept: |w|, or w^2 E[g^2] (default magnitude)"));
+  added.push_back(AddValue<double>(
+      app, "--prune_fraction", [=](auto x) { options->set_prune_fraction(x); },
+      "rounds: share of the remaining weights that a round prunes (default 0.1)", "X"));
+  added.push_back(AddValue<int64_t>(
+      app, "--rewind_epoch", [=](auto n) { options->set_rewind_epoch(n); },
+      "rounds: return to the weights after so many epochs of the first (default 0)", "N"));
+  added.push_back(app->add_flag_function(
+      "--retrain_after_last_prune", [=](int64_t) { options->set_retrain_after_last_prune(true); },
+      "rounds: train once more at the end"));
+}
+
+// "2:4": at most 2 of 4.
+void SetPattern(const std::string& text, v1::ModelPruningOptions* options) {
+  const std::vector<std::string> sizes = absl::StrSplit(text, ':');
+  int64_t kept = 0;
+  int64_t size = 0;
+  if (sizes.size() != 2 || !absl::SimpleAtoi(sizes[0], &kept) ||
+      !absl::SimpleAtoi(sizes[1], &size)) {
+    throw CLI::ValidationError("--pattern",
+                               absl::StrCat("\"", text, "\" is no pattern such as 2:4"));
+  }
+  options->set_pattern_kept(kept);
+  options->set_pattern_size(size);
+}
+
+// Of a model that there is.
+void AddModelPruneFlags(CLI::App* app, Parameters* p, v1::ModelPruningOptions* options,
+                        PruneFlags* flags) {
+  std::vector<CLI::Option*>& added = flags->of_model;
+  flags->model =
+      app->add_option("--model", p->prune.model,
+                      "Prune this network instead of training one: a file (ONNX, "
+                      "safetensors, NPZ, JSON), which is uploaded first, or a model's id")
+          ->type_name("FILE|ID");
+  added.push_back(AddEnum<v1::ModelFormat>(
+      app, "--model_format", [p](auto v) { p->prune.model_format = v; },
+      "Format of the file (default by its name)"));
+  flags->fraction = AddValue<double>(
+      app, "--fraction", [=](auto x) { options->set_fraction(x); },
+      "Budget as a share of the model's weights, in (0, 1]", "X");
+  flags->path = {
+      app->add_flag_function(
+          "--path", [=](int64_t) { options->mutable_path(); },
+          "Many budgets from dense to sparse, each a model, the knee marked"),
+      AddValue<int64_t>(
+          app, "--min_nonzeros", [=](auto s) { options->mutable_path()->set_min_nonzeros(s); },
+          "Smallest budget of the path (default a hundredth of the weights)", "A"),
+      AddValue<int64_t>(
+          app, "--max_nonzeros", [=](auto s) { options->mutable_path()->set_max_nonzeros(s); },
+          "Largest budget of the path (default half of the weights)", "B"),
+      AddValue<int64_t>(
+          app, "--num_points", [=](auto n) { options->mutable_path()->set_num_points(n); },
+          "Budgets of the path, 2 to 100 (default 8)", "N")};
+  added.push_back(flags->fraction);
+  added.insert(added.end(), flags->path.begin(), flags->path.end());
+  added.push_back(AddEnum<v1::PruneTargets>(
+      app, "--targets", [=](auto v) { options->set_targets(v); },
+      "distill: what is trained on, the model's own outputs or the data set's labels (default "
+      "network)"));
+  added.push_back(AddEnum<v1::PruneScope>(
+      app, "--scope", [=](auto v) { options->set_scope(v); },
+      "Whether weights of all layers compete, or each layer keeps the same share (default "
+      "global)"));
+  added.push_back(app->add_option_function<std::string>(
+                         "--pattern", [=](const std::string& text) { SetPattern(text, options); },
+                         "n:m sparsity: of each M inputs in a row at most N have a weight")
+                      ->type_name("N:M"));
+  added.push_back(app->add_flag_function(
+      "--whole_neurons", [=](int64_t) { options->set_whole_neurons(true); },
+      "Drop hidden neurons as a whole"));
+  added.push_back(AddValue<double>(
+      app, "--damping", [=](auto x) { options->set_damping(x); },
+      "obs, curvature, distill: ridge relative to the mean of the diagonal, in (0, 1] (default "
+      "0.001; curvature 0.1)",
+      "X"));
+  added.push_back(AddValue<int64_t>(
+      app, "--max_samples", [=](auto n) { options->set_max_samples(n); },
+      "Samples that one shot looks at (default 4096; curvature at most 2048)", "N"));
+  added.push_back(AddValue<int64_t>(
+      app, "--stages", [=](auto n) { options->set_stages(n); },
+      "curvature: stages in which weights go (default 12)", "N"));
+  added.push_back(AddValue<double>(
+      app, "--start_factor", [=](auto x) { options->set_start_factor(x); },
+      "distill: train from so many times the budget's weights (default 8)", "X"));
+}
+
+// Keeps the message of the kind that was asked for.
+void FinishPrune(Parameters* p, const PruneFlags& flags) {
+  v1::PruningSpec* spec = p->prune.request.mutable_job()->mutable_pruning();
+  const bool has_path = std::any_of(flags.path.begin(), flags.path.end(),
+                                    [](const CLI::Option* flag) { return flag->count() > 0; });
+  if (flags.model->count() == 0) {
+    for (const CLI::Option* flag : flags.of_model) {
+      if (flag->count() == 0) continue;
+      throw CLI::ValidationError(flag->get_name(), "is for a model: give --model as well");
+    }
+    for (const CLI::Option* flag : {flags.hidden_widths, flags.nonzeros}) {
+      if (flag->count() > 0) continue;
+      throw CLI::ValidationError(
+          flag->get_name(),
+          "is required: say --hidden_widths M,M2,... --nonzeros S for a network "
+          "to train, or --model for one to prune");
+    }
+    spec->clear_model_options();
+    return;
+  }
+  if (p->prune.model.empty()) throw CLI::ValidationError("--model", "names no model");
+  for (const CLI::Option* flag : flags.of_training) {
+    if (flag->count() == 0) continue;
+    throw CLI::ValidationError(flag->get_name(),
+                               "is for a network that is trained; leave it out with --model");
+  }
+  if ((flags.nonzeros->count() > 0) + (flags.fraction->count() > 0) + has_path != 1) {
+    throw CLI::ValidationError("--nonzeros",
+                               "say how many weights may stay, one of --nonzeros S, --fraction X "
+                               "and --path");
+  }
+  spec->clear_options();
+}
+
+void AddPrune(CLI::App* root, Parameters* p) {
+  CLI::App* app = AddCommand(root, "prune",
+                             "Prune a network to a budget of weights: a model or a file of another "
+                             "tool (--model), or a dense one that is trained (--hidden_widths)");
+  v1::PruningSpec* spec = p->prune.request.mutable_job()->mutable_pruning();
+  const auto flags = std::make_shared<PruneFlags>();
+  AddSharedPruneFlags(app, spec, flags.get());
+  AddModelPruneFlags(app, p, spec->mutable_model_options(), flags.get());
+  AddTrainingFlags(app, spec->mutable_options(), flags.get());
   AddJobFlags(app, &p->prune);
-  app->callback([p] {
+  app->callback([p, flags] {
+    FinishPrune(p, *flags);
     CheckWatch(p->prune);
     p->line.command = p->prune;
   });

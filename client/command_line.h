@@ -35,10 +35,14 @@ struct UploadDatasetCommand {
   v1::UploadDatasetHeader header;
   UploadFiles files;
 };
-// `recover` and `prune`.
+// `recover` and `prune`. The model to prune is a file, which is uploaded first, where there is one
+// of that name, else a model's id or name; empty: none.
 struct CreateJobCommand {
   v1::CreateJobRequest request;
   bool watch = false;
+  std::string model = {};
+  v1::ModelFormat model_format =
+      v1::MODEL_FORMAT_UNSPECIFIED;  // of a file; by its name where unset
 };
 // What is done with the table of a sweep.
 struct SweepOutputs {

@@ -23,6 +23,7 @@
 #include "client/model_file.h"
 #include "client/path_text.h"
 #include "client/picture.h"
+#include "client/pruning_text.h"
 #include "client/sweep_text.h"
 #include "client/watch_view.h"
 #include "nlohmann/json.hpp"
@@ -105,7 +106,12 @@ class Runner {
   }
 
   int operator()(const CreateJobCommand& command) {
-    return CreateAndWatch(command.request, command.watch);
+    if (command.model.empty()) return CreateAndWatch(command.request, command.watch);
+    v1::CreateJobRequest request = command.request;
+    const auto model = ModelToPrune(command);
+    if (!model.ok()) return Fail(model.status());
+    request.mutable_job()->mutable_pruning()->set_model(*model);
+    return CreateAndWatch(request, command.watch);
   }
 
   int operator()(const CreateSweepCommand& command) {
@@ -168,12 +174,7 @@ class Runner {
   int operator()(const UploadModelCommand& command) {
     const auto model = client_.UploadModel(command.header, command.path);
     if (!model.ok()) return Fail(model.status());
-    if (line_.json) return Json(*model);
-    return Text(absl::StrCat(
-        "Uploaded ", Printable(model->name()), ": ", FormatCount(model->num_inputs(), "input"),
-        ", ", FormatCount(model->hidden_widths_size(), "hidden layer"), ", ",
-        FormatCount(model->num_outputs(), "output"), ", ", FormatCount(model->nonzeros(), "weight"),
-        ", ", FormatBytes(model->size_bytes()), ".\n"));
+    return line_.json ? Json(*model) : ShowUploaded(*model);
   }
 
   int operator()(const ConvertModelCommand& command) {
@@ -251,12 +252,13 @@ class Runner {
       case Collection::kJobs:
         return Show(client_.GetJob(command.name), [this](const v1::Job& job) {
           return FormatFields(DescribeJob(job)) + PathPage(job.recovery_report()) +
+                 PruningPage(job.pruning_report()) +
                  EvidencePage(job.recovery_report(), PageWidth());
         });
       case Collection::kModels:
         return Show(client_.GetModel(command.name), [this](const v1::Model& model) {
           return FormatFields(DescribeModel(model)) + PathPage(model.report()) +
-                 EvidencePage(model.report(), PageWidth());
+                 PruningPage(model.pruning_report()) + EvidencePage(model.report(), PageWidth());
         });
     }
     return kExitUnexpected;
@@ -301,6 +303,45 @@ class Runner {
   }
   static std::string ModelName(const std::string& id) {
     return absl::StartsWith(id, "models/") ? id : "models/" + id;
+  }
+
+  // A local file is uploaded first.
+  absl::StatusOr<std::string> ModelToPrune(const CreateJobCommand& command) {
+    const std::string& given = command.model;
+    if (!IsFile(given)) {
+      if (ModelFormatOf(given) == v1::MODEL_FORMAT_UNSPECIFIED) return ModelName(given);
+      return absl::NotFoundError(absl::StrCat("--model: there is no file ", given,
+                                              "; give a model file or the id of a model"));
+    }
+    if (command.request.validate_only()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--validate_only: checks models of the server; upload it first: ",
+                       Hint("models upload " + given)));
+    }
+    v1::UploadModelHeader header;
+    header.set_format(command.model_format == v1::MODEL_FORMAT_UNSPECIFIED ? ModelFormatOf(given)
+                                                                           : command.model_format);
+    if (header.format() == v1::MODEL_FORMAT_UNSPECIFIED) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--model: the name of ", given, " does not say its format; give --model_format"));
+    }
+    *header.mutable_model()->mutable_labels() = command.request.job().labels();
+    const auto model = client_.UploadModel(header, given);
+    if (!model.ok()) return model.status();
+    if (line_.json) {
+      Json(*model);
+    } else {
+      ShowUploaded(*model);
+    }
+    return model->name();
+  }
+
+  int ShowUploaded(const v1::Model& model) {
+    return Text(absl::StrCat(
+        "Uploaded ", Printable(model.name()), ": ", FormatCount(model.num_inputs(), "input"), ", ",
+        FormatCount(model.hidden_widths_size(), "hidden layer"), ", ",
+        FormatCount(model.num_outputs(), "output"), ", ", FormatCount(model.nonzeros(), "weight"),
+        ", ", FormatBytes(model.size_bytes()), ".\n"));
   }
 
   // By way of a file, as downloads are.
@@ -461,15 +502,21 @@ class Runner {
     const std::string summary = SummariseJob(job, planted);
     const Terminal terminal = FindTerminal(surroundings_.out_descriptor);
     Text(terminal.interactive ? WrapWords(summary, terminal.width) : summary);
-    Text(PathPage(job.recovery_report()) + EvidencePage(job.recovery_report(), PageWidth()));
+    Text(PathPage(job.recovery_report()) + PruningPage(job.pruning_report()) +
+         EvidencePage(job.recovery_report(), PageWidth()));
     if (job.has_sweep()) {
       Text(absl::StrCat("Its table: ", Hint("sweep table " + Printable(IdOf(job.name()))), "\n"));
     }
     if (job.model().empty()) return;
-    const bool has_page =
-        job.recovery_report().has_evidence() || job.recovery_report().path_size() > 0;
-    Text(absl::StrCat(has_page ? "\n" : "", "Download it: ",
-                      Hint("models download " + Printable(IdOf(job.model()))), "\n"));
+    const bool has_page = job.recovery_report().has_evidence() ||
+                          job.recovery_report().path_size() > 0 ||
+                          job.pruning_report().has_model_report();
+    const std::string id = Printable(IdOf(job.model()));
+    Text(absl::StrCat(has_page ? "\n" : "", "Download it: ", Hint("models download " + id), "\n"));
+    if (job.pruning_report().has_model_report()) {
+      Text(absl::StrCat("Sizes and speed beside the dense network: ", Hint("models report " + id),
+                        "\n"));
+    }
   }
 
   int StoppedWatching(const std::string& name) {

@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "client/path_text.h"
+#include "client/pruning_text.h"
 #include "client/sweep_text.h"
 #include "google/protobuf/util/json_util.h"
 #include "google/rpc/status.pb.h"
@@ -49,19 +50,6 @@ std::string FitText(const v1::FitQuality& fit) {
   return text;
 }
 
-// "loss 0.12, accuracy 97.1 %" and what else an epoch or a fit has.
-template <typename Message>
-std::string LossText(const Message& fit) {
-  std::string text = absl::StrCat("loss ", FormatNumber(fit.loss()));
-  if (fit.has_accuracy()) absl::StrAppend(&text, ", ", FormatShare(fit.accuracy()), " right");
-  if (fit.has_psnr_db()) absl::StrAppend(&text, ", PSNR ", FormatDecibel(fit.psnr_db()));
-  return text;
-}
-
-std::string FitText(const v1::PruningFit& fit) {
-  return absl::StrCat(LossText(fit), " (", FormatCount(fit.num_samples(), "sample"), ")");
-}
-
 // Why it ended, after `effort`, for the reasons that every kind of job has.
 std::string EndSentence(v1::TerminationReason reason, const std::string& effort) {
   switch (reason) {
@@ -73,20 +61,6 @@ std::string EndSentence(v1::TerminationReason reason, const std::string& effort)
     default:
       return absl::StrCat("Ended after ", effort, ".");
   }
-}
-
-std::string EndSentence(const v1::PruningReport& report) {
-  std::string effort = FormatCount(report.iterations(), "epoch");
-  if (report.options_used().schedule() != v1::PRUNE_SCHEDULE_GRADUAL) {
-    absl::StrAppend(&effort, " in ", FormatCount(report.rounds(), "round"));
-  }
-  absl::StrAppend(&effort, " (", FormatDuration(report.elapsed()), ")");
-  if (report.termination_reason() == v1::TERMINATION_REASON_ITERATION_LIMIT) {
-    return absl::StrCat("Pruned to the budget after ", effort, ".");
-  }
-  std::string text = EndSentence(report.termination_reason(), effort);
-  if (report.partial()) absl::StrAppend(&text, " It was pruned to the budget at once.");
-  return text;
 }
 
 std::string EndSentence(const v1::RecoveryReport& report) {
@@ -214,6 +188,12 @@ std::string WidthsText(const v1::PruningOptions& options, const char* separator)
 void AddSpec(const v1::PruningSpec& spec, std::vector<Field>* fields) {
   const v1::PruningOptions& options = spec.options();
   fields->push_back({"data set", spec.dataset()});
+  if (!spec.model().empty()) {
+    fields->push_back(
+        {"network", absl::StrCat(spec.model(), ", ", BudgetText(spec.model_options()))});
+    fields->push_back({"pruned by", MethodText(spec.model_options())});
+    return;
+  }
   fields->push_back(
       {"network",
        absl::StrCat(options.hidden_widths_size() == 1 ? "hidden width " : "hidden widths ",
@@ -257,12 +237,11 @@ void AddSpec(const v1::SweepSpec& spec, std::vector<Field>* fields) {
 }
 
 void AddReport(const v1::PruningReport& report, std::vector<Field>* fields) {
-  fields->push_back({"ended", EndSentence(report)});
-  fields->push_back({"found", absl::StrCat(FormatCount(report.nonzeros(), "weight"), " in ",
-                                           FormatCount(report.active_neurons(), "hidden neuron"),
-                                           report.partial() ? ", a partial result" : "")});
-  if (report.has_training()) fields->push_back({"training", FitText(report.training())});
-  if (report.has_held_out()) fields->push_back({"held out", FitText(report.held_out())});
+  fields->push_back({"ended", PruningEndSentence(report)});
+  fields->push_back(
+      {"found", NetworkText(report) + (report.partial() ? ", a partial result" : "")});
+  if (report.has_training()) fields->push_back({"training", PruningFitText(report.training())});
+  if (report.has_held_out()) fields->push_back({"held out", PruningFitText(report.held_out())});
 }
 
 void AddReport(const v1::RecoveryReport& report, std::vector<Field>* fields) {
@@ -293,6 +272,7 @@ ModelFit FitOf(const v1::Model& model) {
     if (fit.has_accuracy()) result.accuracy = fit.accuracy();
     return result;
   }
+  if (!model.has_report()) return result;  // uploaded
   const v1::RecoveryReport& report = model.report();
   const v1::FitQuality& fit = report.has_held_out() ? report.held_out() : report.training();
   result.psnr_db = fit.psnr_db();
@@ -454,9 +434,10 @@ std::string EventLine(const v1::JobEvent& event) {
   }
   if (event.has_pruning_progress()) {
     const v1::EpochReport& report = event.pruning_progress();
-    return absl::StrCat(start, EpochText(report), "  ", LossText(report), "  weights ",
-                        report.nonzeros(), "  learning rate ", FormatNumber(report.learning_rate()),
-                        "  elapsed ", FormatDuration(report.elapsed()));
+    return absl::StrCat(
+        start, EpochText(report), "  ", LossText(report), "  weights ", report.nonzeros(),
+        report.epoch() > 0 ? "  learning rate " + FormatNumber(report.learning_rate()) : "",
+        "  elapsed ", FormatDuration(report.elapsed()));
   }
   if (event.has_sweep_progress()) {
     const v1::SweepProgress& progress = event.sweep_progress();
@@ -474,10 +455,6 @@ std::string EventLine(const v1::JobEvent& event) {
                       FormatDecibel(report.psnr_db()), "  support ", report.support_size(), changes,
                       "  neurons ", report.active_neurons(), step, "  elapsed ",
                       FormatDuration(report.elapsed()));
-}
-
-std::string EpochText(const v1::EpochReport& report) {
-  return absl::StrCat("round ", report.round(), ", epoch ", report.epoch());
 }
 
 std::string PhaseText(const v1::IterationReport& report) {
@@ -532,12 +509,19 @@ std::string SummariseJob(const v1::Job& job, const std::optional<v1::PlantedSour
   }
   if (job.has_pruning_report()) {
     const v1::PruningReport& pruning = job.pruning_report();
-    lines.push_back(EndSentence(pruning));
-    if (pruning.has_training()) lines.push_back("Training: " + FitText(pruning.training()) + ".");
-    if (pruning.has_held_out()) lines.push_back("Held out: " + FitText(pruning.held_out()) + ".");
-    lines.push_back(absl::StrCat("Pruned network: ", FormatCount(pruning.nonzeros(), "weight"),
-                                 " in ", FormatCount(pruning.active_neurons(), "hidden neuron"),
-                                 "."));
+    lines.push_back(PruningEndSentence(pruning));
+    const v1::ModelPruningReport& of_model = pruning.model_report();
+    if (pruning.has_held_out() && of_model.has_given_held_out()) {
+      lines.push_back(
+          absl::StrCat("Held out: ", ChangeText(pruning.held_out(), of_model.given_held_out()),
+                       ", ", FormatCount(pruning.held_out().num_samples(), "sample"), "."));
+    } else {
+      if (pruning.has_training())
+        lines.push_back("Training: " + PruningFitText(pruning.training()) + ".");
+      if (pruning.has_held_out())
+        lines.push_back("Held out: " + PruningFitText(pruning.held_out()) + ".");
+    }
+    lines.push_back("Pruned network: " + NetworkText(pruning) + ".");
   }
   if (job.has_sweep_report()) lines.push_back(EndSentence(job.sweep_report()));
   return absl::StrJoin(lines, "\n") + (lines.empty() ? "" : "\n");
@@ -694,10 +678,12 @@ std::string JobTable(const std::vector<v1::Job>& jobs) {
       continue;
     }
     if (job.has_pruning()) {
-      const v1::PruningOptions& options = job.pruning().options();
+      const v1::PruningSpec& spec = job.pruning();
+      const bool of_model = !spec.model().empty();
       rows.push_back(
-          {IdOf(job.name()), StateWord(job.state()), IdOf(job.pruning().dataset()),
-           WidthsText(options, "-"), absl::StrCat(options.nonzeros()),
+          {IdOf(job.name()), StateWord(job.state()), IdOf(spec.dataset()),
+           of_model ? IdOf(spec.model()) : WidthsText(spec.options(), "-"),
+           of_model ? BudgetColumn(spec.model_options()) : absl::StrCat(spec.options().nonzeros()),
            job.has_pruning_progress() ? absl::StrCat(job.pruning_progress().iteration()) : "-", "-",
            FormatTime(job.create_time()), Labels(job.labels())});
       continue;

@@ -27,9 +27,6 @@ std::string StateWord(v1::JobState state);
 // One event on one line, without '\n'.
 std::string EventLine(const v1::JobEvent& event);
 
-// "round 3, epoch 12".
-std::string EpochText(const v1::EpochReport& report);
-
 // " (start 2, prune)", " (budget 40 of the path, prune)", or nothing for algorithms without
 // phases.
 std::string PhaseText(const v1::IterationReport& report);

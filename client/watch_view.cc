@@ -15,6 +15,7 @@
 #include "client/client.h"
 #include "client/formatting.h"
 #include "client/job_text.h"
+#include "client/pruning_text.h"
 #include "client/sweep_text.h"
 
 namespace thresher::client {
@@ -181,15 +182,27 @@ void AppendRecovery(const WatchState& state, const Terminal& terminal,
 void AppendPruning(const WatchState& state, const Terminal& terminal,
                    std::vector<std::string>* lines) {
   const v1::EpochReport& report = *state.pruning_progress;
-  const v1::PruningOptions& options = state.job.pruning().options();
+  const v1::PruningSpec& spec = state.job.pruning();
+  const bool of_model = !spec.model().empty();
   std::string epoch = EpochText(report);
-  if (options.has_epochs()) absl::StrAppend(&epoch, " of ", options.epochs());
+  if (report.epoch() > 0) {
+    if (spec.options().has_epochs()) absl::StrAppend(&epoch, " of ", spec.options().epochs());
+    if (spec.model_options().has_epochs()) {
+      absl::StrAppend(&epoch, " of ", spec.model_options().epochs());
+    }
+  }
   lines->push_back(epoch);
+  const int64_t budget = report.path_nonzeros() > 0 ? report.path_nonzeros()
+                         : of_model                 ? spec.model_options().nonzeros()
+                                                    : spec.options().nonzeros();
   std::vector<std::string> figures = {
       absl::StrCat("elapsed ", FormatSeconds(ElapsedSeconds(state, report.elapsed()))),
       absl::StrCat("loss ", FormatNumber(report.loss())),
-      absl::StrCat("weights ", report.nonzeros(), " to ", options.nonzeros()),
-      absl::StrCat("learning rate ", FormatNumber(report.learning_rate()))};
+      // A fraction is of weights that the job does not tell.
+      absl::StrCat("weights ", report.nonzeros(), budget > 0 ? absl::StrCat(" to ", budget) : "")};
+  if (report.epoch() > 0) {
+    figures.push_back(absl::StrCat("learning rate ", FormatNumber(report.learning_rate())));
+  }
   if (report.has_accuracy()) {
     figures.push_back(absl::StrCat(FormatShare(report.accuracy()), " right"));
   }

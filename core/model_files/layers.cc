@@ -10,6 +10,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "core/model_files/model_file.h"
 
 namespace thresher {
 namespace {

@@ -49,7 +49,6 @@ inline constexpr char kClassNamesKey[] = "class_names";
 
 // Width in which weights are written.
 enum class WeightType { kFloat32, kFloat64 };
-inline constexpr char kWeightTypeKey[] = "weight_type";  // metadata: "float32" or "float64"
 
 // The type of an uploaded network's weights, as its metadata say; float32 without, but float64
 // where a number does not fit float32's range.

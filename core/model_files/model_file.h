@@ -63,6 +63,7 @@ inline constexpr char kOnnxInputNameKey[] = "onnx_input_name";
 inline constexpr char kOnnxOutputNameKey[] = "onnx_output_name";
 inline constexpr char kOnnxInputShapeKey[] = "onnx_input_shape";
 inline constexpr char kSourceFormatKey[] = "source_format";  // a ModelFileFormatName
+inline constexpr char kWeightTypeKey[] = "weight_type";      // "float32" or "float64"
 
 }  // namespace thresher
 

@@ -3,9 +3,11 @@
 #ifndef THRESHER_CORE_PRUNING_DISTILL_H_
 #define THRESHER_CORE_PRUNING_DISTILL_H_
 
+#include <cstdint>
 #include <stop_token>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/pruning/one_shot.h"
 #include "core/pruning/prune.h"
@@ -39,6 +41,15 @@ struct DistillOptions {
   double time_limit_seconds = 0;
 };
 
+// Errors: INVALID_ARGUMENT naming the option, as ValidateOptions of one-shot pruning and of
+// training.
+absl::Status ValidateOptions(const DistillOptions& options, const NetworkSizes& network,
+                             int64_t num_samples);
+
+// What Distill will need, the samples included. Expects valid options.
+PruneCost PredictCost(const DistillOptions& options, const NetworkSizes& network,
+                      int64_t num_samples);
+
 // Samples with the network's answers in place of their targets. Errors: as Evaluate, and
 // INVALID_ARGUMENT `loss` where it does not fit the number of outputs.
 absl::StatusOr<Samples> WithNetworkTargets(const SparseNetwork& network, const Samples& samples,
@@ -48,8 +59,9 @@ absl::StatusOr<Samples> WithNetworkTargets(const SparseNetwork& network, const S
 // (PruneTrained); for squared loss and at most kMaxJointWeights weights the result and the
 // one-shot answer of the same budget are refined to second order (JointRefine) and the closer one
 // is taken; ReduceNetwork drops and joins neurons. The samples' targets are read for
-// PruneTargets::kLabels and for the fit. Resumes from a checkpoint to the same bits; errors: as
-// PruneOneShot and PruneTrained.
+// PruneTargets::kLabels and for the fit. Where the one-shot answer has a layer without weights it
+// is the result. Resumes from a checkpoint to the same bits; errors: as PruneOneShot and
+// PruneTrained.
 absl::StatusOr<PruneResult> Distill(const SparseNetwork& network, const Samples& samples,
                                     const DistillOptions& options,
                                     const PruneObserver& observer = {},

@@ -6,11 +6,13 @@
 #include <cstdint>
 #include <stop_token>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/network/network.h"
 #include "core/pruning/loss.h"
+#include "core/pruning/prune.h"
 
 namespace thresher {
 
@@ -47,7 +49,7 @@ struct OneShotOptions {
   int64_t nonzeros = 0;
   PruneScope scope = PruneScope::kGlobal;
   // n:m sparsity: of each pattern_size consecutive inputs of a row at most pattern_kept have a
-  // weight, the constant apart, 1 <= kept < size <= 64; sizes of 0: no pattern.
+  // weight, the constant apart, 1 <= kept < size <= 64; both 0: no pattern.
   int64_t pattern_kept = 0;
   int64_t pattern_size = 0;
   // Hidden neurons go as a whole, and rows that stay keep all weights on neurons that stay.
@@ -56,7 +58,7 @@ struct OneShotOptions {
   // counts all outputs alike.
   Loss loss = Loss::kSquared;
   // Ridge of the Gram matrix or the curvature, relative to the mean of its diagonal, in (0, 1]; 0
-  // takes 0.001 for obs and 0.1 for curvature.
+  // takes DefaultDamping.
   double damping = 0;
   // Inputs that are looked at, an even choice where more are given; curvature takes at most 2048.
   int64_t max_samples = 4096;
@@ -65,8 +67,25 @@ struct OneShotOptions {
   int num_threads = 1;  // 1 to 256. The result has the same bits for any number.
 };
 
-// Errors: INVALID_ARGUMENT naming the option.
-absl::Status ValidateOptions(const OneShotOptions& options, int64_t num_weights);
+// 0.001 for obs and 0.1 for curvature.
+double DefaultDamping(OneShotMethod method);
+
+// The most inputs, the constant included, of a layer that obs takes: it holds their Gram matrix and
+// its eigenvectors.
+inline constexpr int64_t kMaxGramColumns = 8192;
+
+// Sizes of a network that is to be pruned.
+struct NetworkSizes {
+  int64_t num_inputs = 0;
+  std::vector<int64_t> hidden_widths = {};
+  int64_t num_outputs = 1;
+  bool bias = false;
+  int64_t nonzeros = 0;
+};
+NetworkSizes SizesOf(const SparseNetwork& network);
+
+// Errors: INVALID_ARGUMENT naming the option, or `network` as MakeLayerMatrices.
+absl::Status ValidateOptions(const OneShotOptions& options, const NetworkSizes& network);
 
 // The network pruned to options.nonzeros weights, with a linear output layer (a fused network's
 // signs become weights), without dead and constant neurons. Weights that are 0 stay 0.
@@ -78,6 +97,11 @@ absl::Status ValidateOptions(const OneShotOptions& options, int64_t num_weights)
 absl::StatusOr<SparseNetwork> PruneOneShot(const SparseNetwork& network, InputView inputs,
                                            const OneShotOptions& options,
                                            const std::stop_token& stop = {});
+
+// What PruneOneShot will need, an upper estimate without the inputs; iterations are 1. Expects
+// valid options.
+PruneCost PredictCost(const OneShotOptions& options, const NetworkSizes& network,
+                      int64_t num_samples);
 
 }  // namespace thresher
 

@@ -92,6 +92,8 @@ struct PruneReport {
   // How often training diverged: the epoch was then done again at half the learning rate.
   int64_t divergences = 0;
   double elapsed_seconds = 0;  // over all attempts
+  // Of a path: the budget of the point, whose number `round` is; 0: no path.
+  int64_t path_nonzeros = 0;
 };
 
 struct PruneObserver {

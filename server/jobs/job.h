@@ -94,10 +94,19 @@ struct JobRun {
   SweepCells cells;  // of a sweep; unset otherwise
 };
 
+// A point of a path, kept as models/{job}-{budget}.
+struct PointModel {
+  int64_t budget = 0;
+  Model model;
+  JobReport report;
+};
+
 struct JobOutcome {
   std::optional<Model> model;  // none: there was no iterate
-  JobReport report;            // of the spec's kind; its termination_reason says how the job ends
-  std::string checkpoint;      // to go on from, when the server stops
+  // Of a PruningReport's path, in its order; the manager fills in their ids there.
+  std::vector<PointModel> points = {};
+  JobReport report;        // of the spec's kind; its termination_reason says how the job ends
+  std::string checkpoint;  // to go on from, when the server stops
 };
 
 // An error means that the job FAILED.

@@ -17,6 +17,7 @@ using std::chrono::steady_clock;
 using store::Connection;
 using store::InvalidField;
 using store::MutexLock;
+using store::PruningPathPoint;
 using store::StoredJob;
 using store::WithQuota;
 using store::WithReason;
@@ -206,7 +207,7 @@ absl::Status JobManager::TakeUp(const std::shared_ptr<ActiveJob>& job) {
             ? "the server was restarted; starts from the beginning"
             : absl::StrCat("the server was restarted; goes on from the checkpoint of ",
                            UnitOf(next), next.checkpoint_iteration);
-    absl::Status status = CommitState(job, next, message, nullptr);
+    absl::Status status = CommitState(job, next, message, {});
     if (!status.ok()) return status;
     job->queued_since = store::Now();
   }
@@ -252,7 +253,7 @@ absl::Status JobManager::End(const std::shared_ptr<ActiveJob>& job, JobRecord re
   record.state = state;
   record.end_time = store::Now();
   record.checkpoint_sha256.clear();
-  return CommitState(job, std::move(record), message, nullptr);
+  return CommitState(job, std::move(record), message, {});
 }
 
 absl::StatusOr<JobRecord> JobManager::Create(const CreateJobRequest& request) {
@@ -960,7 +961,7 @@ void JobManager::EndAttempt(const std::shared_ptr<ActiveJob>& job,
   // However it ends: cells must not outlive it.
   if (IsSweep(next)) CancelCells(job);
   std::string message;
-  const Model* model = nullptr;
+  const JobOutcome* kept = nullptr;
   if (stopped && next.cancel_requested) {
     next.state = JobState::kCancelled;
     message = "cancelled before there was an iterate";
@@ -979,7 +980,7 @@ void JobManager::EndAttempt(const std::shared_ptr<ActiveJob>& job,
     message = EndMessage(outcome->report);
   }
   if (outcome.ok()) {
-    if (outcome->model.has_value() && !next.discard_model) model = &*outcome->model;
+    if (outcome->model.has_value() && !next.discard_model) kept = &*outcome;
     if (outcome->model.has_value() || IsSweep(next) || next.state == JobState::kSucceeded) {
       next.report = outcome->report;
     }
@@ -987,7 +988,7 @@ void JobManager::EndAttempt(const std::shared_ptr<ActiveJob>& job,
   next.end_time = store::Now();
   next.checkpoint_sha256.clear();
   next.progress = job->log->latest_progress();
-  CommitStateUntilDone(job, next, message, model);
+  CommitStateUntilDone(job, next, message, kept);
 }
 
 void JobManager::Requeue(const std::shared_ptr<ActiveJob>& job, JobRecord next,
@@ -1036,8 +1037,56 @@ absl::Status JobManager::CommitRecord(const std::shared_ptr<ActiveJob>& job,
   return status;
 }
 
+// The job's model, then the points of its path.
+absl::StatusOr<std::vector<store::PreparedModel>> JobManager::PrepareModels(
+    const JobRecord& record, const JobOutcome* outcome) {
+  std::vector<store::PreparedModel> models;
+  if (outcome == nullptr) return models;
+  const auto prepare = [&](const Model& model, const std::optional<JobReport>& report) {
+    absl::StatusOr<store::PreparedModel> prepared = store_->models().Prepare(model);
+    if (!prepared.ok()) return prepared.status();
+    store::ModelRecord& about = prepared->record;
+    about.job_id = record.id;
+    about.dataset_id = store::DatasetIdOf(record.spec);
+    const auto sha256 = model.metadata.find("dataset_sha256");
+    if (sha256 != model.metadata.end()) about.dataset_sha256 = sha256->second;
+    about.spec = record.spec;
+    about.report = report;
+    about.program_version = options_.program_version;
+    about.labels = record.labels;
+    models.push_back(*std::move(prepared));
+    return absl::OkStatus();
+  };
+  absl::Status status = prepare(*outcome->model, record.report);
+  for (size_t k = 0; status.ok() && k < outcome->points.size(); ++k) {
+    status = prepare(outcome->points[k].model, outcome->points[k].report);
+  }
+  if (!status.ok()) return status;
+  return models;
+}
+
+// Inside a write. The ids are left in the record and its report.
+absl::Status JobManager::InsertModels(Connection& connection,
+                                      std::span<store::PreparedModel> models, JobRecord& record) {
+  if (models.empty()) return absl::OkStatus();
+  for (size_t k = 1; k < models.size(); ++k) {
+    PruningPathPoint& point = std::get<PruningReport>(*record.report).model->path[k - 1];
+    absl::StatusOr<std::string> id = store_->models().Insert(
+        connection, models[k].record, absl::StrCat(record.id, "-", point.budget));
+    if (!id.ok()) return id.status();
+    point.model_id = *std::move(id);
+  }
+  models.front().record.report = record.report;
+  absl::StatusOr<std::string> id =
+      store_->models().Insert(connection, models.front().record, record.id);
+  if (!id.ok()) return id.status();
+  record.model_id = *std::move(id);
+  return absl::OkStatus();
+}
+
 absl::Status JobManager::CommitState(const std::shared_ptr<ActiveJob>& job, JobRecord record,
-                                     const std::string& message, store::PreparedModel* model) {
+                                     const std::string& message,
+                                     std::span<store::PreparedModel> models) {
   const bool ends = IsEnded(record.state);
   const bool becomes_row = ends && !record.parent_id.empty();
   std::string old_checkpoint;
@@ -1065,11 +1114,8 @@ absl::Status JobManager::CommitState(const std::shared_ptr<ActiveJob>& job, JobR
 
   int64_t deleted = 0;
   absl::Status status = store_->database().Write([&](Connection& connection) -> absl::Status {
-    if (model != nullptr) {
-      absl::StatusOr<std::string> model_id =
-          store_->models().Insert(connection, model->record, record.id);
-      if (!model_id.ok()) return model_id.status();
-      record.model_id = *model_id;
+    if (absl::Status inserted = InsertModels(connection, models, record); !inserted.ok()) {
+      return inserted;
     }
     event.job = std::make_shared<const JobRecord>(record);
     if (becomes_row) {
@@ -1131,36 +1177,20 @@ absl::Status JobManager::CommitState(const std::shared_ptr<ActiveJob>& job, JobR
 
 bool JobManager::CommitStateUntilDone(const std::shared_ptr<ActiveJob>& job,
                                       const JobRecord& record, const std::string& message,
-                                      const Model* model) {
+                                      const JobOutcome* outcome) {
   for (;;) {
-    absl::Status status;
-    if (model != nullptr) {
-      absl::StatusOr<store::PreparedModel> prepared = store_->models().Prepare(*model);
-      status = prepared.status();
-      if (absl::IsInvalidArgument(status)) {
-        JobRecord failed = record;
-        failed.state = JobState::kFailed;
-        failed.report.reset();
-        failed.error =
-            JobError{.code = status.code(),
-                     .message = absl::StrCat("the model cannot be stored: ", status.message())};
-        return CommitStateUntilDone(job, failed, failed.error->message, nullptr);
-      }
-      if (status.ok()) {
-        store::ModelRecord& about = prepared->record;
-        about.job_id = record.id;
-        about.dataset_id = store::DatasetIdOf(record.spec);
-        const auto sha256 = model->metadata.find("dataset_sha256");
-        if (sha256 != model->metadata.end()) about.dataset_sha256 = sha256->second;
-        about.spec = record.spec;
-        about.report = record.report;
-        about.program_version = options_.program_version;
-        about.labels = record.labels;
-        status = CommitState(job, record, message, &*prepared);
-      }
-    } else {
-      status = CommitState(job, record, message, nullptr);
+    absl::StatusOr<std::vector<store::PreparedModel>> models = PrepareModels(record, outcome);
+    if (absl::IsInvalidArgument(models.status())) {
+      JobRecord failed = record;
+      failed.state = JobState::kFailed;
+      failed.report.reset();
+      failed.error = JobError{
+          .code = models.status().code(),
+          .message = absl::StrCat("the model cannot be stored: ", models.status().message())};
+      return CommitStateUntilDone(job, failed, failed.error->message, nullptr);
     }
+    absl::Status status = models.status();
+    if (status.ok()) status = CommitState(job, record, message, *models);
     if (status.ok()) return true;
     // A full disk, most likely. The job keeps its place until the store works again; when
     // the server stops before, the job is taken up as it was committed last.

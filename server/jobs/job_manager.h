@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -197,13 +198,17 @@ class JobManager {
   absl::Status CommitRecord(const std::shared_ptr<ActiveJob>& job, const JobRecord& record)
       THRESHER_EXCLUDES(mutex_);
   // Commits a change of state with its event, then shows it.
+  absl::StatusOr<std::vector<store::PreparedModel>> PrepareModels(const JobRecord& record,
+                                                                  const JobOutcome* outcome);
+  absl::Status InsertModels(store::Connection& connection, std::span<store::PreparedModel> models,
+                            JobRecord& record);
   absl::Status CommitState(const std::shared_ptr<ActiveJob>& job, JobRecord record,
-                           const std::string& message, store::PreparedModel* model)
+                           const std::string& message, std::span<store::PreparedModel> models)
       THRESHER_EXCLUDES(mutex_);
   // As CommitState, again and again while the store fails; FAILED instead when the model cannot be
   // written, which no retry mends. False: the server stops.
   bool CommitStateUntilDone(const std::shared_ptr<ActiveJob>& job, const JobRecord& record,
-                            const std::string& message, const Model* model)
+                            const std::string& message, const JobOutcome* outcome)
       THRESHER_EXCLUDES(mutex_);
   absl::Status End(const std::shared_ptr<ActiveJob>& job, JobRecord record, JobState state,
                    const std::string& message) THRESHER_EXCLUDES(mutex_);

@@ -1,6 +1,5 @@
 #include "server/jobs/pruning_runner.h"
 
-#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -8,6 +7,8 @@
 #include "absl/strings/str_join.h"
 #include "core/pruning/prune.h"
 #include "server/jobs/job_samples.h"
+#include "server/jobs/model_pruning_runner.h"
+#include "server/jobs/pruning_report.h"
 #include "server/store/error_details.h"
 
 namespace thresher::jobs {
@@ -17,16 +18,6 @@ using store::InvalidField;
 using store::NameField;
 
 namespace {
-
-// Multiply-adds for the held-out fit of a cancelled job, some 50 ms: whoever cancelled it waits.
-constexpr int64_t kCancelledReportWork = 2'000'000;
-constexpr int64_t kCancelledReportSamples = 100;  // at least
-
-void AddFit(const std::string& prefix, const Fit& fit, Model& model) {
-  model.metadata[prefix + "mean_loss"] = absl::StrCat(fit.loss);
-  if (fit.psnr_db) model.metadata[prefix + "psnr_db"] = absl::StrCat(*fit.psnr_db);
-  if (fit.accuracy) model.metadata[prefix + "accuracy"] = absl::StrCat(*fit.accuracy);
-}
 
 Model MakeModel(SparseNetwork network, const Samples& samples, const DatasetRecord& dataset,
                 const JobRun& run, const PruningReport& report, const std::string& version) {
@@ -51,8 +42,8 @@ Model MakeModel(SparseNetwork network, const Samples& samples, const DatasetReco
       {"partial", report.partial ? "true" : "false"},
       {"version", version},
   };
-  AddFit("", report.training.fit, model);
-  if (report.held_out) AddFit("held_out_", report.held_out->fit, model);
+  AddFit("", report.training.fit, model.metadata);
+  if (report.held_out) AddFit("held_out_", report.held_out->fit, model.metadata);
   model.network = std::move(network);
   model.scaling = samples.scaling;
   model.class_names = samples.class_names;
@@ -72,6 +63,7 @@ PruningRunner::PruningRunner(store::Store* store, int threads_per_job, std::stri
 
 absl::StatusOr<JobCost> PruningRunner::Plan(const PruningSpec& spec) {
   if (spec.dataset_id.empty()) return InvalidField("pruning.dataset", "is required");
+  if (!spec.model_id.empty()) return PlanModelPruning(*store_, spec, threads_per_job_);
   absl::StatusOr<DatasetRecord> dataset = store_->datasets().Get(spec.dataset_id);
   if (!dataset.ok()) return dataset.status();
   const absl::StatusOr<int64_t> num_training =
@@ -90,6 +82,7 @@ absl::StatusOr<JobCost> PruningRunner::Plan(const PruningSpec& spec) {
 
 absl::StatusOr<JobOutcome> PruningRunner::Run(const JobRun& run) {
   const auto& spec = std::get<PruningSpec>(run.job.spec);
+  if (!spec.model_id.empty()) return RunModelPruning(*store_, run, program_version_);
   absl::StatusOr<DatasetRecord> dataset = store_->datasets().Get(spec.dataset_id);
   if (!dataset.ok()) return dataset.status();
   absl::StatusOr<JobSamples> samples =
@@ -132,10 +125,7 @@ absl::StatusOr<JobOutcome> PruningRunner::Run(const JobRun& run) {
   }
   if (samples->held_out.num_samples > 0) {
     Samples& held_out = samples->held_out;
-    if (cancelled) {
-      const int64_t work = std::max<int64_t>(result->nonzeros, 1);
-      held_out = Thinned(held_out, std::max(kCancelledReportSamples, kCancelledReportWork / work));
-    }
+    if (cancelled) held_out = ThinnedForCancelled(held_out, result->nonzeros);
     const absl::StatusOr<Fit> fit =
         MeasureFit(result->network, held_out, options.loss, run.num_threads);
     if (!fit.ok()) return fit.status();

@@ -1,4 +1,4 @@
-// Plans and runs pruning jobs with the solver.
+// Plans and runs pruning jobs with the solver, of networks that are trained and of models.
 #ifndef THRESHER_SERVER_JOBS_PRUNING_RUNNER_H_
 #define THRESHER_SERVER_JOBS_PRUNING_RUNNER_H_
 
@@ -19,7 +19,7 @@ class PruningRunner {
   // Errors: INVALID_ARGUMENT naming `pruning.<field>`; NOT_FOUND.
   absl::StatusOr<JobCost> Plan(const PruningSpec& spec);
 
-  // Loads, splits, trains and prunes, reports. Expects a job with a PruningSpec.
+  // Loads, splits, trains or takes the model, prunes, reports. Expects a job with a PruningSpec.
   absl::StatusOr<JobOutcome> Run(const JobRun& run);
 
  private:

@@ -58,6 +58,12 @@ const std::string& DatasetIdOf(const JobSpec& spec) {
   return std::visit([](const auto& each) -> const std::string& { return each.dataset_id; }, spec);
 }
 
+std::string ModelIdOf(const JobSpec& spec) {
+  if (const auto* recovery = std::get_if<RecoverySpec>(&spec)) return recovery->initial_model_id;
+  if (const auto* pruning = std::get_if<PruningSpec>(&spec)) return pruning->model_id;
+  return "";
+}
+
 TerminationReason TerminationReasonOf(const JobReport& report) {
   if (const auto* sweep = std::get_if<SweepReport>(&report)) {
     return sweep->termination_reason.value_or(TerminationReason::kIterationLimit);

@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/pruning/distill.h"
 #include "core/pruning/prune.h"
 #include "core/recovery/path.h"
 #include "core/recovery/recovery.h"
@@ -47,12 +48,30 @@ struct RecoverySpec {
   std::optional<PathOptions> path = std::nullopt;
 };
 
+struct PruningPath {
+  int64_t min_nonzeros = 0;  // 0: the default of PrunePathOptions
+  int64_t max_nonzeros = 0;
+  int64_t num_points = 8;
+};
+
+struct ModelPruningOptions {
+  bool train = true;  // false: the one-shot method alone
+  // num_threads and time_limit_seconds are the server's to set; so is one_shot.loss, from `loss`.
+  DistillOptions distill;
+  std::optional<Loss> loss = std::nullopt;  // none: the server's choice
+  // Either chooses distill.one_shot.nonzeros, which is then 0.
+  std::optional<double> fraction = std::nullopt;
+  std::optional<PruningPath> path = std::nullopt;
+};
+
 struct PruningSpec {
   std::string dataset_id;
-  // num_threads and time_limit_seconds are the server's to set.
+  // Of a network to train. num_threads and time_limit_seconds are the server's to set.
   PruneOptions options;
   double held_out_fraction = 0.2;
   uint64_t split_seed = 0;
+  std::string model_id;               // the network to prune; empty: one is trained
+  ModelPruningOptions model_options;  // of that network
 };
 
 struct SweepMethod {
@@ -79,6 +98,8 @@ using JobSpec = std::variant<RecoverySpec, PruningSpec, SweepSpec>;
 
 // Empty for a sweep that plants.
 const std::string& DatasetIdOf(const JobSpec& spec);
+// The model that the job begins with; empty: none.
+std::string ModelIdOf(const JobSpec& spec);
 
 using thresher::FitQuality;
 using thresher::PlantedComparison;
@@ -104,6 +125,27 @@ struct PruningFit {
   Fit fit;
 };
 
+struct PruningPathPoint {
+  int64_t budget = 0;
+  int64_t nonzeros = 0;
+  int64_t active_neurons = 0;
+  PruningFit training;
+  std::optional<PruningFit> held_out = std::nullopt;
+  int64_t iterations = 0;
+  double elapsed_seconds = 0;
+  bool knee = false;
+  std::string model_id;
+};
+
+struct ModelPruningReport {
+  ModelPruningOptions options_used;
+  PruningFit given_training;
+  std::optional<PruningFit> given_held_out;
+  int64_t given_nonzeros = 0;
+  int64_t given_active_neurons = 0;
+  std::vector<PruningPathPoint> path;  // empty: none was asked for
+};
+
 struct PruningReport {
   TerminationReason termination_reason = TerminationReason::kIterationLimit;
   int64_t iterations = 0;  // epochs over all rounds
@@ -116,6 +158,7 @@ struct PruningReport {
   int64_t active_neurons = 0;
   int64_t divergences = 0;
   bool partial = false;
+  std::optional<ModelPruningReport> model;  // of a model that was pruned; no options_used then
 };
 
 // Why a job failed. (Not an absl::Status: copies of one across threads look like races

@@ -36,10 +36,9 @@ absl::StatusOr<int64_t> InsertJob(Connection& connection, const CreateIdentity& 
   if (!dataset_id.empty()) {
     status = FindRecord(connection, Collection::kDatasets, dataset_id).status();
   }
-  const auto* recovery = std::get_if<RecoverySpec>(&record.spec);
-  const std::string initial_model_id = recovery == nullptr ? "" : recovery->initial_model_id;
-  if (status.ok() && !initial_model_id.empty()) {
-    status = FindRecord(connection, Collection::kModels, initial_model_id).status();
+  const std::string model_id = ModelIdOf(record.spec);
+  if (status.ok() && !model_id.empty()) {
+    status = FindRecord(connection, Collection::kModels, model_id).status();
   }
   if (!status.ok()) return status;
   NewRecord row;
@@ -52,8 +51,8 @@ absl::StatusOr<int64_t> InsertJob(Connection& connection, const CreateIdentity& 
   absl::StatusOr<int64_t> key = InsertRecord(connection, row);
   if (!key.ok()) return key.status();
   if (!dataset_id.empty()) status = AddUse(connection, *key, Collection::kDatasets, dataset_id);
-  if (status.ok() && !initial_model_id.empty()) {
-    status = AddUse(connection, *key, Collection::kModels, initial_model_id);
+  if (status.ok() && !model_id.empty()) {
+    status = AddUse(connection, *key, Collection::kModels, model_id);
   }
   if (status.ok()) status = AddEvent(connection, *key, event);
   if (!status.ok()) return status;

@@ -103,7 +103,8 @@ absl::StatusOr<std::string> ModelStore::Insert(Connection& connection, ModelReco
                                                std::string_view wanted_id) {
   record.id = std::string(wanted_id);
   record.create_time = Now();
-  if (FindRecord(connection, Collection::kModels, record.id).ok()) {
+  if (record.id.size() > kMaxIdBytes ||
+      FindRecord(connection, Collection::kModels, record.id).ok()) {
     const std::string ending = "-" + MakeId('m');
     record.id = record.id.substr(0, kMaxIdBytes - ending.size()) + ending;
   }

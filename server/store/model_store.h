@@ -57,8 +57,8 @@ class ModelStore {
   ModelStore(Database* database, BlobFolder* blobs);
 
   absl::StatusOr<PreparedModel> Prepare(const Model& model);
-  // Inserts inside a write. The id is `wanted_id`, or that with a random ending when it
-  // is taken. Returns the id.
+  // Inserts inside a write. The id is `wanted_id`, or its beginning with a random ending when it
+  // is taken or too long. Returns the id.
   absl::StatusOr<std::string> Insert(Connection& connection, ModelRecord record,
                                      std::string_view wanted_id);
 

@@ -215,6 +215,91 @@ TEST(Prune, RefusesWhatIsNoNetwork) {
   EXPECT_THAT(UsageError(std::string(kPrune) + "--watch --validate_only"), HasSubstr("--watch"));
 }
 
+constexpr char kPruneModel[] = "prune --dataset toy --model net --nonzeros 50 ";
+
+TEST(Prune, EachFlagOfAModelReachesItsField) {
+  const std::vector<FlagCase> options = {
+      {"", ""},
+      {"--method magnitude", "method: PRUNING_METHOD_MAGNITUDE"},
+      {"--method activation", "method: PRUNING_METHOD_ACTIVATION"},
+      {"--method obs", "method: PRUNING_METHOD_OBS"},
+      {"--method curvature", "method: PRUNING_METHOD_CURVATURE"},
+      {"--method distill", "method: PRUNING_METHOD_DISTILL"},
+      {"--scope global", "scope: PRUNE_SCOPE_GLOBAL"},
+      {"--scope per_layer", "scope: PRUNE_SCOPE_PER_LAYER"},
+      {"--pattern 2:4", "pattern_kept: 2 pattern_size: 4"},
+      {"--whole_neurons", "whole_neurons: true"},
+      {"--loss logistic", "loss: LOSS_LOGISTIC"},
+      {"--targets network", "targets: PRUNE_TARGETS_NETWORK"},
+      {"--targets labels", "targets: PRUNE_TARGETS_LABELS"},
+      {"--damping 0.25", "damping: 0.25"},
+      {"--max_samples 300", "max_samples: 300"},
+      {"--stages 3", "stages: 3"},
+      {"--start_factor 4", "start_factor: 4"},
+      {"--epochs 7", "epochs: 7"},
+      {"--batch_size 0", "batch_size: 0"},
+      {"--learning_rate 0.25", "learning_rate: 0.25"},
+      {"--learning_rate_decay 0.5", "learning_rate_decay: 0.5"},
+      {"--schedule_power 4", "schedule_power: 4"},
+      {"--prune_end 0.5", "prune_end: 0.5"},
+      {"--seed 9", "seed: 9"},
+  };
+  for (const FlagCase& each : options) {
+    const auto command = ParseAs<CreateJobCommand>(kPruneModel + each.flag);
+    EXPECT_EQ(command.model, "net");
+    ExpectMessage(command.request,
+                  "job { pruning { dataset: 'datasets/toy' model_options { nonzeros: 50 " +
+                      each.field + "} } }");
+  }
+  const std::string model = "prune --dataset toy --model a/net.onnx ";
+  const std::vector<FlagCase> budgets = {
+      {"--fraction 0.02", "fraction: 0.02"},
+      {"--path", "path { }"},
+      {"--min_nonzeros 3", "path { min_nonzeros: 3 }"},
+      {"--path --max_nonzeros 30 --num_points 5", "path { max_nonzeros: 30 num_points: 5 }"},
+  };
+  for (const FlagCase& each : budgets) {
+    ExpectMessage(
+        ParseAs<CreateJobCommand>(model + each.flag).request,
+        "job { pruning { dataset: 'datasets/toy' model_options { " + each.field + "} } }");
+  }
+  const auto command = ParseAs<CreateJobCommand>(
+      model + "--nonzeros 1 --model_format onnx_sparse --held_out_fraction 0 --split_seed 4");
+  EXPECT_EQ(command.model_format, v1::MODEL_FORMAT_ONNX_SPARSE);
+  ExpectMessage(command.request,
+                "job { pruning { dataset: 'datasets/toy' model_options { nonzeros: 1 } "
+                "held_out_fraction: 0 split_seed: 4 } }");
+}
+
+TEST(Prune, RefusesFlagsOfTheOtherKind) {
+  const std::string model = "prune --dataset a --model net ";
+  EXPECT_THAT(UsageError(model), HasSubstr("--fraction"));
+  EXPECT_THAT(UsageError(model + "--nonzeros 3 --fraction 0.5"), HasSubstr("one of"));
+  EXPECT_THAT(UsageError(model + "--path --nonzeros 3"), HasSubstr("one of"));
+  for (const char* flag :
+       {"--hidden_widths 3", "--bias", "--schedule rounds", "--saliency fisher",
+        "--prune_fraction 0.5", "--rewind_epoch 1", "--retrain_after_last_prune"}) {
+    EXPECT_THAT(UsageError(model + "--nonzeros 3 " + flag), HasSubstr("leave it out"));
+  }
+  for (const char* flag :
+       {"--fraction 0.5", "--path", "--min_nonzeros 1", "--max_nonzeros 1", "--num_points 2",
+        "--targets labels", "--scope global", "--pattern 2:4", "--whole_neurons", "--damping 0.5",
+        "--max_samples 1", "--stages 1", "--start_factor 2", "--model_format npz"}) {
+    EXPECT_THAT(UsageError(std::string(kPrune) + flag), HasSubstr("give --model"));
+  }
+  for (const std::string pattern : {"2", "2:", "a:4", "1:2:3"}) {
+    EXPECT_THAT(UsageError(model + "--nonzeros 3 --pattern " + pattern), HasSubstr("2:4"));
+  }
+}
+
+TEST(Prune, CoversEveryOptionOfTheContract) {
+  // A field that is added to the options must get a flag, or be left out here with a reason.
+  EXPECT_EQ(v1::PruningOptions::descriptor()->field_count(), 17);
+  EXPECT_EQ(v1::ModelPruningOptions::descriptor()->field_count(), 21);
+  EXPECT_EQ(v1::PruningPath::descriptor()->field_count(), 3);
+  EXPECT_EQ(v1::PruningSpec::descriptor()->field_count(), 6);
+}
+
 TEST(Recover, TakesARangeOfBudgets) {
   const std::string path =
       "recover --dataset toy --hidden_width 3 --min_nonzeros 2 --max_nonzeros 9 ";

@@ -422,6 +422,42 @@ TEST_F(ProgramTest, ListsStopAtTheLimitAndPassTheFilterOn) {
   EXPECT_EQ(server_.Look().list_jobs_requests.back().filter(), "state=QUEUED");
 }
 
+TEST_F(ProgramTest, AModelFileIsUploadedBeforeItIsPruned) {
+  const std::string file = directory_ / "net.onnx";
+  std::ofstream(file) << "weights";
+  const std::string prune = "prune --dataset planted --fraction 0.5 --label team=x --model ";
+  Result result = Run(prune + file);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("Uploaded models/first"));
+  FakeWorld world = server_.Look();
+  ASSERT_THAT(world.model_uploads, SizeIs(1));
+  EXPECT_EQ(world.model_uploads[0].second, "weights");
+  EXPECT_EQ(world.model_uploads[0].first.format(), v1::MODEL_FORMAT_ONNX);
+  EXPECT_EQ(world.model_uploads[0].first.model().labels().at("team"), "x");
+  ASSERT_THAT(world.create_job_requests, SizeIs(1));
+  EXPECT_EQ(world.create_job_requests[0].job().pruning().model(), "models/first");
+  EXPECT_EQ(Run("--json " + prune + file).exit_code, 0);
+  // A model of the server is named as it is.
+  EXPECT_EQ(Run(prune + "net").exit_code, 0);
+  EXPECT_EQ(Run(prune + "models/net").exit_code, 0);
+  world = server_.Look();
+  EXPECT_THAT(world.model_uploads, SizeIs(2));
+  EXPECT_EQ(world.create_job_requests[2].job().pruning().model(), "models/net");
+  EXPECT_EQ(world.create_job_requests[3].job().pruning().model(), "models/net");
+  // What is no file, or does not say its format, is not sent.
+  const std::string nameless = directory_ / "net";
+  std::ofstream(nameless) << "weights";
+  for (const auto& [arguments, text] : std::vector<std::pair<std::string, std::string>>{
+           {prune + "no-such.onnx", "there is no file"},
+           {prune + nameless, "--model_format"},
+           {prune + file + " --validate_only", "models upload"}}) {
+    result = Run(arguments);
+    EXPECT_EQ(result.exit_code, 2) << arguments;
+    EXPECT_THAT(result.err, HasSubstr(text));
+  }
+  EXPECT_THAT(server_.Look().create_job_requests, SizeIs(4));
+}
+
 TEST_F(ProgramTest, PredictsFromAFile) {
   const std::string csv = directory_ / "x.csv";
   std::ofstream(csv) << "a,b\n1,2\n3,4.5\n";

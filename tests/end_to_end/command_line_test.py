@@ -90,6 +90,49 @@ class CommandLineTest(unittest.TestCase):
         thresher(self.server, "models", "download", model, "--output", str(file))
         self.assertTrue(numpy.load(file).files)
 
+    def test_a_network_of_another_tool_comes_back_smaller(self):
+        # The largest of three inputs names the class: x = (x)_+ - (-x)_+, among small weights that
+        # are in the way.
+        random = numpy.random.default_rng(3)
+        first, second = 0.02 * random.normal(size=(40, 3)), 0.02 * random.normal(size=(3, 40))
+        for q in range(3):
+            first[2 * q, q], first[2 * q + 1, q] = 1, -1
+            second[q, 2 * q], second[q, 2 * q + 1] = 4, -4
+        plain, net = self.data_dir / "net.npz", self.data_dir / "net.onnx"
+        arrays = {"0.weight": first, "0.bias": numpy.zeros(40), "2.weight": second, "2.bias": numpy.zeros(3)}
+        numpy.savez(plain, **{name: array.astype(numpy.float32) for name, array in arrays.items()})
+        thresher(self.server, "models", "convert", str(plain), "--output", str(net))
+        rows = random.normal(size=(600, 3))
+        table = self.data_dir / "classes.csv"
+        lines = [",".join(f"{x:.6f}" for x in row) + f",{'abc'[int(row.argmax())]}" for row in rows]
+        table.write_text("\n".join(["x,y,z,class", *lines]) + "\n")
+        thresher(self.server, "datasets", "upload", "--id", "classes", "--csv", str(table),
+                 "--target", "class", "--targets_are_classes")
+        watched = thresher(self.server, "prune", "--id", "small", "--model", str(net), "--dataset",
+                           "classes", "--nonzeros", "12", "--epochs", "20", "--watch")
+        for text in ("Uploaded models/", "epoch 20", "Pruned by distill", "Before and after", "of 240 in 40",
+                     "thresher"):
+            self.assertIn(text, watched.stdout)
+        report = json_lines(thresher(self.server, "--json", "jobs", "get", "small"))[0]["pruningReport"]
+        self.assertLessEqual(int(report["nonzeros"]), 12)
+        self.assertGreater(report["modelReport"]["givenHeldOut"]["accuracy"], 0.9)
+        self.assertGreater(report["heldOut"]["accuracy"], 0.9)
+        small = self.data_dir / "small.onnx"
+        thresher(self.server, "models", "download", "small", "--output", str(small))
+        self.assertLess(small.stat().st_size, net.stat().st_size)
+        predicted = json_lines(thresher(self.server, "--json", "models", "predict", "small",
+                                        "--row", "3,0,-1", "--row", "-1,0,2"))[0]["outputs"]
+        self.assertEqual([int(numpy.argmax(predicted[k:k + 3])) for k in (0, 3)], [0, 2])
+        # Every budget of a path is a model.
+        watched = thresher(self.server, "prune", "--id", "path", "--model", "models/small", "--dataset",
+                           "classes", "--method", "obs", "--min_nonzeros", "2", "--num_points", "3", "--watch")
+        self.assertIn("<- knee", watched.stdout)
+        self.assertIn("path-2", thresher(self.server, "models", "list").stdout)
+        refused = thresher(self.server, "prune", "--model", "small", "--dataset", "classes", "--nonzeros",
+                           "1000", check=False)
+        self.assertEqual(refused.returncode, 3)
+        self.assertIn("nonzeros", refused.stderr)
+
     def test_a_comparison_ends_with_a_table_and_a_picture(self):
         thresher(self.server, "datasets", "plant", "--id", "planted", "--num_samples", "500",
                  "--num_inputs", "10", "--hidden_width", "3", "--nonzeros", "6", "--seed", "1")

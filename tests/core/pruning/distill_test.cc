@@ -123,6 +123,17 @@ TEST(DistillTest, PatternsStayGone) {
   }
 }
 
+TEST(DistillTest, ABudgetTooSmallToConnectAnythingIsNoError) {
+  const Given given = GivenNetwork(3);
+  DistillOptions options = Quick(Loss::kCrossEntropy);
+  options.one_shot.nonzeros = 1;
+  options.start_factor = 1;
+  const PruneResult result = DistillOrFail(given, options);
+  EXPECT_LE(result.nonzeros, 1);
+  EXPECT_EQ(NumOutputs(result.network), 3);
+  EXPECT_TRUE(ValidateNetwork(result.network).ok());
+}
+
 TEST(DistillTest, BadRequestsNameTheField) {
   const Given given = GivenNetwork(2);
   const auto error_of = [&](const DistillOptions& options) {

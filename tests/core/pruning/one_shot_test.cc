@@ -190,7 +190,7 @@ TEST(OneShotTest, BadRequestsNameTheField) {
   EXPECT_THAT(error_of({.nonzeros = 0}), StartsWith("nonzeros:"));
   EXPECT_THAT(error_of({.nonzeros = 100000}), StartsWith("nonzeros:"));
   EXPECT_THAT(error_of({.nonzeros = 9, .pattern_kept = 4, .pattern_size = 4}),
-              StartsWith("pattern:"));
+              StartsWith("pattern_kept:"));
   EXPECT_THAT(error_of({.nonzeros = 9, .loss = Loss::kLogistic}), StartsWith("loss:"));
   EXPECT_THAT(error_of({.nonzeros = 9, .damping = NAN}), StartsWith("damping:"));
   EXPECT_THAT(error_of({.nonzeros = 9, .stages = 0}), StartsWith("stages:"));

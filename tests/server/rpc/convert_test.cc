@@ -375,6 +375,179 @@ TEST(ConvertJobTest, FaultsOfAPruningNameTheField) {
             "job.pruning.options.prune_fraction");
 }
 
+v1::CreateJobRequest ModelPruningRequest(v1::PruningMethod method) {
+  v1::CreateJobRequest request;
+  v1::PruningSpec& spec = *request.mutable_job()->mutable_pruning();
+  spec.set_dataset("datasets/a");
+  spec.set_held_out_fraction(0.25);
+  spec.set_model("models/net");
+  v1::ModelPruningOptions& options = *spec.mutable_model_options();
+  options.set_method(method);
+  options.set_nonzeros(2000);
+  options.set_scope(v1::PRUNE_SCOPE_PER_LAYER);
+  options.set_pattern_kept(2);
+  options.set_pattern_size(4);
+  options.set_whole_neurons(true);
+  options.set_loss(v1::LOSS_CROSS_ENTROPY);
+  options.set_seed(std::numeric_limits<uint64_t>::max());
+  const bool distills = method == v1::PRUNING_METHOD_DISTILL;
+  if (method != v1::PRUNING_METHOD_MAGNITUDE) options.set_max_samples(300);
+  if (distills || method == v1::PRUNING_METHOD_OBS || method == v1::PRUNING_METHOD_CURVATURE) {
+    options.set_damping(0.25);
+  }
+  if (method == v1::PRUNING_METHOD_CURVATURE) options.set_stages(5);
+  if (distills) {
+    options.set_targets(v1::PRUNE_TARGETS_LABELS);
+    options.set_start_factor(3);
+    options.set_epochs(7);
+    options.set_batch_size(0);
+    options.set_learning_rate(0.5);
+    options.set_learning_rate_decay(0.25);
+    options.set_schedule_power(4);
+    options.set_prune_end(0.5);
+  }
+  return request;
+}
+
+TEST(ConvertJobTest, APruningOfAModelComesBack) {
+  for (const auto method :
+       {v1::PRUNING_METHOD_MAGNITUDE, v1::PRUNING_METHOD_ACTIVATION, v1::PRUNING_METHOD_OBS,
+        v1::PRUNING_METHOD_CURVATURE, v1::PRUNING_METHOD_DISTILL}) {
+    for (int budget = 0; budget < 3; ++budget) {
+      v1::CreateJobRequest request = ModelPruningRequest(method);
+      v1::ModelPruningOptions& options =
+          *request.mutable_job()->mutable_pruning()->mutable_model_options();
+      if (budget == 1) options.set_fraction(0.125);
+      if (budget == 2) {
+        options.mutable_path()->set_min_nonzeros(3);
+        options.mutable_path()->set_max_nonzeros(40);
+        options.mutable_path()->set_num_points(9);
+      }
+      const auto converted = FromProto(request);
+      ASSERT_TRUE(converted.ok()) << converted.status();
+      v1::PruningSpec back = ToProto(RecordOf(*converted)).pruning();
+      EXPECT_FALSE(back.has_options());
+      back.clear_split_seed();
+      EXPECT_TRUE(MessageDifferencer::Equals(back, request.job().pruning())) << back.DebugString();
+    }
+  }
+}
+
+TEST(ConvertJobTest, UnsetOptionsOfAModelsPruningKeepTheDefaults) {
+  v1::CreateJobRequest request;
+  v1::PruningSpec& spec = *request.mutable_job()->mutable_pruning();
+  spec.set_dataset("datasets/a");
+  spec.set_model("models/net");
+  spec.mutable_model_options()->mutable_path();
+  const auto converted = FromProto(request);
+  ASSERT_TRUE(converted.ok()) << converted.status();
+  const auto& pruning = std::get<store::PruningSpec>(converted->spec);
+  EXPECT_EQ(pruning.model_id, "net");
+  const store::ModelPruningOptions defaults;
+  EXPECT_TRUE(pruning.model_options.train);
+  EXPECT_FALSE(pruning.model_options.loss.has_value());
+  EXPECT_EQ(pruning.model_options.path->num_points, 8);
+  EXPECT_EQ(pruning.model_options.path->max_nonzeros, 0);
+  EXPECT_EQ(pruning.model_options.distill.epochs, defaults.distill.epochs);
+  EXPECT_EQ(pruning.model_options.distill.targets, PruneTargets::kNetwork);
+  EXPECT_EQ(pruning.model_options.distill.one_shot.damping, 0);
+  EXPECT_EQ(pruning.model_options.distill.one_shot.max_samples, 4096);
+}
+
+TEST(ConvertJobTest, FaultsOfAModelsPruningNameTheField) {
+  const auto field = [](v1::PruningMethod method,
+                        const std::function<void(v1::PruningSpec&)>& damage) {
+    v1::CreateJobRequest request = ModelPruningRequest(method);
+    damage(*request.mutable_job()->mutable_pruning());
+    const auto converted = FromProto(request);
+    EXPECT_EQ(converted.status().code(), absl::StatusCode::kInvalidArgument);
+    return store::FieldOf(converted.status()).value_or("none");
+  };
+  constexpr auto kDistill = v1::PRUNING_METHOD_DISTILL;
+  constexpr auto kObs = v1::PRUNING_METHOD_OBS;
+  const auto options = [](v1::PruningSpec& spec) { return spec.mutable_model_options(); };
+  const std::string prefix = "job.pruning.model_options.";
+  EXPECT_EQ(field(kDistill, [](auto& s) { s.set_model("net"); }), "job.pruning.model");
+  EXPECT_EQ(field(kDistill, [](auto& s) { s.clear_model(); }), "job.pruning.model");
+  EXPECT_EQ(field(kDistill, [](auto& s) { s.clear_model_options(); }), "job.pruning.model_options");
+  EXPECT_EQ(field(kDistill, [](auto& s) { s.mutable_options()->set_nonzeros(3); }),
+            "job.pruning.options");
+  EXPECT_EQ(field(kDistill, [&](auto& s) { options(s)->clear_nonzeros(); }), prefix + "nonzeros");
+  EXPECT_EQ(field(kDistill, [&](auto& s) { options(s)->set_nonzeros(0); }), prefix + "nonzeros");
+  for (const double fraction : {0.0, 1.5, std::nan("")}) {
+    EXPECT_EQ(field(kDistill, [&](auto& s) { options(s)->set_fraction(fraction); }),
+              prefix + "fraction");
+    EXPECT_EQ(field(kDistill, [&](auto& s) { options(s)->set_damping(fraction); }),
+              prefix + "damping");
+  }
+  EXPECT_EQ(field(kDistill, [&](auto& s) { options(s)->mutable_path()->set_min_nonzeros(0); }),
+            prefix + "path.min_nonzeros");
+  EXPECT_EQ(field(kDistill, [&](auto& s) { options(s)->set_method(v1::PRUNING_METHOD_IMP); }),
+            prefix + "method");
+  EXPECT_EQ(field(kDistill, [&](auto& s) { options(s)->set_method(v1::PruningMethod(99)); }),
+            prefix + "method");
+  EXPECT_EQ(field(kDistill, [&](auto& s) { options(s)->set_scope(v1::PruneScope(99)); }),
+            prefix + "scope");
+  EXPECT_EQ(field(kDistill, [&](auto& s) { options(s)->set_targets(v1::PruneTargets(99)); }),
+            prefix + "targets");
+  EXPECT_EQ(field(kDistill, [&](auto& s) { options(s)->set_loss(v1::Loss(99)); }), prefix + "loss");
+  // Fields of other methods.
+  EXPECT_EQ(field(kDistill, [&](auto& s) { options(s)->set_stages(3); }), prefix + "stages");
+  EXPECT_EQ(field(kObs, [&](auto& s) { options(s)->set_epochs(3); }), prefix + "epochs");
+  EXPECT_EQ(field(kObs, [&](auto& s) { options(s)->set_targets(v1::PRUNE_TARGETS_LABELS); }),
+            prefix + "targets");
+  EXPECT_EQ(field(v1::PRUNING_METHOD_ACTIVATION, [&](auto& s) { options(s)->set_damping(0.5); }),
+            prefix + "damping");
+  EXPECT_EQ(field(v1::PRUNING_METHOD_MAGNITUDE, [&](auto& s) { options(s)->set_max_samples(5); }),
+            prefix + "max_samples");
+  // A model's method on a network that is trained.
+  v1::CreateJobRequest trained = PruningRequest(v1::PRUNE_SCHEDULE_ROUNDS);
+  trained.mutable_job()->mutable_pruning()->mutable_options()->set_method(kObs);
+  EXPECT_EQ(store::FieldOf(FromProto(trained).status()), "job.pruning.options.method");
+}
+
+TEST(ConvertJobTest, AReportOfAModelsPruningIsShown) {
+  store::JobRecord record;
+  record.spec = store::PruningSpec{.dataset_id = "a", .model_id = "net"};
+  record.progress = PruneReport{.iteration = 9, .path_nonzeros = 40};
+  const store::PruningFit fit = {.num_samples = 80, .fit = {.loss = 0.5, .accuracy = 0.75}};
+  store::ModelPruningReport of_model = {.given_training = fit,
+                                        .given_held_out = fit,
+                                        .given_nonzeros = 500,
+                                        .given_active_neurons = 30};
+  of_model.options_used.loss = Loss::kLogistic;
+  of_model.path = {{.budget = 20,
+                    .nonzeros = 19,
+                    .active_neurons = 5,
+                    .training = fit,
+                    .held_out = fit,
+                    .iterations = 30,
+                    .elapsed_seconds = 1.5,
+                    .knee = true,
+                    .model_id = "job-20"}};
+  record.report = store::PruningReport{.nonzeros = 19, .model = of_model};
+  const v1::Job job = ToProto(record);
+  EXPECT_EQ(job.pruning_progress().path_nonzeros(), 40);
+  EXPECT_FALSE(job.pruning_report().has_options_used());
+  const v1::ModelPruningReport& report = job.pruning_report().model_report();
+  EXPECT_EQ(report.options_used().loss(), v1::LOSS_LOGISTIC);
+  EXPECT_EQ(report.given_training().accuracy(), 0.75);
+  EXPECT_EQ(report.given_held_out().num_samples(), 80);
+  EXPECT_EQ(report.given_nonzeros(), 500);
+  EXPECT_EQ(report.given_active_neurons(), 30);
+  ASSERT_EQ(report.path_size(), 1);
+  const v1::PruningPathPoint& point = report.path(0);
+  EXPECT_EQ(point.budget(), 20);
+  EXPECT_EQ(point.nonzeros(), 19);
+  EXPECT_EQ(point.active_neurons(), 5);
+  EXPECT_EQ(point.training().loss(), 0.5);
+  EXPECT_EQ(point.held_out().loss(), 0.5);
+  EXPECT_EQ(point.iterations(), 30);
+  EXPECT_EQ(point.elapsed().seconds(), 1);
+  EXPECT_TRUE(point.knee());
+  EXPECT_EQ(point.model(), "models/job-20");
+}
+
 struct BadJob {
   std::string field;
   std::function<void(v1::CreateJobRequest&)> damage;

@@ -177,6 +177,90 @@ TEST(JobRecordTest, APruningRoundTripsEveryField) {
   EXPECT_EQ(std::get<PruneReport>(std::get<JobProgress>(event_read->event)).round, 2);
 }
 
+TEST(JobRecordTest, APruningOfAModelRoundTripsEveryField) {
+  PruningSpec spec = {.dataset_id = "digits", .model_id = "net"};
+  spec.model_options = {.train = false,
+                        .distill = {.one_shot = {.method = OneShotMethod::kCurvature,
+                                                 .nonzeros = 2000,
+                                                 .scope = PruneScope::kPerLayer,
+                                                 .pattern_kept = 2,
+                                                 .pattern_size = 4,
+                                                 .whole_neurons = true,
+                                                 .damping = 0.3,
+                                                 .max_samples = 5,
+                                                 .stages = 6,
+                                                 .seed = std::numeric_limits<uint64_t>::max()},
+                                    .start_factor = 2.5,
+                                    .targets = PruneTargets::kLabels,
+                                    .epochs = 7,
+                                    .batch_size = 0,
+                                    .learning_rate = 0.1,
+                                    .learning_rate_decay = 0.2,
+                                    .schedule_power = 5,
+                                    .prune_end = 0.7},
+                        .loss = Loss::kLogistic,
+                        .fraction = 0.125,
+                        .path = PruningPath{.min_nonzeros = 1, .max_nonzeros = 9, .num_points = 3}};
+  const PruningFit fit = {.num_samples = 11, .fit = {.loss = 0.5, .accuracy = 0.25}};
+  JobRecord record = FullRecord();
+  record.spec = spec;
+  record.progress = PruneReport{.iteration = 1, .path_nonzeros = 44};
+  record.report =
+      PruningReport{.nonzeros = 13,
+                    .model = ModelPruningReport{.options_used = spec.model_options,
+                                                .given_training = fit,
+                                                .given_held_out = PruningFit{12, {.loss = 0.75}},
+                                                .given_nonzeros = 266610,
+                                                .given_active_neurons = 410,
+                                                .path = {{.budget = 20,
+                                                          .nonzeros = 19,
+                                                          .active_neurons = 5,
+                                                          .training = fit,
+                                                          .held_out = fit,
+                                                          .iterations = 30,
+                                                          .elapsed_seconds = 1.5,
+                                                          .knee = true,
+                                                          .model_id = "job-20"},
+                                                         {.budget = 10, .training = fit}}}};
+  const std::string text = JobRecordToJson(record);
+  auto read = JobRecordFromJson(text);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(JobRecordToJson(*read), text);
+  EXPECT_EQ(ModelIdOf(read->spec), "net");
+  const ModelPruningOptions& options = std::get<PruningSpec>(read->spec).model_options;
+  EXPECT_FALSE(options.train);
+  EXPECT_EQ(options.loss, Loss::kLogistic);
+  EXPECT_EQ(options.fraction, 0.125);
+  EXPECT_EQ(options.path->num_points, 3);
+  const OneShotOptions& one_shot = options.distill.one_shot;
+  EXPECT_EQ(one_shot.method, OneShotMethod::kCurvature);
+  EXPECT_EQ(one_shot.scope, PruneScope::kPerLayer);
+  EXPECT_EQ(one_shot.pattern_size, 4);
+  EXPECT_TRUE(one_shot.whole_neurons);
+  EXPECT_EQ(one_shot.seed, spec.model_options.distill.one_shot.seed);
+  EXPECT_EQ(options.distill.targets, PruneTargets::kLabels);
+  EXPECT_EQ(options.distill.prune_end, 0.7);
+  EXPECT_EQ(std::get<PruneReport>(*read->progress).path_nonzeros, 44);
+  const ModelPruningReport& report = *std::get<PruningReport>(*read->report).model;
+  EXPECT_EQ(report.given_held_out->fit.loss, 0.75);
+  EXPECT_EQ(report.given_active_neurons, 410);
+  ASSERT_EQ(report.path.size(), 2);
+  EXPECT_TRUE(report.path[0].knee);
+  EXPECT_EQ(report.path[0].model_id, "job-20");
+  EXPECT_EQ(report.path[0].held_out->fit.accuracy, 0.25);
+  EXPECT_FALSE(report.path[1].held_out.has_value());
+}
+
+// Events of before there were paths.
+TEST(JobRecordTest, AnEpochWithoutAPathIsRead) {
+  auto event = JobEventFromJson(
+      5, R"({"time": 1, "pruning_progress": [1, 2, 3, 0.5, null, null, 4, 0.25, 0, 1.5]})");
+  ASSERT_TRUE(event.ok()) << event.status();
+  const auto& report = std::get<PruneReport>(std::get<JobProgress>(event->event));
+  EXPECT_EQ(report.path_nonzeros, 0);
+  EXPECT_EQ(report.elapsed_seconds, 1.5);
+}
+
 TEST(JobRecordTest, ASweepRoundTripsEveryField) {
   JobRecord record = FullRecord();
   SweepSpec spec;
