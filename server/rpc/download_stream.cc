@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/rpc/convert.h"
+#include "server/rpc/reconstruction.h"
 #include "server/store/error_details.h"
 
 namespace thresher::rpc {
@@ -46,6 +47,12 @@ absl::StatusOr<std::string> DownloadStream::ReadFile() {
   store::ModelStore& models = context_.store.models();
   const auto record = models.Get(*id);
   if (!record.ok()) return record.status();
+  if (request_->format() == v1::MODEL_FORMAT_PNG) {
+    auto reconstruction = Reconstruct(context_, *call_, *record);
+    if (!reconstruction.ok()) return reconstruction.status();
+    response_.set_psnr_db(reconstruction->psnr_db);
+    return std::move(reconstruction->png);
+  }
   const auto format = FromProto(request_->format());
   if (!format.ok()) return format.status();
   return models.ReadFile(*record, *format, kMaxFileBytes);
@@ -68,6 +75,7 @@ void DownloadStream::OnWriteDone(bool ok) {
   if (!ok) return End(absl::CancelledError("the client went away"));
   if (position_ >= file_.size()) return End(absl::OkStatus());
   response_.clear_total_bytes();
+  response_.clear_psnr_db();
   WriteNext();
 }
 

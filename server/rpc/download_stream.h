@@ -40,6 +40,7 @@ class DownloadStream final
 
  private:
   void Load();
+  // Sets response_.psnr_db of a PNG.
   absl::StatusOr<std::string> ReadFile();
   void WriteNext() THRESHER_EXCLUDES(mutex_);
   void End(const absl::Status& status) THRESHER_EXCLUDES(mutex_);
