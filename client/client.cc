@@ -498,11 +498,12 @@ absl::StatusOr<DownloadedFile> Client::DownloadOnce(const v1::DownloadModelReque
   const CancelOnStop cancel(options_.stop, &context);
   const auto reader = models_->DownloadModel(&context, request);
   v1::DownloadModelResponse response;
-  DownloadedFile result{path, 0};
+  DownloadedFile result = {.path = path};
   int64_t announced = 0;
   absl::Status written = absl::OkStatus();
   while (written.ok() && reader->Read(&response)) {
     if (response.total_bytes() > 0) announced = response.total_bytes();
+    if (response.has_psnr_db()) result.psnr_db = response.psnr_db();
     result.size_bytes += response.chunk().size();
     written = WriteAll(file.descriptor(), response.chunk(), temporary.get());
   }

@@ -66,6 +66,7 @@ struct WatchCallbacks {
 struct DownloadedFile {
   std::string path;
   int64_t size_bytes = 0;
+  std::optional<double> psnr_db = std::nullopt;  // MODEL_FORMAT_PNG: against the image
 };
 
 // True for SUCCEEDED, FAILED and CANCELLED.

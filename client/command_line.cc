@@ -168,7 +168,7 @@ struct Parameters {
 
   PlantDatasetCommand plant;
   UploadDatasetCommand upload;
-  std::string csv_path, npz_path;
+  std::string csv_path, npz_path, image_path;
   CreateJobCommand recover;
   CreateJobCommand prune;
   CreateSweepCommand sweep;
@@ -269,14 +269,30 @@ void AddPlant(CLI::App* datasets, Parameters* p) {
 }
 
 // Decides the format and which file is which; the flags alone cannot say it.
-void FinishUpload(Parameters* p, bool format_given) {
+void FinishUpload(Parameters* p, bool format_given, const std::vector<CLI::Option*>& image_flags) {
   v1::UploadSource* source = p->upload.header.mutable_dataset()->mutable_upload();
   UploadFiles* files = &p->upload.files;
   const bool two_files = !files->inputs_path.empty() || !files->targets_path.empty();
-  if (two_files + !p->csv_path.empty() + !p->npz_path.empty() != 1) {
+  if (two_files + !p->csv_path.empty() + !p->npz_path.empty() + !p->image_path.empty() != 1) {
     throw CLI::ValidationError(
         "datasets upload",
-        "give the data as one of: --inputs F --targets F | --csv F --target COLUMN | --npz F");
+        "give the data as one of: --inputs F --targets F | --csv F --target COLUMN | --npz F | "
+        "--image F");
+  }
+  if (p->image_path.empty()) {
+    for (const CLI::Option* option : image_flags) {
+      if (option->count() > 0) {
+        throw CLI::ValidationError(option->get_name(), "is for an image: give --image F as well");
+      }
+    }
+  } else {
+    source->mutable_image();
+    files->inputs_path = p->image_path;
+    if (!format_given) source->set_format(FileFormatOf(p->image_path));
+    if (source->format() != v1::FILE_FORMAT_PNG && source->format() != v1::FILE_FORMAT_IDX) {
+      throw CLI::ValidationError("--image", "must be a PNG, or IDX by its name or by --format idx");
+    }
+    return;
   }
   const auto require = [&](v1::FileFormat format, const std::string& flag) {
     if (format_given && source->format() != format) {
@@ -313,6 +329,9 @@ void FinishUpload(Parameters* p, bool format_given) {
     throw CLI::ValidationError("--inputs",
                                "the file's name does not tell its format; say --format npy or idx");
   }
+  if (source->format() == v1::FILE_FORMAT_PNG) {
+    throw CLI::ValidationError("--inputs", "an image is uploaded by --image");
+  }
   if (source->format() == v1::FILE_FORMAT_CSV || source->format() == v1::FILE_FORMAT_NPZ) {
     throw CLI::ValidationError("--inputs",
                                "a CSV or NPZ file holds inputs and targets: use "
@@ -320,10 +339,48 @@ void FinishUpload(Parameters* p, bool format_given) {
   }
 }
 
+// What the pixels of an image become.
+std::vector<CLI::Option*> AddImageFlags(CLI::App* app, v1::UploadSource* source) {
+  std::vector<CLI::Option*> flags;
+  flags.push_back(AddEnum<v1::ImageFeatures>(
+      app, "--features", [=](auto v) { source->mutable_image()->set_features(v); },
+      "Image: Fourier features of coordinates within [0, 1], or of raw integers as in the paper "
+      "(default scaled)"));
+  flags.push_back(AddValue<int64_t>(
+      app, "--num_features", [=](auto d) { source->mutable_image()->set_num_features(d); },
+      "Image: features, an even number (default 1500)", "D"));
+  flags.push_back(AddValue<double>(
+      app, "--sigma", [=](auto x) { source->mutable_image()->set_sigma(x); },
+      "Image: standard deviation of the frequencies, in cycles a unit of the coordinates (default "
+      "10; raw integers 2 for grey, 5 for colour)",
+      "X"));
+  flags.push_back(AddValue<double>(
+      app, "--channel_sigma", [=](auto x) { source->mutable_image()->set_channel_sigma(x); },
+      "Image: that of the colour channel's (default 0.5; raw integers 0.05)", "X"));
+  flags.push_back(AddValue<uint64_t>(
+      app, "--seed", [=](auto seed) { source->mutable_image()->set_seed(seed); },
+      "Image: seed of the frequencies (default 0)", "K"));
+  flags.push_back(AddValue<std::string>(
+      app, "--crop",
+      [=](const std::string& text) {
+        auto crop = ParseCrop(text);
+        if (!crop.ok()) {
+          throw CLI::ValidationError("--crop", std::string(crop.status().message()));
+        }
+        *source->mutable_image()->mutable_crop() = *std::move(crop);
+      },
+      "Image: only this part, such as 256x256+100+50", "WxH+X+Y"));
+  flags.push_back(AddValue<int64_t>(
+      app, "--index", [=](auto i) { source->mutable_image()->set_index(i); },
+      "Image in an IDX file: which one, from 0 (default 0)", "I"));
+  return flags;
+}
+
 void AddUpload(CLI::App* datasets, Parameters* p) {
   CLI::App* app = AddCommand(
       datasets, "upload",
-      "Upload samples from files: two .npy or IDX files, one .csv or one .npz, each also .gz");
+      "Upload samples from files: two .npy or IDX files, one .csv, one .npz or one image, each "
+      "also .gz");
   v1::UploadDatasetHeader* header = &p->upload.header;
   v1::Dataset* dataset = header->mutable_dataset();
   v1::UploadSource* source = dataset->mutable_upload();
@@ -361,6 +418,8 @@ void AddUpload(CLI::App* datasets, Parameters* p) {
   AddValue<std::string>(
       app, "--targets_member", [=](auto v) { source->set_targets_member(v); },
       "NPZ: name of the targets (default y)", "NAME");
+  add_file("--image", &p->image_path, "PNG, or IDX with --index, whose pixels become the samples");
+  const std::vector<CLI::Option*> image_flags = AddImageFlags(app, source);
   add_list("--classes", source->mutable_classes(),
            "Keep only samples of these classes; the first becomes target 0", "A,B")
       ->delimiter(',');
@@ -377,8 +436,8 @@ void AddUpload(CLI::App* datasets, Parameters* p) {
   AddValue<std::string>(
       app, "--request_id", [=](auto id) { header->set_request_id(id); },
       "Repeating a call with the same id is safe", "R");
-  app->callback([p, format] {
-    FinishUpload(p, format->count() > 0);
+  app->callback([p, format, image_flags] {
+    FinishUpload(p, format->count() > 0, image_flags);
     p->line.command = p->upload;
   });
 }
@@ -1220,7 +1279,8 @@ void AddModelCommands(CLI::App* root, Parameters* p) {
       download, "--format", [=](auto v) { p->download.format = v; },
       "npz: NumPy archive (scipy.sparse.load_npz reads its weights); onnx: opset 13, dense or "
       "sparse "
-      "initializers; c_header: a function ID_predict without heap (default by --output, else npz)");
+      "initializers; c_header: a function ID_predict without heap; png: the image of a model that "
+      "was fitted to one (default by --output, else npz)");
   download->add_option("--output", p->download.path, "Where to (default ID.npz, ID.onnx, ...)")
       ->type_name("FILE")
       ->check([](const std::string& path) {
@@ -1377,12 +1437,34 @@ absl::StatusOr<milliseconds> ParseDuration(const std::string& text) {
   return milliseconds(std::llround(total));
 }
 
+absl::StatusOr<v1::Crop> ParseCrop(const std::string& text) {
+  const std::vector<std::string> parts = absl::StrSplit(text, absl::ByAnyChar("x+"));
+  std::string form = text;
+  std::erase_if(form, [](unsigned char c) { return absl::ascii_isdigit(c); });
+  std::vector<int64_t> numbers(4);
+  bool valid = form == "x" || form == "x++";
+  for (size_t i = 0; valid && i < parts.size(); ++i) {
+    valid = absl::SimpleAtoi(parts[i], &numbers[i]);
+  }
+  if (!valid || numbers[0] < 1 || numbers[1] < 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", text, "\" is no part of an image such as 256x256+100+50: width, height, left, top"));
+  }
+  v1::Crop crop;
+  crop.set_width(numbers[0]);
+  crop.set_height(numbers[1]);
+  crop.set_left(numbers[2]);
+  crop.set_top(numbers[3]);
+  return crop;
+}
+
 v1::FileFormat FileFormatOf(const std::string& path) {
   std::string name = absl::AsciiStrToLower(path.substr(path.find_last_of('/') + 1));
   if (absl::EndsWith(name, ".gz")) name.resize(name.size() - 3);
   if (absl::EndsWith(name, ".npy")) return v1::FILE_FORMAT_NPY;
   if (absl::EndsWith(name, ".npz")) return v1::FILE_FORMAT_NPZ;
   if (absl::EndsWith(name, ".csv")) return v1::FILE_FORMAT_CSV;
+  if (absl::EndsWith(name, ".png")) return v1::FILE_FORMAT_PNG;
   if (absl::EndsWith(name, "ubyte") || absl::EndsWith(name, ".idx")) return v1::FILE_FORMAT_IDX;
   // train-images.idx3, labels.idx1
   if (name.size() > 5 && name.substr(name.size() - 5, 4) == ".idx" &&

@@ -142,6 +142,9 @@ struct ParsedCommandLine {
 // `arguments` without the program's name. Reads the environment variable THRESHER_SERVER.
 ParsedCommandLine ParseCommandLine(const std::vector<std::string>& arguments);
 
+// A part of an image as "256x256+100+50": width, height, left, top; "256x256" begins at 0, 0.
+absl::StatusOr<v1::Crop> ParseCrop(const std::string& text);
+
 // "90s", "10m", "1h30m", "250ms", "1.5h"; a number alone means seconds. At least 1 ms, at most
 // 10 years.
 absl::StatusOr<std::chrono::milliseconds> ParseDuration(const std::string& text);

@@ -189,7 +189,7 @@ class Runner {
     if (!model.ok()) return Fail(model.status());
     const auto size = WriteModelAt(*model, command.path, command.format);
     if (!size.ok()) return Fail(size.status());
-    return ShowWritten(command.input, command.format, {command.path, *size});
+    return ShowWritten(command.input, command.format, {.path = command.path, .size_bytes = *size});
   }
 
   int operator()(const ReportModelCommand& command) {
@@ -363,14 +363,19 @@ class Runner {
     if (line_.json) {
       // No message of the contract says this; the names and the text of a 64-bit number follow
       // protobuf's mapping.
-      const nlohmann::ordered_json object = {{"name", name},
-                                             {"format", v1::ModelFormat_Name(format)},
-                                             {"path", file.path},
-                                             {"sizeBytes", absl::StrCat(file.size_bytes)}};
+      nlohmann::ordered_json object = {{"name", name},
+                                       {"format", v1::ModelFormat_Name(format)},
+                                       {"path", file.path},
+                                       {"sizeBytes", absl::StrCat(file.size_bytes)}};
+      if (file.psnr_db) object["psnrDb"] = *file.psnr_db;
       return Text(object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
     }
-    return Text(
-        absl::StrCat("Wrote ", Printable(file.path), " (", FormatBytes(file.size_bytes), ").\n"));
+    std::string text =
+        absl::StrCat("Wrote ", Printable(file.path), " (", FormatBytes(file.size_bytes), ").\n");
+    if (file.psnr_db) {
+      absl::StrAppend(&text, "PSNR against the image: ", FormatDecibel(*file.psnr_db), ".\n");
+    }
+    return Text(text);
   }
 
   // A command to copy, for the same server.
@@ -401,6 +406,9 @@ class Runner {
                                     FormatCount(dataset->num_inputs(), "input"));
     if (!dataset->class_names().empty()) {
       absl::StrAppend(&text, ", ", dataset->class_names_size(), " classes");
+    }
+    if (dataset->has_image_shape()) {
+      absl::StrAppend(&text, ", an image of ", ImageShapeText(dataset->image_shape()));
     }
     return Text(absl::StrCat(text, ", ", FormatBytes(dataset->size_bytes()), ".\n"));
   }

@@ -397,6 +397,21 @@ std::string OutputsText(const v1::Model& model) {
   return absl::StrCat(FormatCount(model.num_outputs(), "output"), ", ");
 }
 
+std::string FeaturesText(const v1::ImageOptions& image) {
+  std::string text = absl::StrCat(SmallEnumWord(image.features(), sizeof("IMAGE_FEATURES")),
+                                  " coordinates, seed ", image.seed());
+  if (image.has_sigma()) absl::StrAppend(&text, ", sigma ", FormatNumber(image.sigma()));
+  if (image.has_channel_sigma()) {
+    absl::StrAppend(&text, ", channel sigma ", FormatNumber(image.channel_sigma()));
+  }
+  if (image.has_crop()) {
+    absl::StrAppend(&text, ", crop ", image.crop().width(), "x", image.crop().height(), "+",
+                    image.crop().left(), "+", image.crop().top());
+  }
+  if (image.index() > 0) absl::StrAppend(&text, ", image ", image.index());
+  return text;
+}
+
 }  // namespace
 
 std::string ToJson(const google::protobuf::Message& message) {
@@ -543,6 +558,11 @@ std::string EvidencePage(const v1::RecoveryReport& report, int width) {
   return text;
 }
 
+std::string ImageShapeText(const v1::ImageShape& shape) {
+  return absl::StrCat(shape.width(), " x ", shape.height(), " pixels",
+                      shape.channels() == 1 ? ", grey" : ", colour");
+}
+
 std::vector<Field> DescribeDataset(const v1::Dataset& dataset) {
   std::vector<Field> fields = {{"name", dataset.name()}};
   if (dataset.has_planted()) {
@@ -556,6 +576,12 @@ std::vector<Field> DescribeDataset(const v1::Dataset& dataset) {
     fields.push_back({"planted", text});
   } else if (dataset.has_upload()) {
     fields.push_back({"uploaded as", EnumWord(dataset.upload().format(), sizeof("FILE_FORMAT"))});
+    if (dataset.upload().has_image()) {
+      fields.push_back({"features", FeaturesText(dataset.upload().image())});
+    }
+  }
+  if (dataset.has_image_shape()) {
+    fields.push_back({"image", ImageShapeText(dataset.image_shape())});
   }
   fields.push_back({"samples", absl::StrCat(dataset.num_samples())});
   fields.push_back({"inputs", absl::StrCat(dataset.num_inputs())});

@@ -40,6 +40,9 @@ std::string SummariseJob(const v1::Job& job, const std::optional<v1::PlantedSour
 // numbers with their meaning. Sentences are wrapped at `width` columns. Empty without evidence.
 std::string EvidencePage(const v1::RecoveryReport& report, int width);
 
+// "28 x 28 pixels, grey".
+std::string ImageShapeText(const v1::ImageShape& shape);
+
 // The resource as "name  value" lines, and as a row of a list.
 std::vector<Field> DescribeDataset(const v1::Dataset& dataset);
 std::vector<Field> DescribeJob(const v1::Job& job);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
@@ -36,6 +37,7 @@ absl::Status WithPath(const absl::Status& status, const std::string& path) {
 }  // namespace
 
 v1::ModelFormat ModelFormatOf(const std::string& path) {
+  if (absl::EndsWithIgnoreCase(path, ".png")) return v1::MODEL_FORMAT_PNG;
   const auto format = ModelFileFormatOfPath(path);
   v1::ModelFormat result = v1::MODEL_FORMAT_UNSPECIFIED;
   if (format) {
@@ -56,12 +58,18 @@ std::string EndingOf(v1::ModelFormat format) {
       return ".onnx";
     case v1::MODEL_FORMAT_C_HEADER:
       return ".h";
+    case v1::MODEL_FORMAT_PNG:
+      return ".png";
     default:
       return ".npz";
   }
 }
 
 absl::StatusOr<ModelFileFormat> ToFileFormat(v1::ModelFormat format, const std::string& path) {
+  if (format == v1::MODEL_FORMAT_PNG) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        path, ": a PNG is made by the server only, from one of its models (models download)"));
+  }
   const std::string name = v1::ModelFormat_Name(format);
   const auto found =
       ModelFileFormatOfName(absl::AsciiStrToLower(absl::StripPrefix(name, "MODEL_FORMAT_")));

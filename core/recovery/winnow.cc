@@ -6,7 +6,9 @@
 #include <limits>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "core/iteration/state_bytes.h"
@@ -18,6 +20,7 @@
 #include "core/recovery/grow.h"
 #include "core/recovery/network_entries.h"
 #include "core/recovery/network_state.h"
+#include "core/recovery/normal_equations.h"
 #include "core/recovery/prune_back.h"
 #include "core/recovery/refine.h"
 #include "core/recovery/relu_problem.h"
@@ -48,6 +51,10 @@ constexpr int64_t kPartSamples = 5000;
 constexpr int64_t kPartSamplesPerWeight = 16;
 constexpr int64_t kLeastSaving = 2;
 
+// Starts from thresholding: how many come first, each with half the neurons of the one before, as
+// fewer neurons leave more weights for each; and the steps of each.
+constexpr int64_t kThresholdingStarts = 4;
+constexpr int64_t kThresholdingSteps = 100;
 constexpr int64_t kMaxExpandSteps = 25;
 constexpr int64_t kMinExpandSteps = 5;
 constexpr double kExpandDecrease = 0.02;
@@ -89,6 +96,11 @@ int64_t PartSamples(int64_t num_samples, int64_t nonzeros) {
   return num_samples / kLeastSaving >= part ? part : num_samples;
 }
 
+bool HasManyInputs(const RecoveryOptions& options, int64_t num_samples, int64_t num_columns) {
+  return !options.linear_term &&
+         (num_samples <= num_columns || num_columns + options.nonzeros > kMaxDenseWeights);
+}
+
 // `count` of the integers below `size`, evenly spread.
 std::vector<int64_t> SpreadRows(int64_t count, int64_t size) {
   std::vector<int64_t> rows(count);
@@ -103,8 +115,11 @@ class Winnower {
       : options_(options),
         start_(start),
         samples_(samples),
-        engine_(options.num_threads, std::move(stop)),
-        all_(ScaleToUnit(samples, options.bias)) {
+        engine_(options.num_threads, stop),
+        all_(ScaleToUnit(samples, options.bias)),
+        negative_targets_(std::any_of(samples.targets.begin(), samples.targets.end(),
+                                      [](float target) { return target < 0; })),
+        stop_(std::move(stop)) {
     const int64_t part = PartSamples(samples.num_samples, options.nonzeros);
     if (part < samples.num_samples) {
       part_ = ScaledRows(samples, all_, SpreadRows(part, samples.num_samples));
@@ -167,8 +182,23 @@ class Winnower {
   RefineOptions Thorough(const WinnowState& state) const { return Refinement(state, 8, 60); }
 
   int64_t NumColumns() const { return all_.design.num_columns; }
-  static bool FromKinks(int64_t start) { return start % 2 == 0; }
+  // With no more samples than inputs the linear term of a start from kinks explains everything,
+  // with very many inputs it is too large to refine: there starts from thresholding take their
+  // place.
+  bool ManyInputs() const { return HasManyInputs(options_, samples_.num_samples, NumColumns()); }
+  bool FromKinks(int64_t start) const { return start % 2 == 0 && !ManyInputs(); }
+  bool FromThresholding(int64_t start) const {
+    return ManyInputs() && (start < kThresholdingStarts || start % 2 == 0);
+  }
+  // Of the neurons of a start. With many inputs those of targets that are never negative add, in
+  // most starts: where the target is 0 they are closed, which costs no weight.
+  OutputSigns StartSigns(int64_t start) const {
+    const bool add = ManyInputs() && !negative_targets_ && start % 4 != 3;
+    return add ? OutputSigns::kPositive : options_.output_signs;
+  }
   int64_t WorkingNonzeros(int64_t start) const;
+  // Every start draws its own gates.
+  uint64_t SeedOf(int64_t start) const { return options_.seed + 0x9e3779b97f4a7c15u * start; }
   // Large data that two starts leave this badly explained are not a sparse network's: more
   // starts would cost much and change little.
   bool Hopeless(const WinnowState& state) const {
@@ -198,6 +228,8 @@ class Winnower {
     return MoveConstantNeurons(DropDeadNeurons(network));
   }
   SparseNetwork FromRandomGates(const ReluProblem& problem, int64_t start) const;
+  // What the published algorithm finds, with gates of its own for each start.
+  SparseNetwork ThresholdingStart(int64_t start) const;
   // Refines and merges; leaves the loss before merging in the state.
   void RefineAndMerge(const RefineOptions& options, WinnowState& state);
   void Consider(WinnowState& state);
@@ -224,6 +256,8 @@ class Winnower {
   Engine engine_;
   const ScaledSamples all_;
   std::optional<ScaledSamples> part_;
+  const bool negative_targets_;  // any of them
+  const std::stop_token stop_;
   // Some of the samples at work, for the search over all two-sparse neurons.
   struct Sweep {
     const ScaledSamples* of;
@@ -289,7 +323,10 @@ int64_t Winnower::WorkingNonzeros(int64_t start) const {
   const double factor =
       FromKinks(start) ? 2.0 + static_cast<double>(pair_index) : kStarts[start].support_factor;
   const auto wanted = static_cast<int64_t>(factor * static_cast<double>(options_.nonzeros));
-  return std::min({wanted, options_.working_nonzeros, NumColumns() * options_.hidden_width});
+  const int64_t most = std::min(options_.working_nonzeros, NumColumns() * options_.hidden_width);
+  // As many weights as samples fit them all.
+  const int64_t enough = std::max(options_.nonzeros, samples_.num_samples);
+  return std::min({wanted, most, ManyInputs() ? enough : most});
 }
 
 void Winnower::RefineAndMerge(const RefineOptions& options, WinnowState& state) {
@@ -360,15 +397,14 @@ SparseNetwork Winnower::WithTwoSparse(const WinnowState& state, int64_t count) {
 }
 
 SparseNetwork Winnower::FromRandomGates(const ReluProblem& problem, int64_t start) const {
-  const double mixed = options_.output_signs == OutputSigns::kMixed ? kMixedGateFactor : 1;
+  const double mixed = StartSigns(start) == OutputSigns::kMixed ? kMixedGateFactor : 1;
   const auto num_gates =
       std::max<int64_t>(2, static_cast<int64_t>(kStarts[start].gate_factor * mixed *
                                                 static_cast<double>(options_.hidden_width)));
-  // Every start draws its own gates: the stream follows from seed and start.
-  const uint64_t seed = options_.seed + 0x9e3779b97f4a7c15u * start;
+  const uint64_t seed = SeedOf(start);
   const int64_t count = WorkingNonzeros(start);
   if (!options_.linear_term) {
-    return RandomStart(problem, num_gates, options_.output_signs, count, seed);
+    return RandomStart(problem, num_gates, StartSigns(start), count, seed);
   }
   // What a linear function explains would hide the neurons.
   SparseNetwork linear = {.num_inputs = problem.num_inputs, .has_bias = problem.has_bias};
@@ -382,6 +418,27 @@ SparseNetwork Winnower::FromRandomGates(const ReluProblem& problem, int64_t star
   return network;
 }
 
+SparseNetwork Winnower::ThresholdingStart(int64_t start) const {
+  const int64_t halvings = start % kThresholdingStarts;
+  const int64_t hidden_width = std::max<int64_t>(1, options_.hidden_width >> halvings);
+  // More weights would slow the fit to few samples down, which needs no more.
+  const int64_t enough = (samples_.num_samples + 1) / 2;
+  RecoveryOptions options = {
+      .hidden_width = hidden_width,
+      .nonzeros = std::min({options_.nonzeros, enough, hidden_width * NumColumns()}),
+      .algorithm = Algorithm::kAiht,
+      .output_signs = StartSigns(start),
+      .bias = options_.bias,
+      .seed = SeedOf(start),
+      .num_threads = options_.num_threads};
+  options.termination = {.max_iterations = kThresholdingSteps,
+                         .time_limit_seconds = options_.termination.time_limit_seconds};
+  // What can be wrong with samples and options has been refused before.
+  const absl::StatusOr<RecoveryResult> found = Recover(samples_, options, {}, {}, stop_);
+  SparseNetwork empty = {.num_inputs = samples_.num_inputs, .has_bias = options_.bias};
+  return found.ok() ? ToScaled(all_, std::get<SparseNetwork>(found->network)) : empty;
+}
+
 void Winnower::BeginStart(WinnowState& state) {
   state.phase = SolvePhase::kExpand;
   state.phase_steps = 0;
@@ -391,6 +448,9 @@ void Winnower::BeginStart(WinnowState& state) {
   if (state.start == 0 && start_.network) {
     state.network = DropDeadNeurons(ToScaled(all_, *start_.network));
     if (options_.linear_term) state.network.linear.resize(NumColumns());
+  } else if (FromThresholding(state.start)) {
+    state.network = ThresholdingStart(state.start);
+    Consider(state);
   } else if (FromKinks(state.start)) {
     state.network = KinkStart(problem, options_.output_signs, WorkingNonzeros(state.start));
   } else {
@@ -398,6 +458,10 @@ void Winnower::BeginStart(WinnowState& state) {
   }
   RefineAndMerge(Quick(state), state);
   state.least_loss = state.loss;
+  if (!FromThresholding(state.start)) return;
+  RefineAndMerge(Refinement(state, 20, 200), state);
+  Consider(state);
+  if (Converged(state)) state.phase = SolvePhase::kPrune;
 }
 
 void Winnower::Expand(WinnowState& state) {
@@ -621,6 +685,10 @@ absl::StatusOr<WinnowState> Parse(std::string_view bytes, uint64_t fingerprint, 
 double WinnowBytes(const RecoveryOptions& options, int64_t num_samples, int64_t num_columns) {
   const int64_t part = PartSamples(num_samples, options.nonzeros);
   double bytes = part < num_samples ? static_cast<double>(DesignBytes(part, num_columns)) : 0.0;
+  // The nested solve's.
+  if (HasManyInputs(options, num_samples, num_columns)) {
+    bytes += static_cast<double>(DesignBytes(num_samples, num_columns));
+  }
   const int64_t num_rows = std::min(part, kSweepSamples);
   if (NumColumnPairs(num_columns) <= kMaxSweepSteps / num_rows) {
     bytes += static_cast<double>(DesignBytes(num_rows, num_columns) +

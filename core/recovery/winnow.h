@@ -16,11 +16,13 @@
 //           one-sparse neurons, or the best two-sparse ones) come in; refine, prune back to s;
 //           kept where the loss falls, else q is halved
 // A network that fits exactly loses its redundant parts first (RemoveRedundant): what is left is
-// pruned. Starts alternate between random gates and kinks. Where there are many samples the first
-// starts work on some of them, and refine on all at their end. The solve ends at the first start
-// that meets the tolerance, or when three starts agree on the least loss, not all of them from
-// kinks; two are enough where what they leave looks like noise. It also ends when two starts leave
-// a large problem unexplained.
+// pruned. Starts alternate between random gates and kinks. With no more samples than inputs, or
+// with very many inputs, kinks explain nothing and give way to the published algorithm, whose
+// network, and those of fewer neurons, are refined and grow and shrink from there. Where there are
+// many samples the first starts work on some of them, and refine on all at their end. The solve
+// ends at the first start that meets the tolerance, or when three starts agree on the least loss,
+// not all of them from kinks; two are enough where what they leave looks like noise. It also ends
+// when two starts leave a large problem unexplained.
 #ifndef THRESHER_CORE_RECOVERY_WINNOW_H_
 #define THRESHER_CORE_RECOVERY_WINNOW_H_
 
@@ -57,8 +59,8 @@ struct WinnowState {
 // The largest support that the starts use where working_nonzeros does not cap it.
 int64_t DefaultWinnowSupport(int64_t nonzeros);
 
-// Bytes of the samples that the first starts work on and of the search over two-sparse neurons,
-// an upper bound.
+// Bytes of the samples that the first starts work on, of a nested solve on few samples and of the
+// search over two-sparse neurons, an upper bound.
 double WinnowBytes(const RecoveryOptions& options, int64_t num_samples, int64_t num_columns);
 
 // As Recover, for Algorithm::kWinnow; problem and options are valid and resolved.

@@ -1,6 +1,8 @@
 #include "core/samples/read_samples.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <type_traits>
@@ -14,10 +16,12 @@
 #include "core/formats/gzip.h"
 #include "core/formats/npy.h"
 #include "core/formats/npz.h"
+#include "core/formats/png.h"
 #include "core/network/model.h"
 #include "core/samples/class_targets.h"
 #include "core/samples/csv.h"
 #include "core/samples/idx.h"
+#include "core/samples/image_samples.h"
 #include "core/samples/number_text.h"
 
 namespace thresher {
@@ -25,6 +29,8 @@ namespace {
 
 // Class labels in an array beyond this number are taken for a mistake.
 constexpr size_t kMostLabels = 100000;
+// As float32, so 2^26 values: a crop of a larger image is to be made before.
+constexpr int64_t kMaxImageBytes = int64_t{1} << 28;
 
 // Puts the field before the message: "inputs: ...".
 absl::Status InField(absl::string_view field, const absl::Status& status) {
@@ -231,23 +237,77 @@ absl::StatusOr<Samples> FromCsv(const ReadOptions& options, std::string_view byt
   return samples;
 }
 
+// Image `index` of unsigned bytes, images x rows x columns or rows x columns.
+absl::StatusOr<Image> ImageOfArray(const NpyArray& array, int64_t index) {
+  const auto* bytes = std::get_if<std::vector<uint8_t>>(&array.values);
+  const size_t rank = array.shape.size();
+  if (bytes == nullptr || rank < 2 || rank > 3) {
+    return Invalid("inputs", "must hold unsigned bytes, images x rows x columns or rows x columns");
+  }
+  const int64_t num_images = rank == 3 ? array.shape[0] : 1;
+  if (index < 0 || index >= num_images) {
+    return Invalid("image.index",
+                   absl::StrCat("must be from 0 to ", num_images - 1, ", is ", index));
+  }
+  Image image = {.height = array.shape[rank - 2], .width = array.shape[rank - 1]};
+  const int64_t size = image.height * image.width;
+  const auto first = bytes->begin() + index * size;
+  image.values.reserve(size);
+  std::transform(first, first + size, std::back_inserter(image.values),
+                 [](uint8_t value) { return static_cast<float>(value / 255.0); });
+  return image;
+}
+
+absl::StatusOr<Image> ReadImage(const ReadOptions& options, int64_t index, std::string_view bytes) {
+  const int64_t max_bytes = std::min(options.max_bytes, kMaxImageBytes);
+  if (options.format == FileFormat::kIdx) {
+    const absl::StatusOr<NpyArray> array =
+        ParseArray("inputs", options.format, bytes, options.max_bytes);
+    if (!array.ok()) return array.status();
+    return ImageOfArray(*array, index);
+  }
+  if (index != 0) return Invalid("image.index", "has a meaning only with idx");
+  std::string storage;
+  const absl::StatusOr<std::string_view> unpacked = Unpacked("inputs", bytes, max_bytes, storage);
+  if (!unpacked.ok()) return unpacked.status();
+  absl::StatusOr<Image> image = ParsePng(*unpacked, max_bytes);
+  if (!image.ok()) return InField("inputs", image.status());
+  return image;
+}
+
+absl::StatusOr<Samples> FromImage(const ReadOptions& options, std::string_view bytes) {
+  if (options.targets_are_classes) {
+    return Invalid("targets_are_classes", "the targets of an image are its values");
+  }
+  if (options.scaling != ScalingMode::kNone) {
+    return Invalid("scaling", "must be none: an image's values and features have their scale");
+  }
+  const ImageOptions image_options = options.image.value_or(ImageOptions{});
+  const absl::StatusOr<Image> image = ReadImage(options, image_options.index, bytes);
+  if (!image.ok()) return image.status();
+  absl::StatusOr<Samples> samples = ImageSamples(*image, image_options, options.max_bytes);
+  if (absl::IsInvalidArgument(samples.status())) {
+    return absl::InvalidArgumentError(absl::StrCat("image.", samples.status().message()));
+  }
+  return samples;
+}
+
 absl::StatusOr<Samples> FromBytes(const ReadOptions& options, std::string_view inputs,
                                   std::string_view targets) {
   if (!options.classes.empty() && !options.targets_are_classes) {
     return Invalid("classes", "only class targets can be chosen by class; set targets_are_classes");
   }
-  switch (options.format) {
-    case FileFormat::kNpz:
-    case FileFormat::kCsv:
-      if (inputs.empty()) return Invalid("inputs", "no bytes were given");
-      if (!targets.empty()) {
-        return Invalid("targets", "must be empty: this format carries both in one file");
-      }
-      return options.format == FileFormat::kNpz ? FromNpz(options, inputs)
-                                                : FromCsv(options, inputs);
-    case FileFormat::kNpy:
-    case FileFormat::kIdx:
-      break;
+  const bool is_image = options.format == FileFormat::kPng || options.image;
+  if (is_image && options.format != FileFormat::kPng && options.format != FileFormat::kIdx) {
+    return Invalid("image", "has a meaning only with png and idx");
+  }
+  if (!HasTargetsFile(options)) {
+    if (inputs.empty()) return Invalid("inputs", "no bytes were given");
+    if (!targets.empty()) {
+      return Invalid("targets", "must be empty: this format carries both in one file");
+    }
+    if (is_image) return FromImage(options, inputs);
+    return options.format == FileFormat::kNpz ? FromNpz(options, inputs) : FromCsv(options, inputs);
   }
   absl::StatusOr<NpyArray> input_array =
       ParseArray("inputs", options.format, inputs, options.max_bytes);
@@ -259,6 +319,11 @@ absl::StatusOr<Samples> FromBytes(const ReadOptions& options, std::string_view i
 }
 
 }  // namespace
+
+bool HasTargetsFile(const ReadOptions& options) {
+  return options.format == FileFormat::kNpy ||
+         (options.format == FileFormat::kIdx && !options.image);
+}
 
 absl::StatusOr<Samples> ReadSamples(const ReadOptions& options, std::string_view inputs,
                                     std::string_view targets) {

@@ -3,11 +3,13 @@
 #define THRESHER_CORE_SAMPLES_READ_SAMPLES_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/samples/image_samples.h"
 #include "core/samples/samples.h"
 #include "core/samples/scaling.h"
 
@@ -18,6 +20,7 @@ enum class FileFormat {
   kNpz,  // members inputs_member and targets_member of one archive
   kCsv,  // one table with a header; target columns named, the rest are inputs
   kIdx,  // MNIST's format: inputs n x ..., flattened; targets n
+  kPng,  // one image, whose pixels are the samples
 };
 
 // What the bytes mean.
@@ -33,11 +36,17 @@ struct ReadOptions {
   // With classes: keep only samples of these, in this order; empty keeps all, sorted.
   std::vector<std::string> classes = {};
   ScalingMode scaling = ScalingMode::kNone;
+  // kPng; and kIdx whose inputs are images, of which the pixels of one are the samples. Scaling
+  // must be kNone: inputs and targets have their scale.
+  std::optional<ImageOptions> image = std::nullopt;
   int64_t max_bytes = int64_t{1} << 31;  // of each unpacked file and of the samples
 };
 
-// Files are gunzipped first when they start with gzip's magic. `targets` is empty for
-// formats that carry both in one file (kNpz, kCsv).
+// Whether the targets come in a file of their own: kNpy, and kIdx without `image`.
+bool HasTargetsFile(const ReadOptions& options);
+
+// Files are gunzipped first when they start with gzip's magic. `targets` is empty where
+// HasTargetsFile is false. kPng without `image` has the options' defaults.
 // Errors: INVALID_ARGUMENT with the field, and for CSV line and column; rows of
 // missing or non-numeric values are errors, never dropped; RESOURCE_EXHAUSTED beyond
 // max_bytes.

@@ -12,6 +12,14 @@
 
 namespace thresher {
 
+// Of an image whose pixels the samples are.
+struct ImageShape {
+  int64_t height = 0;  // 0: the samples are no image
+  int64_t width = 0;
+  int64_t channels = 0;
+  bool operator==(const ImageShape&) const = default;
+};
+
 struct Samples {
   int64_t num_samples = 0;
   int64_t num_inputs = 0;
@@ -23,6 +31,8 @@ struct Samples {
   std::vector<std::string> class_names = {};
   // What has been done to inputs and targets since they were read.
   Scaling scaling = {};
+  // See image_samples.h; height x width x channels samples.
+  ImageShape image_shape = {};
 
   InputView input_view() const { return {inputs.data(), num_samples, num_inputs}; }
 };

@@ -260,6 +260,8 @@ absl::StatusOr<FileFormat> FromProto(v1::FileFormat value) {
       return FileFormat::kCsv;
     case v1::FILE_FORMAT_IDX:
       return FileFormat::kIdx;
+    case v1::FILE_FORMAT_PNG:
+      return FileFormat::kPng;
     default:
       return UnknownEnumValue(Concatenated(kUploadPath, "format"), value);
   }
@@ -275,8 +277,32 @@ v1::FileFormat ToProto(FileFormat value) {
       return v1::FILE_FORMAT_CSV;
     case FileFormat::kIdx:
       return v1::FILE_FORMAT_IDX;
+    case FileFormat::kPng:
+      return v1::FILE_FORMAT_PNG;
   }
   return v1::FILE_FORMAT_UNSPECIFIED;
+}
+
+absl::StatusOr<ImageFeatures> FromProto(v1::ImageFeatures value) {
+  switch (value) {
+    case v1::IMAGE_FEATURES_UNSPECIFIED:
+    case v1::IMAGE_FEATURES_SCALED:
+      return ImageFeatures::kScaled;
+    case v1::IMAGE_FEATURES_RAW_INTEGER:
+      return ImageFeatures::kRawInteger;
+    default:
+      return UnknownEnumValue(Concatenated(kUploadPath, "image.features"), value);
+  }
+}
+
+v1::ImageFeatures ToProto(ImageFeatures value) {
+  switch (value) {
+    case ImageFeatures::kScaled:
+      return v1::IMAGE_FEATURES_SCALED;
+    case ImageFeatures::kRawInteger:
+      return v1::IMAGE_FEATURES_RAW_INTEGER;
+  }
+  return v1::IMAGE_FEATURES_UNSPECIFIED;
 }
 
 absl::StatusOr<ScalingMode> FromProto(v1::ScalingMode value) {
@@ -1213,6 +1239,23 @@ v1::PlantedSource ToProto(const PlantedOptions& options) {
   return result;
 }
 
+v1::ImageOptions ToProto(const ImageOptions& options) {
+  v1::ImageOptions result;
+  result.set_features(ToProto(options.features));
+  result.set_num_features(options.num_features);
+  if (options.sigma) result.set_sigma(*options.sigma);
+  if (options.channel_sigma) result.set_channel_sigma(*options.channel_sigma);
+  result.set_seed(options.seed);
+  if (options.crop != Crop{}) {
+    result.mutable_crop()->set_width(options.crop.width);
+    result.mutable_crop()->set_height(options.crop.height);
+    result.mutable_crop()->set_left(options.crop.left);
+    result.mutable_crop()->set_top(options.crop.top);
+  }
+  result.set_index(options.index);
+  return result;
+}
+
 v1::UploadSource ToProto(const ReadOptions& options) {
   v1::UploadSource result;
   result.set_format(ToProto(options.format));
@@ -1227,6 +1270,7 @@ v1::UploadSource ToProto(const ReadOptions& options) {
   result.set_targets_are_classes(options.targets_are_classes);
   result.mutable_classes()->Assign(options.classes.begin(), options.classes.end());
   result.set_scaling(ToProto(options.scaling));
+  if (options.image) *result.mutable_image() = ToProto(*options.image);
   return result;
 }
 
@@ -1472,6 +1516,8 @@ absl::StatusOr<ModelFileFormat> FromProto(v1::ModelFormat format) {
       return ModelFileFormat::kOnnxSparse;
     case v1::MODEL_FORMAT_C_HEADER:
       return ModelFileFormat::kCHeader;
+    case v1::MODEL_FORMAT_PNG:
+      return InvalidField("format", "cannot be PNG, which holds no network");
     default:
       return InvalidField("format", "is not known to this server");
   }
@@ -1537,6 +1583,23 @@ absl::StatusOr<PlantedOptions> FromProto(const v1::PlantedSource& source) {
   return result;
 }
 
+absl::StatusOr<ImageOptions> FromProto(const v1::ImageOptions& options) {
+  ImageOptions result;
+  const auto features = FromProto(options.features());
+  if (!features.ok()) return features.status();
+  result.features = *features;
+  if (options.num_features() != 0) result.num_features = options.num_features();
+  if (options.has_sigma()) result.sigma = options.sigma();
+  if (options.has_channel_sigma()) result.channel_sigma = options.channel_sigma();
+  result.seed = options.seed();
+  result.crop = {.width = options.crop().width(),
+                 .height = options.crop().height(),
+                 .left = options.crop().left(),
+                 .top = options.crop().top()};
+  result.index = options.index();
+  return result;
+}
+
 absl::StatusOr<ReadOptions> FromProto(const v1::UploadSource& source) {
   ReadOptions result;
   const auto format = FromProto(source.format());
@@ -1567,6 +1630,11 @@ absl::StatusOr<ReadOptions> FromProto(const v1::UploadSource& source) {
   const auto scaling = FromProto(source.scaling());
   if (!scaling.ok()) return scaling.status();
   result.scaling = *scaling;
+  if (source.has_image() || *format == FileFormat::kPng) {
+    auto image = FromProto(source.image());
+    if (!image.ok()) return image.status();
+    result.image = *std::move(image);
+  }
   return result;
 }
 
@@ -1602,10 +1670,6 @@ absl::StatusOr<store::ListRequest> ListRequestFrom(int32_t page_size, std::strin
     }
   }
   return result;
-}
-
-bool HasTargetsFile(FileFormat format) {
-  return format == FileFormat::kNpy || format == FileFormat::kIdx;
 }
 
 v1::Job ToProto(const store::JobRecord& record) {
@@ -1679,6 +1743,11 @@ v1::Dataset ToProto(const store::DatasetRecord& record) {
   dataset.mutable_class_names()->Assign(record.class_names.begin(), record.class_names.end());
   dataset.set_size_bytes(record.size_bytes);
   dataset.set_sha256(record.sha256);
+  if (record.image_shape != ImageShape{}) {
+    dataset.mutable_image_shape()->set_height(record.image_shape.height);
+    dataset.mutable_image_shape()->set_width(record.image_shape.width);
+    dataset.mutable_image_shape()->set_channels(record.image_shape.channels);
+  }
   return dataset;
 }
 

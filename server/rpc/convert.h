@@ -54,9 +54,6 @@ store::Labels LabelsFromProto(const google::protobuf::Map<std::string, std::stri
 absl::StatusOr<store::ListRequest> ListRequestFrom(int32_t page_size, std::string_view page_token,
                                                    std::string_view filter, bool has_state);
 
-// Whether the format keeps inputs and targets in two files.
-bool HasTargetsFile(FileFormat format);
-
 // ----- Responses. -----
 
 v1::Job ToProto(const store::JobRecord& record);

@@ -15,10 +15,12 @@ using store::InvalidField;
 
 // Upper estimate of what parsing needs: file bytes are mapped, so they do not count;
 // the array as read (up to 8 bytes a value) and the samples (4 bytes a value) do. The
-// smallest value on disk takes one byte, or less when compressed.
+// smallest value on disk takes one byte, or less when compressed; the features of an image are not
+// on disk.
 int64_t ParsingMemory(const ReadOptions& options, std::string_view inputs, std::string_view targets,
                       int64_t budget) {
-  if (options.format == FileFormat::kNpz || IsGzip(inputs) || IsGzip(targets)) return budget;
+  const bool unknown = options.format == FileFormat::kNpz || options.image.has_value();
+  if (unknown || IsGzip(inputs) || IsGzip(targets)) return budget;
   constexpr int64_t kPerByte = 12;
   const int64_t bytes = static_cast<int64_t>(inputs.size() + targets.size());
   return bytes > budget / kPerByte ? budget : bytes * kPerByte;
@@ -61,7 +63,7 @@ absl::Status DatasetUpload::TakePart(const v1::UploadDatasetRequest& message) {
       if (targets_) return InvalidField("inputs_chunk", "must not come after targets_chunk");
       return AppendChunk(message.inputs_chunk(), "inputs_chunk", inputs_);
     case v1::UploadDatasetRequest::kTargetsChunk:
-      if (!HasTargetsFile(options_.format)) {
+      if (!HasTargetsFile(options_)) {
         return InvalidField("targets_chunk",
                             "has no place in this format, whose one file holds the targets too");
       }
@@ -108,7 +110,7 @@ absl::Status DatasetUpload::CheckComplete() {
   if (!inputs_ || inputs_->size() == 0) {
     return InvalidField("inputs_chunk", "is required: the file of inputs is empty");
   }
-  if (HasTargetsFile(options_.format) && (!targets_ || targets_->size() == 0)) {
+  if (HasTargetsFile(options_) && (!targets_ || targets_->size() == 0)) {
     return InvalidField("targets_chunk", "is required: the file of targets is empty");
   }
   return absl::OkStatus();

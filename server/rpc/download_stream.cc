@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/rpc/convert.h"
+#include "server/rpc/reconstruction.h"
 #include "server/store/error_details.h"
 
 namespace thresher::rpc {
@@ -68,6 +69,15 @@ absl::StatusOr<store::TemporaryFile> DownloadStream::WriteFile() {
   store::ModelStore& models = context_.store.models();
   const auto record = models.Get(*id);
   if (!record.ok()) return record.status();
+  if (request_->format() == v1::MODEL_FORMAT_PNG) {
+    auto reconstruction = Reconstruct(context_, *call_, *record);
+    if (!reconstruction.ok()) return reconstruction.status();
+    response_.set_psnr_db(reconstruction->psnr_db);
+    auto file = models.NewTemporaryFile();
+    if (!file.ok()) return file.status();
+    if (absl::Status full = file->Append(reconstruction->png); !full.ok()) return full;
+    return file;
+  }
   const auto format = FromProto(request_->format());
   if (!format.ok()) return format.status();
   const int64_t budget = context_.ingest_memory.budget_bytes();
@@ -105,6 +115,7 @@ void DownloadStream::OnWriteDone(bool ok) {
   if (!ok) return End(absl::CancelledError("the client went away"));
   if (position_ >= bytes_.size()) return End(absl::OkStatus());
   response_.clear_total_bytes();
+  response_.clear_psnr_db();
   WriteNext();
 }
 

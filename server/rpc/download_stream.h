@@ -41,6 +41,7 @@ class DownloadStream final
 
  private:
   void Load();
+  // Sets response_.psnr_db of a PNG.
   absl::StatusOr<store::TemporaryFile> WriteFile();
   void WriteNext() THRESHER_EXCLUDES(mutex_);
   void End(const absl::Status& status) THRESHER_EXCLUDES(mutex_);

@@ -74,7 +74,7 @@ absl::Status CheckPlantedSize(const PlantedOptions& options, int64_t max_bytes) 
 }
 
 std::string RecordToJson(const DatasetRecord& record) {
-  return Dump({{"version", 1},
+  Json json = {{"version", 1},
                {"id", record.id},
                {"source", ToJson(record.source)},
                {"labels", record.labels},
@@ -87,7 +87,13 @@ std::string RecordToJson(const DatasetRecord& record) {
                {"sha256", record.sha256},
                {"scaling", ToJson(record.scaling)},
                {"constant_targets", record.constant_targets},
-               {"planted_network", record.planted_network_sha256}});
+               {"planted_network", record.planted_network_sha256}};
+  if (record.image_shape != ImageShape{}) {
+    json["image_shape"] = {{"height", record.image_shape.height},
+                           {"width", record.image_shape.width},
+                           {"channels", record.image_shape.channels}};
+  }
+  return Dump(json);
 }
 
 absl::StatusOr<DatasetRecord> RecordFromJson(std::string_view text) {
@@ -101,6 +107,12 @@ absl::StatusOr<DatasetRecord> RecordFromJson(std::string_view text) {
     record.num_inputs = json.at("num_inputs").get<int64_t>();
     record.num_outputs = json.at("num_outputs").get<int64_t>();
     record.class_names = json.at("class_names").get<std::vector<std::string>>();
+    if (json.contains("image_shape")) {
+      const Json& shape = json.at("image_shape");
+      record.image_shape = {.height = shape.at("height").get<int64_t>(),
+                            .width = shape.at("width").get<int64_t>(),
+                            .channels = shape.at("channels").get<int64_t>()};
+    }
     record.size_bytes = json.at("size_bytes").get<int64_t>();
     record.sha256 = json.at("sha256").get<std::string>();
     record.scaling = ReadScaling(json.at("scaling"));
@@ -150,6 +162,7 @@ absl::StatusOr<std::shared_ptr<const Samples>> ReadBlob(BlobFolder& blobs,
   samples->num_inputs = record.num_inputs;
   samples->num_outputs = record.num_outputs;
   samples->class_names = record.class_names;
+  samples->image_shape = record.image_shape;
   samples->scaling = record.scaling;
   samples->inputs.resize(static_cast<size_t>(record.num_samples * record.num_inputs));
   samples->targets.resize(static_cast<size_t>(record.num_samples * record.num_outputs));
@@ -254,6 +267,7 @@ absl::StatusOr<DatasetRecord> DatasetStore::Create(const CreateIdentity& identit
   record.num_inputs = samples.num_inputs;
   record.num_outputs = samples.num_outputs;
   record.class_names = samples.class_names;
+  record.image_shape = samples.image_shape;
   record.scaling = samples.scaling;
   record.constant_targets = samples.num_outputs == 1 && AllEqual(samples.targets);
 

@@ -34,6 +34,7 @@ struct DatasetRecord {
   int64_t num_inputs = 0;
   int64_t num_outputs = 0;
   std::vector<std::string> class_names;
+  ImageShape image_shape;
   int64_t size_bytes = 0;
   // Of the blob: two .npy arrays of float32, inputs (n x d) and targets (n x k), one
   // behind the other, as numpy.load reads them from one open file.

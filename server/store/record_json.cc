@@ -83,7 +83,10 @@ constexpr Name<InputDistribution> kInputDistributions[] = {{InputDistribution::k
 constexpr Name<FileFormat> kFileFormats[] = {{FileFormat::kNpy, "npy"},
                                              {FileFormat::kNpz, "npz"},
                                              {FileFormat::kCsv, "csv"},
-                                             {FileFormat::kIdx, "idx"}};
+                                             {FileFormat::kIdx, "idx"},
+                                             {FileFormat::kPng, "png"}};
+constexpr Name<ImageFeatures> kImageFeatures[] = {{ImageFeatures::kScaled, "scaled"},
+                                                  {ImageFeatures::kRawInteger, "raw_integer"}};
 constexpr Name<ScalingMode> kScalingModes[] = {{ScalingMode::kNone, "none"},
                                                {ScalingMode::kStandardise, "standardise"},
                                                {ScalingMode::kUnitRange, "unit_range"}};
@@ -169,6 +172,33 @@ RecoveryOptions ReadRecoveryOptions(const Json& json) {
   options.hidden_layers = json.value("hidden_layers", int64_t{1});
   if (json.contains("loss")) options.loss = ReadName(kLosses, json.at("loss"));
   return options;
+}
+
+Json ImageToJson(const ImageOptions& image) {
+  Json json = {{"features", NameOf(kImageFeatures, image.features)},
+               {"num_features", image.num_features},
+               {"seed", image.seed},
+               {"crop", {image.crop.width, image.crop.height, image.crop.left, image.crop.top}},
+               {"index", image.index}};
+  if (image.sigma) json["sigma"] = ToJson(*image.sigma);
+  if (image.channel_sigma) json["channel_sigma"] = ToJson(*image.channel_sigma);
+  return json;
+}
+
+ImageOptions ReadImage(const Json& json) {
+  ImageOptions image;
+  image.features = ReadName(kImageFeatures, json.at("features"));
+  image.num_features = json.at("num_features").get<int64_t>();
+  image.seed = json.at("seed").get<uint64_t>();
+  const Json& crop = json.at("crop");
+  image.crop = {.width = crop.at(0).get<int64_t>(),
+                .height = crop.at(1).get<int64_t>(),
+                .left = crop.at(2).get<int64_t>(),
+                .top = crop.at(3).get<int64_t>()};
+  image.index = json.at("index").get<int64_t>();
+  if (json.contains("sigma")) image.sigma = ReadDouble(json.at("sigma"));
+  if (json.contains("channel_sigma")) image.channel_sigma = ReadDouble(json.at("channel_sigma"));
+  return image;
 }
 
 Json FitToJson(const FitQuality& fit) {
@@ -978,15 +1008,16 @@ Json ToJson(const DatasetSource& source) {
     return {{"planted", json}};
   }
   const auto& upload = std::get<thresher::ReadOptions>(source);
-  return {{"upload",
-           {{"format", NameOf(kFileFormats, upload.format)},
-            {"inputs_member", upload.inputs_member},
-            {"targets_member", upload.targets_member},
-            {"target_columns", upload.target_columns},
-            {"ignored_columns", upload.ignored_columns},
-            {"targets_are_classes", upload.targets_are_classes},
-            {"classes", upload.classes},
-            {"scaling", NameOf(kScalingModes, upload.scaling)}}}};
+  Json json = {{"format", NameOf(kFileFormats, upload.format)},
+               {"inputs_member", upload.inputs_member},
+               {"targets_member", upload.targets_member},
+               {"target_columns", upload.target_columns},
+               {"ignored_columns", upload.ignored_columns},
+               {"targets_are_classes", upload.targets_are_classes},
+               {"classes", upload.classes},
+               {"scaling", NameOf(kScalingModes, upload.scaling)}};
+  if (upload.image) json["image"] = ImageToJson(*upload.image);
+  return {{"upload", json}};
 }
 
 DatasetSource ReadDatasetSource(const Json& json) {
@@ -1018,6 +1049,7 @@ DatasetSource ReadDatasetSource(const Json& json) {
   upload.targets_are_classes = from.at("targets_are_classes").get<bool>();
   upload.classes = from.at("classes").get<std::vector<std::string>>();
   upload.scaling = ReadName(kScalingModes, from.at("scaling"));
+  if (from.contains("image")) upload.image = ReadImage(from.at("image"));
   return upload;
 }
 

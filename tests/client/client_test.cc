@@ -260,6 +260,18 @@ TEST_F(ClientTest, DownloadsWriteTheFileAndNothingElse) {
   }
 }
 
+TEST_F(ClientTest, DownloadsOfImagesSayTheirPsnr) {
+  server_.Edit([](FakeWorld& world) { world.model_file = Bytes(5000); });
+  const auto image =
+      MakeClient().DownloadModel("models/m", v1::MODEL_FORMAT_PNG, directory_ / "m.png");
+  ASSERT_TRUE(image.ok()) << image.status();
+  EXPECT_EQ(image->psnr_db, 41.5);
+  const auto archive =
+      MakeClient().DownloadModel("models/m", v1::MODEL_FORMAT_NPZ, directory_ / "m.npz");
+  ASSERT_TRUE(archive.ok()) << archive.status();
+  EXPECT_EQ(archive->psnr_db, std::nullopt);
+}
+
 TEST_F(ClientTest, BrokenDownloadIsRepeatedAndLeavesNoPart) {
   const std::string file = Bytes(50000);
   server_.Edit([&](FakeWorld& world) {

@@ -341,7 +341,8 @@ TEST(Recover, CoversEveryOptionOfTheContract) {
   EXPECT_EQ(v1::RecoverySpec::descriptor()->field_count(), 6);
   EXPECT_EQ(v1::PathOptions::descriptor()->field_count(), 7);
   EXPECT_EQ(v1::PlantedSource::descriptor()->field_count(), 13);
-  EXPECT_EQ(v1::UploadSource::descriptor()->field_count(), 8);
+  EXPECT_EQ(v1::UploadSource::descriptor()->field_count(), 9);
+  EXPECT_EQ(v1::ImageOptions::descriptor()->field_count(), 7);
 }
 
 TEST(Upload, TakesTwoFilesOfOneFormat) {
@@ -392,19 +393,57 @@ TEST(Upload, SaysWhatDoesNotGoTogether) {
       "dataset { upload { format: FILE_FORMAT_NPY } }");
 }
 
+TEST(Upload, TakesAnImage) {
+  const auto png = ParseAs<UploadDatasetCommand>("datasets upload --id p --image photo.png");
+  ExpectMessage(png.header,
+                "dataset_id: 'p' dataset { upload { format: FILE_FORMAT_PNG image {} } }");
+  EXPECT_EQ(png.files.inputs_path, "photo.png");
+  EXPECT_EQ(png.files.targets_path, "");
+  const auto idx = ParseAs<UploadDatasetCommand>(
+      "datasets upload --image t10k-images-idx3-ubyte.gz --index 7 --features raw_integer "
+      "--num_features 100 --sigma 2.5 --channel_sigma 0 --seed 3 --crop 20x10+1+2");
+  ExpectMessage(idx.header,
+                "dataset { upload { format: FILE_FORMAT_IDX image { "
+                "features: IMAGE_FEATURES_RAW_INTEGER num_features: 100 sigma: 2.5 "
+                "channel_sigma: 0 seed: 3 crop { width: 20 height: 10 left: 1 top: 2 } "
+                "index: 7 } } }");
+  ExpectMessage(ParseAs<UploadDatasetCommand>("datasets upload --image x --format png").header,
+                "dataset { upload { format: FILE_FORMAT_PNG image {} } }");
+}
+
+TEST(Upload, SaysWhatAnImageNeeds) {
+  EXPECT_THAT(UsageError("datasets upload --image a.png --csv b.csv --target y"),
+              HasSubstr("one of"));
+  EXPECT_THAT(UsageError("datasets upload --image a.npy"), HasSubstr("PNG"));
+  EXPECT_THAT(UsageError("datasets upload --inputs a.png --targets b.png"), HasSubstr("--image"));
+  EXPECT_THAT(UsageError("datasets upload --npz a.npz --sigma 3"), HasSubstr("--image"));
+  EXPECT_THAT(UsageError("datasets upload --image a.png --features none"), HasSubstr("scaled"));
+  EXPECT_THAT(UsageError("datasets upload --image a.png --crop 3"), HasSubstr("256x256"));
+}
+
+TEST(ParseCrop, IsWidthHeightLeftTop) {
+  for (const auto& [text, fields] : std::vector<std::pair<std::string, std::string>>{
+           {"3x4", "width: 3 height: 4 left: 0 top: 0"},
+           {"30x4+0+7", "width: 30 height: 4 left: 0 top: 7"}}) {
+    const auto crop = ParseCrop(text);
+    ASSERT_TRUE(crop.ok()) << crop.status();
+    ExpectMessage(*crop, fields);
+  }
+  for (const char* text :
+       {"", "x", "3", "3x", "x4", "3x4+1", "3x4+1+", "3x4+1+2+3", "-3x4", "3x0", "0x3", "3x4-1-2",
+        "3 x4", "3x4x5x6", "3+4x1+2", "99999999999999999999x1"}) {
+    EXPECT_FALSE(ParseCrop(text).ok()) << text;
+  }
+}
+
 TEST(FileFormatOf, KnowsTheEndings) {
   const std::vector<std::pair<const char*, v1::FileFormat>> cases = {
-      {"x.npy", v1::FILE_FORMAT_NPY},
-      {"a/b.c/x.NPY.gz", v1::FILE_FORMAT_NPY},
-      {"x.npz", v1::FILE_FORMAT_NPZ},
-      {"x.csv.gz", v1::FILE_FORMAT_CSV},
-      {"x-idx3-ubyte", v1::FILE_FORMAT_IDX},
-      {"x.idx1-ubyte.gz", v1::FILE_FORMAT_IDX},
-      {"x.idx", v1::FILE_FORMAT_IDX},
-      {"x.idx3", v1::FILE_FORMAT_IDX},
-      {"x.npy/data", v1::FILE_FORMAT_UNSPECIFIED},
-      {"", v1::FILE_FORMAT_UNSPECIFIED},
-      {".gz", v1::FILE_FORMAT_UNSPECIFIED},
+      {"x.npy", v1::FILE_FORMAT_NPY},           {"a/b.c/x.NPY.gz", v1::FILE_FORMAT_NPY},
+      {"x.npz", v1::FILE_FORMAT_NPZ},           {"x.PNG", v1::FILE_FORMAT_PNG},
+      {"x.csv.gz", v1::FILE_FORMAT_CSV},        {"x-idx3-ubyte", v1::FILE_FORMAT_IDX},
+      {"x.idx1-ubyte.gz", v1::FILE_FORMAT_IDX}, {"x.idx", v1::FILE_FORMAT_IDX},
+      {"x.idx3", v1::FILE_FORMAT_IDX},          {"x.npy/data", v1::FILE_FORMAT_UNSPECIFIED},
+      {"", v1::FILE_FORMAT_UNSPECIFIED},        {".gz", v1::FILE_FORMAT_UNSPECIFIED},
       {"x.idxq", v1::FILE_FORMAT_UNSPECIFIED},
   };
   for (const auto& [path, format] : cases) EXPECT_EQ(FileFormatOf(path), format) << path;
@@ -462,6 +501,9 @@ TEST(Download, TakesTheFormatFromTheOutputsName) {
       ParseAs<DownloadModelCommand>("models download m --output net.onnx --format onnx_sparse");
   EXPECT_EQ(both.format, v1::MODEL_FORMAT_ONNX_SPARSE);
   EXPECT_EQ(ParseAs<DownloadModelCommand>("models download m").format, v1::MODEL_FORMAT_NPZ);
+  const auto png = ParseAs<DownloadModelCommand>("models download m --output image.png");
+  EXPECT_EQ(png.format, v1::MODEL_FORMAT_PNG);
+  EXPECT_EQ(ParseAs<DownloadModelCommand>("models download m --format png").path, "m.png");
 }
 
 TEST(UploadModel, TakesTheFormatFromTheName) {

@@ -251,7 +251,10 @@ class FakeServer::Services {
       for (size_t offset = 0; offset < end; offset += kChunk) {
         v1::DownloadModelResponse response;
         response.set_chunk(file.substr(offset, std::min(kChunk, end - offset)));
-        if (offset == 0) response.set_total_bytes(announced);
+        if (offset == 0) {
+          response.set_total_bytes(announced);
+          if (request->format() == v1::MODEL_FORMAT_PNG) response.set_psnr_db(41.5);
+        }
         writer->Write(response);
       }
       return status;

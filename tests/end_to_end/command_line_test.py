@@ -4,8 +4,10 @@ import csv
 import json
 import pathlib
 import shutil
+import struct
 import tempfile
 import unittest
+import zlib
 
 import numpy
 
@@ -62,6 +64,29 @@ class CommandLineTest(unittest.TestCase):
                  "--loss", "cross_entropy", "--watch")
         job = json_lines(thresher(self.server, "--json", "jobs", "list"))[0]
         self.assertGreater(job["recoveryReport"]["heldOut"]["accuracy"], 0.85)  # a third by chance
+
+    def test_an_image_from_a_png_to_a_png(self):
+        pixels = [bytes([0] + [16 * (r + c) for c in range(9)]) for r in range(7)]
+        png = b"\x89PNG\r\n\x1a\n"
+        for kind, data in ((b"IHDR", struct.pack(">IIBBBBB", 9, 7, 8, 0, 0, 0, 0)),
+                           (b"IDAT", zlib.compress(b"".join(pixels))), (b"IEND", b"")):
+            png += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        image = self.data_dir / "image.png"
+        image.write_bytes(png)
+        uploaded = thresher(self.server, "datasets", "upload", "--id", "image", "--image", str(image),
+                            "--num_features", "40", "--crop", "8x6+1+0")
+        self.assertIn("48 samples of 40 inputs, an image of 8 x 6 pixels, grey", uploaded.stdout)
+        self.assertIn("scaled", thresher(self.server, "datasets", "get", "image").stdout)
+        thresher(self.server, "recover", "--dataset", "image", "--hidden_width", "4", "--nonzeros", "40",
+                 "--output_signs", "mixed", "--held_out_fraction", "0", "--watch")
+        model = json_lines(thresher(self.server, "--json", "models", "list"))[0]["name"]
+        file = self.data_dir / "reconstruction.png"
+        said = thresher(self.server, "models", "download", model, "--output", str(file))
+        self.assertIn("PSNR against the image: ", said.stdout)
+        self.assertEqual(struct.unpack(">II", file.read_bytes()[16:24]), (8, 6))
+        downloaded = json_lines(thresher(self.server, "--json", "models", "download", model, "--output",
+                                         str(file)))[0]
+        self.assertGreater(downloaded["psnrDb"], 20)
 
     def test_a_pruning_of_classes_from_a_table_to_its_model(self):
         # Three classes, by the largest of three inputs.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/formats/npy.h"
+#include "core/formats/png.h"
 #include "tests/server/rpc/error_details.h"
 #include "tests/server/rpc/running_server.h"
 
@@ -139,6 +140,46 @@ TEST(UploadDatasetTest, TakesTwoNpyFiles) {
   ASSERT_TRUE(status.ok()) << status.error_message();
   EXPECT_EQ(dataset.num_samples(), 2);
   EXPECT_EQ(dataset.num_inputs(), 3);
+}
+
+TEST(UploadDatasetTest, TakesAnImageWithItsFeatures) {
+  RunningServer server;
+  const auto png = WritePng({.height = 2, .width = 3, .values = {0, .2F, .4F, .6F, .8F, 1}});
+  ASSERT_TRUE(png.ok());
+  v1::UploadDatasetRequest header = Header("image", v1::FILE_FORMAT_PNG);
+  v1::ImageOptions& options =
+      *header.mutable_header()->mutable_dataset()->mutable_upload()->mutable_image();
+  options.set_features(v1::IMAGE_FEATURES_RAW_INTEGER);
+  options.set_num_features(8);
+  options.set_sigma(3);
+  options.set_channel_sigma(0.5);
+  options.set_seed(7);
+  options.mutable_crop()->set_width(2);
+  options.mutable_crop()->set_height(1);
+  options.mutable_crop()->set_left(1);
+  options.mutable_crop()->set_top(1);
+  v1::Dataset dataset;
+  const grpc::Status status = Upload(server, {header, Inputs(*png)}, &dataset);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(dataset.num_samples(), 2);
+  EXPECT_EQ(dataset.num_inputs(), 8);
+  v1::Dataset got;
+  ASSERT_TRUE(GetDataset(server, dataset.name(), &got).ok());
+  for (const v1::Dataset& each : {dataset, got}) {
+    EXPECT_EQ(each.image_shape().height(), 1);
+    EXPECT_EQ(each.image_shape().width(), 2);
+    EXPECT_EQ(each.image_shape().channels(), 1);
+    EXPECT_EQ(each.upload().image().SerializeAsString(), options.SerializeAsString());
+  }
+
+  header.mutable_header()->clear_dataset_id();
+  options.set_num_features(7);
+  EXPECT_EQ(FieldIn(Upload(server, {header, Inputs(*png)}, &dataset)),
+            "header.dataset.upload.image.num_features");
+  header = Header("", v1::FILE_FORMAT_PNG);
+  EXPECT_EQ(FieldIn(Upload(server, {header, Inputs("no PNG")}, &dataset)), "inputs_chunk");
+  EXPECT_EQ(FieldIn(Upload(server, {header, Inputs(*png), Targets("x")}, &dataset)),
+            "targets_chunk");
 }
 
 TEST(UploadDatasetTest, PartsMustComeInOrder) {

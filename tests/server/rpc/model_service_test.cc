@@ -3,11 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
 
+#include "core/formats/png.h"
 #include "core/network/model.h"
+#include "core/samples/image_samples.h"
 #include "server/rpc/download_stream.h"
 #include "tests/server/rpc/error_details.h"
 #include "tests/server/rpc/running_server.h"
@@ -49,7 +52,9 @@ class ModelServiceTest : public ::testing::Test {
     return server_.model_stub().Predict(&context, request, response);
   }
 
-  grpc::Status Download(const std::string& name, v1::ModelFormat format, std::string* file) {
+  // psnr_db is left as it is where the server sends none.
+  grpc::Status Download(const std::string& name, v1::ModelFormat format, std::string* file,
+                        double* psnr_db = nullptr) {
     grpc::ClientContext context;
     v1::DownloadModelRequest request;
     request.set_name(name);
@@ -60,6 +65,8 @@ class ModelServiceTest : public ::testing::Test {
     while (reader->Read(&response)) {
       EXPECT_LE(response.chunk().size(), kDownloadChunkBytes);
       if (file->empty()) total_bytes = response.total_bytes();
+      EXPECT_TRUE(file->empty() || !response.has_psnr_db());
+      if (psnr_db != nullptr && response.has_psnr_db()) *psnr_db = response.psnr_db();
       *file += response.chunk();
     }
     const grpc::Status status = reader->Finish();
@@ -76,6 +83,27 @@ class GivenModelTest : public ModelServiceTest {
  protected:
   void SetUp() override {}
 
+  // As the data set `image`; returns its SHA-256.
+  std::string UploadImage(const Image& image, const ImageOptions& options) {
+    const auto png = WritePng(image);
+    EXPECT_TRUE(png.ok()) << png.status();
+    v1::UploadDatasetRequest header, inputs;
+    header.mutable_header()->set_dataset_id("image");
+    v1::UploadSource& upload = *header.mutable_header()->mutable_dataset()->mutable_upload();
+    upload.set_format(v1::FILE_FORMAT_PNG);
+    upload.mutable_image()->set_num_features(options.num_features);
+    inputs.set_inputs_chunk(*png);
+    grpc::ClientContext context;
+    v1::Dataset dataset;
+    const auto writer = server_.dataset_stub().UploadDataset(&context, &dataset);
+    writer->Write(header);
+    writer->Write(inputs);
+    writer->WritesDone();
+    const grpc::Status status = writer->Finish();
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return dataset.sha256();
+  }
+
   void Make(const Model& model) {
     server_.Plant("a");
     server_.gate().SetModel(model);
@@ -85,6 +113,54 @@ class GivenModelTest : public ModelServiceTest {
     ASSERT_FALSE(name_.empty());
   }
 };
+
+TEST_F(GivenModelTest, AnImageIsReconstructed) {
+  const Image image = {.height = 2, .width = 3, .values = {0, .2F, .4F, .6F, .8F, 1}};
+  const ImageOptions options = {.num_features = 4};
+  const std::string sha256 = UploadImage(image, options);
+  // f(x) = (x_0)_+, within [0, 1].
+  server_.gate().SetModel(
+      {.network = SparseNetwork{.num_inputs = 4,
+                                .weights = {.row_begin = {0, 1}, .column = {0}, .value = {1}},
+                                .output_signs = {1}},
+       .metadata = {{"dataset_sha256", sha256}}});
+  server_.gate().Open();
+  server_.Submit(RunningServer::JobRequest("image", "made-it"));
+  name_ = server_.WaitForState("jobs/made-it", v1::JOB_STATE_SUCCEEDED).model();
+  std::string file;
+  double psnr_db = 0;
+  const grpc::Status downloaded = Download(name_, v1::MODEL_FORMAT_PNG, &file, &psnr_db);
+  ASSERT_TRUE(downloaded.ok()) << downloaded.error_message();
+  const auto reconstruction = ParsePng(file, int64_t{1} << 20);
+  ASSERT_TRUE(reconstruction.ok()) << reconstruction.status();
+  EXPECT_EQ(reconstruction->height, 2);
+  EXPECT_EQ(reconstruction->width, 3);
+  const auto samples = ImageSamples(image, options, int64_t{1} << 20);
+  ASSERT_TRUE(samples.ok());
+  double squared_error = 0;
+  for (int i = 0; i < 6; ++i) {
+    const float value = std::max(samples->inputs[4 * i], 0.0F);
+    EXPECT_NEAR(reconstruction->values[i], value, 0.51 / 255);
+    squared_error += std::pow(value - samples->targets[i], 2);
+  }
+  EXPECT_NEAR(psnr_db, -10 * std::log10(squared_error / 6), 1e-5);
+
+  // Without the data set nobody knows where the pixels are.
+  grpc::ClientContext context;
+  v1::DeleteDatasetRequest request;
+  request.set_name("datasets/image");
+  google::protobuf::Empty nothing;
+  ASSERT_TRUE(server_.dataset_stub().DeleteDataset(&context, request, &nothing).ok());
+  EXPECT_EQ(Download(name_, v1::MODEL_FORMAT_PNG, &file).error_code(), grpc::StatusCode::NOT_FOUND);
+  // Another image of that name is not what the model was fitted to.
+  UploadImage({.height = 1, .width = 2, .values = {0, 1}}, options);
+  EXPECT_EQ(FieldIn(Download(name_, v1::MODEL_FORMAT_PNG, &file)), "format");
+}
+
+TEST_F(ModelServiceTest, OnlyModelsOfImagesAreImages) {
+  std::string file;
+  EXPECT_EQ(FieldIn(Download(name_, v1::MODEL_FORMAT_PNG, &file)), "format");
+}
 
 // Outputs (z, -2 z, 3 z) of z = ((x_0)_+ + (x_1)_+)_+.
 SparseNetwork ThreeOutputs() {

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "core/formats/npy.h"
+#include "core/formats/png.h"
 #include "server/store/error_details.h"
 #include "server/store/job_store.h"
 #include "server/store/store.h"
@@ -54,6 +55,33 @@ class DatasetStoreTest : public ::testing::Test {
   testing::TemporaryDirectory directory_;
   std::unique_ptr<Store> store_;
 };
+
+TEST_F(DatasetStoreTest, ImagesKeepTheirShapeAndOptions) {
+  const auto png =
+      WritePng({.height = 2, .width = 3, .channels = 3, .values = std::vector<float>(18)});
+  ASSERT_TRUE(png.ok());
+  const ImageOptions options = {.features = ImageFeatures::kRawInteger,
+                                .num_features = 8,
+                                .sigma = 0.1,
+                                .channel_sigma = 1e-3,
+                                .seed = uint64_t{1} << 63,
+                                .crop = {.width = 2, .height = 1, .left = 1, .top = 1}};
+  auto created =
+      datasets().CreateUploaded({.id = "image", .request_id = "", .fingerprint = ""},
+                                {.format = FileFormat::kPng, .image = options}, {}, *png, "");
+  ASSERT_TRUE(created.ok()) << created.status();
+  Reopen();
+  auto record = datasets().Get("image");
+  ASSERT_TRUE(record.ok()) << record.status();
+  const ImageShape shape = {.height = 1, .width = 2, .channels = 3};
+  EXPECT_EQ(record->image_shape, shape);
+  const auto& upload = std::get<thresher::ReadOptions>(record->source);
+  EXPECT_EQ(upload.format, FileFormat::kPng);
+  EXPECT_EQ(upload.image, options);
+  auto loaded = datasets().Load(*record);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ((*loaded)->image_shape, shape);
+}
 
 TEST_F(DatasetStoreTest, SamplesAreReadBackBitForBit) {
   Samples samples = SmallSamples();
