@@ -51,8 +51,8 @@ constexpr int64_t kPartSamples = 5000;
 constexpr int64_t kPartSamplesPerWeight = 16;
 constexpr int64_t kLeastSaving = 2;
 
-// Starts from thresholding: how many come first, each with half the neurons of the one before, as
-// fewer neurons leave more weights for each; and the steps of each.
+// Starts from thresholding: how many come first, and the steps of each. As fewer neurons leave more
+// weights for each, one has half the neurons of the one before; with many samples every second.
 constexpr int64_t kThresholdingStarts = 4;
 constexpr int64_t kThresholdingSteps = 100;
 constexpr int64_t kMaxExpandSteps = 25;
@@ -419,7 +419,8 @@ SparseNetwork Winnower::FromRandomGates(const ReluProblem& problem, int64_t star
 }
 
 SparseNetwork Winnower::ThresholdingStart(int64_t start) const {
-  const int64_t halvings = start % kThresholdingStarts;
+  const bool few_samples = samples_.num_samples <= samples_.num_inputs;
+  const int64_t halvings = start % (few_samples ? kThresholdingStarts : 2);
   const int64_t hidden_width = std::max<int64_t>(1, options_.hidden_width >> halvings);
   // More weights would slow the fit to few samples down, which needs no more.
   const int64_t enough = (samples_.num_samples + 1) / 2;
