@@ -465,10 +465,15 @@ std::string EventLine(const v1::JobEvent& event) {
       report.support_changes() > 0 ? absl::StrCat(" (", report.support_changes(), " new)") : "";
   const std::string step =
       report.step_size() > 0 ? absl::StrCat("  step ", FormatNumber(report.step_size())) : "";
+  // Training does not count its neurons, and with classes has no PSNR.
+  const bool trains = report.phase() == v1::SOLVE_PHASE_TRAIN;
+  const std::string psnr = trains && report.psnr_db() == 0
+                               ? ""
+                               : absl::StrCat("  PSNR ", FormatDecibel(report.psnr_db()));
+  const std::string neurons = trains ? "" : absl::StrCat("  neurons ", report.active_neurons());
   return absl::StrCat(start, "iteration ", report.iteration(), PhaseText(report), "  residual ",
-                      FormatNumber(report.relative_residual()), "  PSNR ",
-                      FormatDecibel(report.psnr_db()), "  support ", report.support_size(), changes,
-                      "  neurons ", report.active_neurons(), step, "  elapsed ",
+                      FormatNumber(report.relative_residual()), psnr, "  support ",
+                      report.support_size(), changes, neurons, step, "  elapsed ",
                       FormatDuration(report.elapsed()));
 }
 
@@ -486,6 +491,9 @@ std::string PhaseText(const v1::IterationReport& report) {
       break;
     case v1::SOLVE_PHASE_SWAP:
       phase = "swap";
+      break;
+    case v1::SOLVE_PHASE_TRAIN:
+      phase = "train";
       break;
     default:
       break;

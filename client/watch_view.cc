@@ -168,10 +168,14 @@ void AppendRecovery(const WatchState& state, const Terminal& terminal,
   lines->push_back(IterationText(state));
   std::vector<std::string> figures = {
       absl::StrCat("elapsed ", FormatSeconds(ElapsedSeconds(state, report.elapsed()))),
-      absl::StrCat("residual ", FormatNumber(report.relative_residual())),
-      absl::StrCat("PSNR ", FormatDecibel(report.psnr_db())),
-      absl::StrCat("support ", report.support_size(), changes),
-      absl::StrCat("neurons ", report.active_neurons())};
+      absl::StrCat("residual ", FormatNumber(report.relative_residual()))};
+  // Training does not count its neurons, and with classes has no PSNR.
+  const bool trains = report.phase() == v1::SOLVE_PHASE_TRAIN;
+  if (!trains || report.psnr_db() != 0) {
+    figures.push_back(absl::StrCat("PSNR ", FormatDecibel(report.psnr_db())));
+  }
+  figures.push_back(absl::StrCat("support ", report.support_size(), changes));
+  if (!trains) figures.push_back(absl::StrCat("neurons ", report.active_neurons()));
   // Not every algorithm has one.
   if (report.step_size() > 0) {
     figures.push_back(absl::StrCat("step ", FormatNumber(report.step_size())));

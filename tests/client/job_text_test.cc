@@ -253,6 +253,10 @@ TEST(EventLine, NumbersEventsAndStaysOnOneLine) {
   event.mutable_progress()->set_support_changes(4);
   event.mutable_progress()->set_support_size(9);
   EXPECT_THAT(EventLine(event), HasSubstr("support 9 (4 new)  neurons 0  step 0.5"));
+  // What training for classes does not count is left out.
+  event.mutable_progress()->set_phase(v1::SOLVE_PHASE_TRAIN);
+  EXPECT_THAT(EventLine(event), HasSubstr("(start 1, train)  residual 0.125  support 9 (4 new)  "
+                                          "step 0.5"));
 }
 
 TEST(Describe, NamesLayersAndOutputsWhereThereAreSeveral) {
