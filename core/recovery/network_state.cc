@@ -10,8 +10,9 @@ void Add(const SparseRows& rows, StateWriter& writer) {
 }
 
 bool Take(StateReader& reader, SparseRows& rows) {
-  return reader.TakeVector(rows.row_begin) && reader.TakeVector(rows.column) &&
-         reader.TakeVector(rows.value);
+  // ValidateNetwork reads the sizes from row_begin, which is never empty.
+  return reader.TakeVector(rows.row_begin) && !rows.row_begin.empty() &&
+         reader.TakeVector(rows.column) && reader.TakeVector(rows.value);
 }
 
 }  // namespace
