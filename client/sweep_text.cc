@@ -197,6 +197,7 @@ std::string SweepErrors(const v1::SweepReport& report) {
     if (row.state() == v1::SWEEP_CELL_STATE_FAILED) ++counts[row.error().message()];
   }
   std::vector<std::pair<int64_t, std::string>> errors;
+  errors.reserve(counts.size());
   for (const auto& [message, count] : counts) errors.emplace_back(-count, message);
   std::sort(errors.begin(), errors.end());
   std::string text;
