@@ -47,6 +47,11 @@ class StateWriter {
     Add(static_cast<int64_t>(values.size()));
     for (const T& value : values) Add(value);
   }
+  // Any bytes, such as the checkpoint of a solve within.
+  void AddText(std::string_view text) {
+    Add(static_cast<int64_t>(text.size()));
+    bytes_.append(text);
+  }
   std::string Finish() &&;
 
  private:
@@ -81,6 +86,13 @@ class StateReader {
     for (T& value : values) {
       if (!Take(value)) return false;
     }
+    return true;
+  }
+  bool TakeText(std::string& text) {
+    int64_t size = 0;
+    if (!Take(size) || size < 0 || size > static_cast<int64_t>(rest_.size())) return false;
+    text.assign(rest_.substr(0, static_cast<size_t>(size)));
+    rest_.remove_prefix(static_cast<size_t>(size));
     return true;
   }
   bool AtEnd() const { return rest_.empty(); }

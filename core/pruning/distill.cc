@@ -8,12 +8,14 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/iteration/network_state.h"
+#include "core/iteration/state_bytes.h"
 #include "core/kernels/design.h"
 #include "core/kernels/engine.h"
 #include "core/network/evaluation.h"
 #include "core/network/merge.h"
+#include "core/pruning/fingerprint.h"
 #include "core/pruning/layer_matrices.h"
-#include "core/pruning/network_state.h"
 #include "core/refinement/joint_problem.h"
 
 namespace thresher {
@@ -93,20 +95,21 @@ struct DistillState {
 std::string SerializeState(const SparseNetwork& start, const std::string& training,
                            uint64_t fingerprint) {
   StateWriter writer(kMagic, fingerprint);
-  WriteNetwork(start, writer);
-  writer.AddVector(std::vector<char>(training.begin(), training.end()));
+  AddNetwork(start, writer);
+  writer.AddText(training);
   return std::move(writer).Finish();
 }
 
-absl::StatusOr<DistillState> ParseState(std::string_view bytes, uint64_t fingerprint) {
+// `given` is the network that is pruned.
+absl::StatusOr<DistillState> ParseState(std::string_view bytes, uint64_t fingerprint,
+                                        const SparseNetwork& given) {
   absl::StatusOr<StateReader> reader = StateReader::Open(bytes, kMagic, fingerprint);
   if (!reader.ok()) return reader.status();
   DistillState state;
-  std::vector<char> training;
-  if (!ReadNetwork(*reader, state.start) || !reader->TakeVector(training) || !reader->AtEnd()) {
+  state.start = {.num_inputs = given.num_inputs, .has_bias = given.has_bias};
+  if (!TakeNetwork(*reader, state.start) || !reader->TakeText(state.training) || !reader->AtEnd()) {
     return StateReader::Damaged();
   }
-  state.training.assign(training.begin(), training.end());
   return state;
 }
 
@@ -233,7 +236,7 @@ absl::StatusOr<PruneResult> Distill(const SparseNetwork& network, const Samples&
     if (!start.ok()) return start.status();
     state.start = *std::move(start);
   } else {
-    absl::StatusOr<DistillState> parsed = ParseState(checkpoint, fingerprint.value());
+    absl::StatusOr<DistillState> parsed = ParseState(checkpoint, fingerprint.value(), network);
     if (!parsed.ok()) return parsed.status();
     state = *std::move(parsed);
   }

@@ -6,8 +6,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/iteration/network_state.h"
 #include "core/iteration/state_bytes.h"
-#include "core/pruning/network_state.h"
+#include "core/pruning/fingerprint.h"
 
 namespace thresher {
 namespace {
@@ -45,7 +46,7 @@ bool Read(StateReader& reader, Fit& fit) {
 std::string SerializeState(const PathState& state, uint64_t fingerprint) {
   StateWriter writer(kMagic, fingerprint);
   writer.Add(state.elapsed_seconds);
-  writer.AddVector(std::vector<char>(state.of_point.begin(), state.of_point.end()));
+  writer.AddText(state.of_point);
   writer.Add(static_cast<int64_t>(state.points.size()));
   for (const PrunePathPoint& point : state.points) {
     writer.Add(point.iterations);
@@ -54,32 +55,32 @@ std::string SerializeState(const PathState& state, uint64_t fingerprint) {
     Write(point.fit, writer);
     writer.Add(static_cast<uint8_t>(point.held_out.has_value()));
     Write(point.held_out.value_or(Fit()), writer);
-    WriteNetwork(point.network, writer);
+    AddNetwork(point.network, writer);
   }
   return std::move(writer).Finish();
 }
 
 absl::StatusOr<PathState> ParseState(std::string_view bytes, uint64_t fingerprint,
+                                     const SparseNetwork& given,
                                      const std::vector<int64_t>& budgets) {
   absl::StatusOr<StateReader> reader = StateReader::Open(bytes, kMagic, fingerprint);
   if (!reader.ok()) return reader.status();
   PathState state;
-  std::vector<char> of_point;
   int64_t num_points = 0;
-  if (!reader->Take(state.elapsed_seconds) || !reader->TakeVector(of_point) ||
+  if (!reader->Take(state.elapsed_seconds) || !reader->TakeText(state.of_point) ||
       !reader->Take(num_points) || num_points < 0 ||
       num_points > static_cast<int64_t>(budgets.size())) {
     return StateReader::Damaged();
   }
-  state.of_point.assign(of_point.begin(), of_point.end());
   for (int64_t k = 0; k < num_points; ++k) {
     PrunePathPoint point = {.budget = budgets[k]};
+    point.network = {.num_inputs = given.num_inputs, .has_bias = given.has_bias};
     uint8_t has_held_out = 0;
     Fit held_out;
     if (!reader->Take(point.iterations) || !reader->Take(point.divergences) ||
         !reader->Take(point.elapsed_seconds) || !Read(*reader, point.fit) ||
         !reader->Take(has_held_out) || !Read(*reader, held_out) ||
-        !ReadNetwork(*reader, point.network)) {
+        !TakeNetwork(*reader, point.network)) {
       return StateReader::Damaged();
     }
     point.nonzeros = Nonzeros(point.network);
@@ -415,7 +416,7 @@ absl::StatusOr<PrunePathResult> PrunePath(const SparseNetwork& network, const Sa
   const uint64_t fingerprint = PathFingerprint(network, samples, options, *budgets);
   PathState state;
   if (!checkpoint.empty()) {
-    absl::StatusOr<PathState> parsed = ParseState(checkpoint, fingerprint, *budgets);
+    absl::StatusOr<PathState> parsed = ParseState(checkpoint, fingerprint, network, *budgets);
     if (!parsed.ok()) return parsed.status();
     state = *std::move(parsed);
   }

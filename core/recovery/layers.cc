@@ -10,13 +10,13 @@
 #include <variant>
 #include <vector>
 
+#include "core/iteration/network_state.h"
 #include "core/iteration/state_bytes.h"
 #include "core/kernels/engine.h"
 #include "core/network/merge.h"
 #include "core/pruning/prune.h"
 #include "core/recovery/joint_samples.h"
 #include "core/recovery/nested_observer.h"
-#include "core/recovery/network_state.h"
 #include "core/recovery/report.h"
 #include "core/recovery/solver.h"
 #include "core/recovery/winnow.h"
@@ -99,7 +99,7 @@ std::string Serialize(const LayersState& state, uint64_t fingerprint) {
   AddNetwork(state.best, writer);
   writer.Add(state.best_loss);
   writer.Add(state.least_residual);
-  writer.AddVector(std::vector<char>(state.nested.begin(), state.nested.end()));
+  writer.AddText(state.nested);
   return std::move(writer).Finish();
 }
 
@@ -109,7 +109,6 @@ absl::StatusOr<LayersState> Parse(std::string_view bytes, uint64_t fingerprint,
   if (!reader.ok()) return reader.status();
   LayersState state = empty;
   int32_t stage = 0;
-  std::vector<char> nested;
   if (!reader->Take(state.iterations) || !reader->Take(state.elapsed_seconds) ||
       !reader->Take(state.seconds_before) || !reader->Take(stage) || stage < 0 ||
       stage > static_cast<int32_t>(Stage::kDone) || !reader->Take(state.start) ||
@@ -117,11 +116,10 @@ absl::StatusOr<LayersState> Parse(std::string_view bytes, uint64_t fingerprint,
       !TakeNetwork(*reader, state.neurons) || !TakeNetwork(*reader, state.first) ||
       !TakeNetwork(*reader, state.work) || !reader->Take(state.work_loss) ||
       !TakeNetwork(*reader, state.best) || !reader->Take(state.best_loss) ||
-      !reader->Take(state.least_residual) || !reader->TakeVector(nested) || !reader->AtEnd()) {
+      !reader->Take(state.least_residual) || !reader->TakeText(state.nested) || !reader->AtEnd()) {
     return StateReader::Damaged();
   }
   state.stage = static_cast<Stage>(stage);
-  state.nested.assign(nested.begin(), nested.end());
   return state;
 }
 

@@ -31,6 +31,25 @@ Observer NestedObserver(const RecoveryObserver& whole, OnWhole on_whole, StateWi
   return inner;
 }
 
+// The same for a stage that counts its own iterations and time: those before it are the state's.
+// serialize: the bytes of a State, whose `checkpoint` is that of the stage.
+template <typename State, typename Serialize>
+RecoveryObserver StageObserver(const RecoveryObserver& whole, const State& state,
+                               Serialize serialize) {
+  return NestedObserver<RecoveryObserver>(
+      whole,
+      [&state](IterationReport report) {
+        report.iteration += state.iterations;
+        report.elapsed_seconds += state.elapsed_seconds;
+        return report;
+      },
+      [&state, serialize](std::string bytes) {
+        State now = state;
+        now.checkpoint = std::move(bytes);
+        return serialize(now);
+      });
+}
+
 }  // namespace thresher
 
 #endif  // THRESHER_CORE_RECOVERY_NESTED_OBSERVER_H_

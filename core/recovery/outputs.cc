@@ -8,12 +8,12 @@
 #include <utility>
 #include <vector>
 
+#include "core/iteration/network_state.h"
 #include "core/iteration/state_bytes.h"
 #include "core/kernels/engine.h"
 #include "core/network/merge.h"
 #include "core/recovery/joint_samples.h"
 #include "core/recovery/nested_observer.h"
-#include "core/recovery/network_state.h"
 #include "core/recovery/residual_noise.h"
 #include "core/recovery/scaled_samples.h"
 #include "core/recovery/winnow.h"
@@ -49,7 +49,7 @@ std::string Serialize(const OutputsState& state, uint64_t fingerprint) {
   writer.Add(static_cast<int32_t>(state.at_limit));
   writer.Add(static_cast<int64_t>(state.done.size()));
   for (const SparseNetwork& network : state.done) AddNetwork(network, writer);
-  writer.AddVector(std::vector<char>(state.checkpoint.begin(), state.checkpoint.end()));
+  writer.AddText(state.checkpoint);
   return std::move(writer).Finish();
 }
 
@@ -71,9 +71,7 @@ absl::StatusOr<OutputsState> Parse(std::string_view bytes, uint64_t fingerprint,
     state.done.push_back(empty);
     if (!TakeNetwork(*reader, state.done.back())) return StateReader::Damaged();
   }
-  std::vector<char> inner;
-  if (!reader->TakeVector(inner) || !reader->AtEnd()) return StateReader::Damaged();
-  state.checkpoint.assign(inner.begin(), inner.end());
+  if (!reader->TakeText(state.checkpoint) || !reader->AtEnd()) return StateReader::Damaged();
   return state;
 }
 
@@ -229,18 +227,8 @@ absl::StatusOr<RecoveryResult> RecoverOutputs(const Samples& samples,
     RecoveryOptions of_output = options;
     const double before = state.elapsed_seconds;
     of_output.termination.time_limit_seconds = TimeLeft(time_limit, before);
-    const auto inner = NestedObserver<RecoveryObserver>(
-        observer,
-        [&](IterationReport report) {
-          report.iteration += state.iterations;
-          report.elapsed_seconds += before;
-          return report;
-        },
-        [&](std::string bytes) {
-          OutputsState now = state;
-          now.checkpoint = std::move(bytes);
-          return Serialize(now, fingerprint);
-        });
+    const auto inner = StageObserver(
+        observer, state, [&](const OutputsState& now) { return Serialize(now, fingerprint); });
     absl::StatusOr<RecoveryResult> found = Winnow(one, of_output, {}, inner, stop, state.checkpoint,
                                                   FingerprintOf(fingerprint, output));
     if (!found.ok()) return found.status();

@@ -19,27 +19,16 @@ bool HasNetwork(const PathTask& task) {
   return task.kind == PathTaskKind::kDescend && task.iterations > 0;
 }
 
-void AddText(const std::string& text, StateWriter& writer) {
-  writer.AddVector(std::vector<char>(text.begin(), text.end()));
-}
-
-bool TakeText(StateReader& reader, std::string& text) {
-  std::vector<char> bytes;
-  if (!reader.TakeVector(bytes)) return false;
-  text.assign(bytes.begin(), bytes.end());
-  return true;
-}
-
 // JSON holds every kind of network exactly.
 void AddNetwork(const Network& network, StateWriter& writer) {
   Model model;
   model.network = network;
-  AddText(WriteModelJson(model), writer);
+  writer.AddText(WriteModelJson(model));
 }
 
 bool TakeNetwork(StateReader& reader, Network& network) {
   std::string text;
-  if (!TakeText(reader, text)) return false;
+  if (!reader.TakeText(text)) return false;
   absl::StatusOr<Model> model = ReadModelJson(text);
   if (!model.ok()) return false;
   network = std::move(model->network);
@@ -117,7 +106,7 @@ bool TakeTask(StateReader& reader, const PathOptions& path, int64_t num_folds, P
     }
     task.network = std::get<SparseNetwork>(std::move(network));
   }
-  return TakeText(reader, task.checkpoint);
+  return reader.TakeText(task.checkpoint);
 }
 
 // Whether a network can be one of this problem's.
@@ -181,7 +170,7 @@ std::string SerializePath(const PathState& state, uint64_t fingerprint) {
   writer.Add(state.task.iterations);
   writer.Add(state.task.begin_seconds);
   if (HasNetwork(state.task)) AddNetwork(state.task.network, writer);
-  AddText(state.task.checkpoint, writer);
+  writer.AddText(state.task.checkpoint);
   writer.Add(static_cast<uint8_t>(state.final_fit.has_value()));
   if (state.final_fit) AddFit(*state.final_fit, writer);
   writer.Add(static_cast<int32_t>(state.termination_reason));

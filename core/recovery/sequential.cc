@@ -8,13 +8,13 @@
 #include <variant>
 #include <vector>
 
+#include "core/iteration/network_state.h"
 #include "core/iteration/state_bytes.h"
 #include "core/kernels/design.h"
 #include "core/network/merge.h"
 #include "core/recovery/count_sketch.h"
 #include "core/recovery/layers.h"
 #include "core/recovery/nested_observer.h"
-#include "core/recovery/network_state.h"
 #include "core/recovery/report.h"
 
 namespace thresher {
@@ -38,7 +38,7 @@ std::string Serialize(const SequentialState& state, uint64_t fingerprint) {
   writer.Add(state.num_done);
   writer.Add(static_cast<int32_t>(state.reason));
   AddNetwork(state.found, writer);
-  writer.AddVector(std::vector<char>(state.checkpoint.begin(), state.checkpoint.end()));
+  writer.AddText(state.checkpoint);
   return std::move(writer).Finish();
 }
 
@@ -49,16 +49,15 @@ absl::StatusOr<SequentialState> Parse(std::string_view bytes, uint64_t fingerpri
   SequentialState state;
   state.found = empty;
   int32_t done_reason = 0;
-  std::vector<char> inner;
   if (!reader->Take(state.iterations) || !reader->Take(state.elapsed_seconds) ||
       !reader->Take(state.num_done) || state.num_done < 0 || state.num_done > hidden_layers ||
       !reader->Take(done_reason) || done_reason < 0 ||
       done_reason > static_cast<int32_t>(TerminationReason::kIterationLimit) ||
-      !TakeNetwork(*reader, state.found) || !reader->TakeVector(inner) || !reader->AtEnd()) {
+      !TakeNetwork(*reader, state.found) || !reader->TakeText(state.checkpoint) ||
+      !reader->AtEnd()) {
     return StateReader::Damaged();
   }
   state.reason = static_cast<TerminationReason>(done_reason);
-  state.checkpoint.assign(inner.begin(), inner.end());
   return state;
 }
 
@@ -156,18 +155,8 @@ absl::StatusOr<RecoveryResult> RecoverSequential(
     double& limit = stage.termination.time_limit_seconds;
     const double before = state.elapsed_seconds;
     limit = TimeLeft(limit, before);
-    const auto inner = NestedObserver<RecoveryObserver>(
-        observer,
-        [&](IterationReport report) {
-          report.iteration += state.iterations;
-          report.elapsed_seconds += before;
-          return report;
-        },
-        [&](std::string bytes) {
-          SequentialState now = state;
-          now.checkpoint = std::move(bytes);
-          return Serialize(now, fingerprint);
-        });
+    const auto inner = StageObserver(
+        observer, state, [&](const SequentialState& now) { return Serialize(now, fingerprint); });
     absl::StatusOr<RecoveryResult> found =
         Recover(inputs, stage, {}, inner, stop, state.checkpoint);
     if (!found.ok()) return found.status();

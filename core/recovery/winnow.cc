@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "core/iteration/network_state.h"
 #include "core/iteration/state_bytes.h"
 #include "core/kernels/design.h"
 #include "core/kernels/engine.h"
@@ -19,7 +20,6 @@
 #include "core/network/merge.h"
 #include "core/recovery/grow.h"
 #include "core/recovery/network_entries.h"
-#include "core/recovery/network_state.h"
 #include "core/recovery/normal_equations.h"
 #include "core/recovery/prune_back.h"
 #include "core/recovery/refine.h"

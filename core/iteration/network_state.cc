@@ -1,4 +1,4 @@
-#include "core/recovery/network_state.h"
+#include "core/iteration/network_state.h"
 
 namespace thresher {
 namespace {

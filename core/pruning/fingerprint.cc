@@ -1,7 +1,6 @@
-#include "core/pruning/network_state.h"
+#include "core/pruning/fingerprint.h"
 
 #include <bit>
-#include <utility>
 
 namespace thresher {
 namespace {
@@ -10,18 +9,6 @@ void AddRows(const SparseRows& rows, Fingerprint& fingerprint) {
   fingerprint.AddVector(rows.row_begin);
   fingerprint.AddVector(rows.column);
   fingerprint.AddVector(rows.value);
-}
-
-void WriteRows(const SparseRows& rows, StateWriter& writer) {
-  writer.AddVector(rows.row_begin);
-  writer.AddVector(rows.column);
-  writer.AddVector(rows.value);
-}
-
-bool ReadRows(StateReader& reader, SparseRows& rows) {
-  // ValidateNetwork reads the sizes from row_begin, which is never empty.
-  return reader.TakeVector(rows.row_begin) && !rows.row_begin.empty() &&
-         reader.TakeVector(rows.column) && reader.TakeVector(rows.value);
 }
 
 void AddDouble(double value, Fingerprint& fingerprint) {
@@ -62,33 +49,6 @@ void AddOptions(const DistillOptions& options, Fingerprint& fingerprint) {
   AddDouble(options.learning_rate_decay, fingerprint);
   AddDouble(options.schedule_power, fingerprint);
   AddDouble(options.prune_end, fingerprint);
-}
-
-void WriteNetwork(const SparseNetwork& network, StateWriter& writer) {
-  writer.Add(network.num_inputs);
-  writer.Add(static_cast<uint8_t>(network.has_bias));
-  WriteRows(network.weights, writer);
-  writer.AddVector(network.output_signs);
-  writer.Add(static_cast<int64_t>(network.upper_layers.size()));
-  for (const SparseRows& layer : network.upper_layers) WriteRows(layer, writer);
-}
-
-bool ReadNetwork(StateReader& reader, SparseNetwork& network) {
-  network = {};
-  uint8_t has_bias = 0;
-  int64_t num_upper = 0;
-  if (!reader.Take(network.num_inputs) || !reader.Take(has_bias) ||
-      !ReadRows(reader, network.weights) || !reader.TakeVector(network.output_signs) ||
-      !reader.Take(num_upper) || num_upper < 0 || num_upper > kMaxHiddenLayers) {
-    return false;
-  }
-  network.has_bias = has_bias != 0;
-  for (int64_t l = 0; l < num_upper; ++l) {
-    SparseRows layer;
-    if (!ReadRows(reader, layer)) return false;
-    network.upper_layers.push_back(std::move(layer));
-  }
-  return ValidateNetwork(network).ok();
 }
 
 }  // namespace thresher

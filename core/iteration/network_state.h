@@ -1,6 +1,6 @@
-// Networks within the state of a solve. Internal to recovery/.
-#ifndef THRESHER_CORE_RECOVERY_NETWORK_STATE_H_
-#define THRESHER_CORE_RECOVERY_NETWORK_STATE_H_
+// Networks within the state of a solve.
+#ifndef THRESHER_CORE_ITERATION_NETWORK_STATE_H_
+#define THRESHER_CORE_ITERATION_NETWORK_STATE_H_
 
 #include "core/iteration/state_bytes.h"
 #include "core/network/network.h"
@@ -14,4 +14,4 @@ bool TakeNetwork(StateReader& reader, SparseNetwork& network);
 
 }  // namespace thresher
 
-#endif  // THRESHER_CORE_RECOVERY_NETWORK_STATE_H_
+#endif  // THRESHER_CORE_ITERATION_NETWORK_STATE_H_
