@@ -604,8 +604,8 @@ void AddRecover(CLI::App* root, Parameters* p) {
       "Hidden layers, M neurons each; S then counts the weights of all layers (default 1)", "L");
   AddEnum<v1::Loss>(
       app, "--loss", [=](auto v) { options->set_loss(v); },
-      "What is minimised: cross_entropy for three and more classes, logistic for two (default "
-      "squared)");
+      "What is minimised: squared, cross_entropy for three and more classes, logistic for two "
+      "(default: for data sets of classes theirs where the algorithm has it, else squared)");
   AddValue<double>(
       app, "--step_size", [=](auto x) { options->set_step_size(x); },
       "Fixed step size of --algorithm iht and reciprocal (default: estimated), and count_sketch "
@@ -680,8 +680,9 @@ void AddSharedPruneFlags(CLI::App* app, v1::PruningSpec* spec, PruneFlags* flags
         options->set_loss(v);
         of_model->set_loss(v);
       },
-      "What is minimised: cross_entropy for three and more classes, logistic for two (default "
-      "squared; with --model that of the model, or cross_entropy for classes)");
+      "What is minimised: squared, cross_entropy for three and more classes, logistic for two "
+      "(default: cross_entropy for three and more classes, else squared; with --model that of the "
+      "model, or cross_entropy for classes)");
   AddValue<int64_t>(
       app, "--epochs",
       [=](auto n) {
@@ -1096,7 +1097,7 @@ void AddCompare(CLI::App* root, Parameters* p) {
         shared->pruning.set_loss(v);
       },
       "What is minimised; of the algorithms of recovery auto, winnow, count_sketch and sequential "
-      "take another than squared (default squared)");
+      "take another than squared (default: each method's own for the data set)");
   AddValue<int64_t>(
       app, "--hidden_layers", [=](auto n) { spec->set_hidden_layers(n); },
       "Hidden layers, M neurons each (default 1)", "L");

@@ -40,10 +40,13 @@ std::string Labels(const google::protobuf::Map<std::string, std::string>& labels
   return absl::StrJoin(pairs, ", ");
 }
 
-// Fits in words: "PSNR 41.2 dB, relative residual 0.003", or the accuracy for classes.
+// Fits in words: "R^2 0.81, PSNR 41.2 dB, relative residual 0.003", for classes "97 % right, loss
+// 0.1, ...".
 std::string FitText(const v1::FitQuality& fit) {
   std::string text;
   if (fit.has_accuracy()) absl::StrAppend(&text, FormatShare(fit.accuracy()), " right, ");
+  if (fit.has_loss()) absl::StrAppend(&text, "loss ", FormatNumber(fit.loss()), ", ");
+  if (fit.has_r_squared()) absl::StrAppend(&text, "R^2 ", FormatNumber(fit.r_squared()), ", ");
   absl::StrAppend(&text, "PSNR ", FormatDecibel(fit.psnr_db()), ", relative residual ",
                   FormatNumber(fit.relative_residual()), " (",
                   FormatCount(fit.num_samples(), "sample"), ")");
@@ -470,9 +473,12 @@ std::string EventLine(const v1::JobEvent& event) {
   const std::string psnr = trains && report.psnr_db() == 0
                                ? ""
                                : absl::StrCat("  PSNR ", FormatDecibel(report.psnr_db()));
+  std::string fit;
+  if (report.has_loss()) absl::StrAppend(&fit, "  loss ", FormatNumber(report.loss()));
+  if (report.has_accuracy()) absl::StrAppend(&fit, "  ", FormatShare(report.accuracy()), " right");
   const std::string neurons = trains ? "" : absl::StrCat("  neurons ", report.active_neurons());
   return absl::StrCat(start, "iteration ", report.iteration(), PhaseText(report), "  residual ",
-                      FormatNumber(report.relative_residual()), psnr, "  support ",
+                      FormatNumber(report.relative_residual()), fit, psnr, "  support ",
                       report.support_size(), changes, neurons, step, "  elapsed ",
                       FormatDuration(report.elapsed()));
 }

@@ -34,6 +34,7 @@ std::string LossAndMore(const Message& fit) {
   std::string text = absl::StrCat("loss ", FormatNumber(fit.loss()));
   if (fit.has_accuracy()) absl::StrAppend(&text, ", ", FormatShare(fit.accuracy()), " right");
   if (fit.has_psnr_db()) absl::StrAppend(&text, ", PSNR ", FormatDecibel(fit.psnr_db()));
+  if (fit.has_r_squared()) absl::StrAppend(&text, ", R^2 ", FormatNumber(fit.r_squared()));
   return text;
 }
 

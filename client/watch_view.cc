@@ -169,6 +169,13 @@ void AppendRecovery(const WatchState& state, const Terminal& terminal,
   std::vector<std::string> figures = {
       absl::StrCat("elapsed ", FormatSeconds(ElapsedSeconds(state, report.elapsed()))),
       absl::StrCat("residual ", FormatNumber(report.relative_residual()))};
+  if (report.has_loss()) figures.push_back(absl::StrCat("loss ", FormatNumber(report.loss())));
+  if (report.has_accuracy()) {
+    figures.push_back(absl::StrCat(FormatShare(report.accuracy()), " right"));
+  }
+  if (report.has_r_squared()) {
+    figures.push_back(absl::StrCat("R^2 ", FormatNumber(report.r_squared())));
+  }
   // Training does not count its neurons, and with classes has no PSNR.
   const bool trains = report.phase() == v1::SOLVE_PHASE_TRAIN;
   if (!trains || report.psnr_db() != 0) {
@@ -212,6 +219,9 @@ void AppendPruning(const WatchState& state, const Terminal& terminal,
   }
   if (report.has_psnr_db()) {
     figures.push_back(absl::StrCat("PSNR ", FormatDecibel(report.psnr_db())));
+  }
+  if (report.has_r_squared()) {
+    figures.push_back(absl::StrCat("R^2 ", FormatNumber(report.r_squared())));
   }
   AppendFigures(figures, terminal, lines);
 }

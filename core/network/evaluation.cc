@@ -63,6 +63,19 @@ THRESHER_INLINE void SparseOnSample(const PackedLayer& layer, const Slot* slots,
   }
 }
 
+// The first layer on one sample, over the columns that are not 0 alone.
+void ColumnsOnSample(const PackedLayer& layer, const PackedColumns& columns, const double* units,
+                     double* __restrict rows) {
+  std::copy(layer.constant.begin(), layer.constant.end(), rows);
+  for (int64_t q = 0; q < layer.num_slots; ++q) {
+    const double unit = units[q];
+    if (unit == 0) continue;
+    for (int32_t e = columns.column_begin[q]; e < columns.column_begin[q + 1]; ++e) {
+      rows[columns.row[e]] += columns.value[e] * unit;
+    }
+  }
+}
+
 // kSlices slices of a dense layer, whose sums stay in registers.
 template <int64_t kSlices>
 THRESHER_INLINE void DenseSlicesOnSample(const PackedLayer& layer, int64_t first,
@@ -258,6 +271,30 @@ PackedLayer PackLayer(const SparseRows& rows, const std::vector<int32_t>& slot_o
   return layer;
 }
 
+// The entries of the layer below its constants; `rows` are those that it was packed from.
+PackedColumns PackColumns(const SparseRows& rows, const PackedLayer& layer) {
+  PackedColumns columns;
+  if (layer.dense || rows.nonzeros() > std::numeric_limits<int32_t>::max()) return columns;
+  columns.column_begin.assign(layer.num_slots + 1, 0);
+  for (const int32_t column : rows.column) {
+    if (column < layer.num_slots) ++columns.column_begin[column + 1];
+  }
+  std::partial_sum(columns.column_begin.begin(), columns.column_begin.end(),
+                   columns.column_begin.begin());
+  columns.row.resize(columns.column_begin.back());
+  columns.value.resize(columns.column_begin.back());
+  std::vector<int32_t> next(columns.column_begin.begin(), columns.column_begin.end() - 1);
+  for (int64_t at = 0; at < layer.num_rows; ++at) {
+    const int64_t begin = rows.row_begin[layer.row_of[at]];
+    for (int64_t e = begin; e < begin + layer.row_entries[at]; ++e) {
+      const int32_t to = next[rows.column[e]]++;
+      columns.row[to] = static_cast<int32_t>(at);
+      columns.value[to] = rows.value[e];
+    }
+  }
+  return columns;
+}
+
 absl::Status ValidateSizes(const EvaluationPlan& plan, InputView inputs,
                            std::span<const double> outputs) {
   if (inputs.num_inputs != plan.num_inputs) {
@@ -326,16 +363,27 @@ void EvaluateSome(const EvaluationPlan& plan, InputView inputs, int64_t first, i
                   int64_t stride, void (*layer_kernel)(const PackedLayer&, const double*, double*),
                   double* units, double* rows, std::span<double> outputs) {
   const auto num_used = static_cast<int64_t>(plan.used_inputs.size());
+  bool few_inputs = false;
   if (stride == 1) {
     const float* row = inputs.row(first).data();
-    for (int64_t u = 0; u < num_used; ++u) units[u] = row[plan.used_inputs[u]];
+    int64_t num_set = 0;
+    for (int64_t u = 0; u < num_used; ++u) {
+      units[u] = row[plan.used_inputs[u]];
+      num_set += units[u] == 0 ? 0 : 1;
+    }
+    few_inputs = !plan.first_columns.column_begin.empty() &&
+                 static_cast<double>(num_set) <= kFewInputsShare * static_cast<double>(num_used);
   } else {
     GatherBlock(plan, inputs, first, num_samples, units);
   }
   std::fill_n(units + num_used * stride, stride, 0.0);
   for (size_t l = 0; l < plan.layers.size(); ++l) {
     const PackedLayer& layer = plan.layers[l];
-    layer_kernel(layer, units, rows);
+    if (l == 0 && few_inputs) {
+      ColumnsOnSample(layer, plan.first_columns, units, rows);
+    } else {
+      layer_kernel(layer, units, rows);
+    }
     if (l + 1 == plan.layers.size() && !plan.fused) break;
     const int64_t size = layer.num_rows * stride;
     for (int64_t k = 0; k < size; ++k) rows[k] = Relu(rows[k]);
@@ -388,6 +436,7 @@ absl::StatusOr<EvaluationPlan> MakeEvaluationPlan(const SparseNetwork& network) 
   std::vector<int32_t> slot_of(num_used);
   std::iota(slot_of.begin(), slot_of.end(), 0);
   plan.layers.push_back(PackLayer(first, slot_of, num_used, num_used));
+  plan.first_columns = PackColumns(first, plan.layers.front());
   for (const SparseRows& rows : network.upper_layers) {
     const PackedLayer& below = plan.layers.back();
     slot_of.resize(below.num_rows);

@@ -35,19 +35,30 @@ inline constexpr double kDenseEvaluationShare = 0.5;
 // Rows whose entries stand next to each other.
 inline constexpr int64_t kSliceRows = 8;
 
+// The first layer once more, column by column: of one sample only the columns of inputs that are
+// not 0 are looked at, where these are few. Empty where the layer is dense.
+struct PackedColumns {
+  std::vector<int32_t> column_begin;  // of each slot the first entry
+  std::vector<int32_t> row;           // among the rows as they are worked on
+  std::vector<double> value;
+};
+// Up to this share of the inputs in use. Measured: tests/benchmark/README.md.
+inline constexpr double kFewInputsShare = 0.4;
+
 struct EvaluationPlan {
   int64_t num_inputs = 0;
   int64_t num_outputs = 0;
   std::vector<int32_t> used_inputs;  // ascending
   std::vector<PackedLayer> layers;
+  PackedColumns first_columns;
   bool fused = false;
   std::vector<int8_t> output_signs;   // fused: of each unit of the last layer, and where
   std::vector<int64_t> output_slots;  // among its rows it stands
   std::vector<double> linear;
 };
 
-// Errors: INVALID_ARGUMENT as ValidateNetwork. Cost: O(s log s). Memory: 10 to 12 bytes an entry, 8
-// an entry of a dense layer, zeros included.
+// Errors: INVALID_ARGUMENT as ValidateNetwork. Cost: O(s log s). Memory: 10 to 12 bytes an entry,
+// 12 more of the first layer, 8 an entry of a dense layer, zeros included.
 absl::StatusOr<EvaluationPlan> MakeEvaluationPlan(const SparseNetwork& network);
 
 // As Evaluate of the network (network.h), to the same bits: every sum is formed in double, the

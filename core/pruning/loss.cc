@@ -27,6 +27,10 @@ std::string_view LossName(Loss loss) {
   return "unknown";
 }
 
+Loss PublishedLoss(int64_t num_classes) {
+  return num_classes > 2 ? Loss::kCrossEntropy : Loss::kSquared;
+}
+
 absl::Status ValidateTargets(Loss loss, const Samples& samples) {
   if (loss == Loss::kSquared) return absl::OkStatus();
   const int64_t k = samples.num_outputs;
@@ -130,12 +134,32 @@ void FitSums::Add(const FitSums& other) {
   right_classes += other.right_classes;
 }
 
+double TargetDeviation2(const Samples& samples) {
+  const int64_t k = samples.num_outputs;
+  std::vector<double> means(k, 0.0);
+  for (int64_t i = 0; i < samples.num_samples; ++i) {
+    for (int64_t j = 0; j < k; ++j) means[j] += samples.targets[i * k + j];
+  }
+  for (double& mean : means) mean /= static_cast<double>(samples.num_samples);
+  double sum = 0;
+  for (int64_t i = 0; i < samples.num_samples; ++i) {
+    for (int64_t j = 0; j < k; ++j) {
+      const double deviation = samples.targets[i * k + j] - means[j];
+      sum += deviation * deviation;
+    }
+  }
+  return sum;
+}
+
 FitScale MakeFitScale(Loss loss, const Samples& samples) {
   FitScale scale;
   scale.classes = loss != Loss::kSquared || !samples.class_names.empty();
   scale.num_outputs = samples.num_outputs;
   for (const float target : samples.targets) {
     scale.largest_target = std::max(scale.largest_target, std::abs(static_cast<double>(target)));
+  }
+  if (samples.num_samples > 0) {
+    scale.mean_deviation2 = TargetDeviation2(samples) / static_cast<double>(samples.num_samples);
   }
   return scale;
 }
@@ -148,7 +172,11 @@ Fit SummarizeFit(Loss loss, const FitSums& sums, const FitScale& scale) {
     fit.psnr_db =
         PsnrDb(sums.squared_error, sums.num_samples * scale.num_outputs, scale.largest_target);
   }
-  if (scale.classes) fit.accuracy = static_cast<double>(sums.right_classes) / n;
+  if (scale.classes) {
+    fit.accuracy = static_cast<double>(sums.right_classes) / n;
+  } else if (scale.mean_deviation2 > 0) {
+    fit.r_squared = 1 - sums.squared_error / (n * scale.mean_deviation2);
+  }
   return fit;
 }
 

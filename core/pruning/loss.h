@@ -22,6 +22,9 @@ enum class Loss {
 // "squared", "cross_entropy", "logistic".
 std::string_view LossName(Loss loss);
 
+// Of the published trainings: cross-entropy for more than two classes, else squared.
+Loss PublishedLoss(int64_t num_classes);
+
 // Errors: INVALID_ARGUMENT `loss` for a number of outputs that it does not fit, `targets` with the
 // first sample whose targets are no probabilities (each within [0, 1], for cross-entropy of sum 1
 // to 1e-3).
@@ -52,13 +55,19 @@ struct Fit {
   double loss = 0;                      // mean over samples
   std::optional<double> psnr_db = {};   // 20 log10 max|y| - 10 log10 MSE; squared loss alone
   std::optional<double> accuracy = {};  // of class targets: the share named right
+  // Squared loss without classes, targets not constant: 1 - squared error / that of the means.
+  std::optional<double> r_squared = {};
 };
+
+// Sum of squared distances of the targets from the mean of their output.
+double TargetDeviation2(const Samples& samples);
 
 // What the fits of these samples are measured against.
 struct FitScale {
   bool classes = false;  // targets are classes: by name, or by the loss
   int64_t num_outputs = 1;
-  double largest_target = 0;  // max |y|
+  double largest_target = 0;   // max |y|
+  double mean_deviation2 = 0;  // TargetDeviation2 of one sample
 };
 FitScale MakeFitScale(Loss loss, const Samples& samples);
 

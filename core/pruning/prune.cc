@@ -349,6 +349,9 @@ absl::StatusOr<PruneResult> Prune(const Samples& samples, const PruneOptions& gi
                                   std::string_view checkpoint) {
   if (absl::Status status = ValidateSamples(samples); !status.ok()) return status;
   PruneOptions options = given;
+  options.choose_loss = false;
+  if (given.choose_loss)
+    options.loss = PublishedLoss(static_cast<int64_t>(samples.class_names.size()));
   if (absl::Status status =
           ValidateOptions(options, samples.num_samples, samples.num_inputs, samples.num_outputs);
       !status.ok()) {

@@ -45,6 +45,8 @@ struct PruneOptions {
   int64_t nonzeros = 0;
   bool bias = false;  // a constant input 1 of every layer
   Loss loss = Loss::kSquared;
+  // The loss is PublishedLoss's instead.
+  bool choose_loss = false;
 
   // Passes over the samples: of each round, or of the whole gradual training.
   int64_t epochs = 50;

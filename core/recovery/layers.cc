@@ -407,6 +407,8 @@ absl::StatusOr<std::optional<TerminationReason>> LayersSolver::Train(LayersState
       const double chance =
           std::log(static_cast<double>(std::max<int64_t>(samples_.num_outputs, 2)));
       report.relative_residual = std::sqrt(epoch.fit.loss / chance);
+      report.loss = epoch.fit.loss;
+      report.accuracy = epoch.fit.accuracy;
     } else {
       report.relative_residual =
           std::sqrt(epoch.fit.loss * static_cast<double>(samples_.targets.size()) /

@@ -552,9 +552,11 @@ absl::StatusOr<PathResult> PathSolver::Run(PathState state) {
 
 }  // namespace
 
-absl::StatusOr<PathResult> RecoverPath(const Samples& samples, const RecoveryOptions& options,
+absl::StatusOr<PathResult> RecoverPath(const Samples& samples, const RecoveryOptions& given,
                                        const PathOptions& path, const RecoveryObserver& observer,
                                        std::stop_token stop, std::string_view checkpoint) {
+  RecoveryOptions options = given;
+  options.choose_loss = false;  // paths are of the squared loss
   absl::Status status = ValidatePath(path, options, samples.num_samples, samples.num_inputs);
   if (!status.ok()) return status;
   status = ValidateOptionsOfPath(options, path, samples.num_samples, samples.num_inputs);
@@ -569,7 +571,8 @@ absl::StatusOr<PathResult> RecoverPath(const Samples& samples, const RecoveryOpt
     if (!parsed.ok()) return parsed.status();
     state = *std::move(parsed);
   }
-  PathSolver solver(samples, options, path, observer, std::move(stop), fingerprint);
+  const RecoveryObserver measured = WithRSquared(observer, samples, options.loss);
+  PathSolver solver(samples, options, path, measured, std::move(stop), fingerprint);
   return solver.Run(std::move(state));
 }
 

@@ -514,6 +514,32 @@ Algorithm ChooseAlgorithm(const RecoveryOptions& options, int64_t num_samples, b
   return mini_batch || gates_given ? Algorithm::kAiht : Algorithm::kWinnow;
 }
 
+RecoveryObserver WithRSquared(const RecoveryObserver& observer, const Samples& samples, Loss loss) {
+  const double deviation2 = TargetDeviation2(samples);
+  if (!observer.on_iteration || loss != Loss::kSquared || !samples.class_names.empty() ||
+      deviation2 == 0) {
+    return observer;
+  }
+  double norm2 = 0;
+  for (const float target : samples.targets) norm2 += static_cast<double>(target) * target;
+  RecoveryObserver measured = observer;
+  measured.on_iteration = [&observer, ratio = norm2 / deviation2](const IterationReport& report) {
+    IterationReport with = report;
+    with.r_squared = 1 - report.relative_residual * report.relative_residual * ratio;
+    observer.on_iteration(with);
+  };
+  return measured;
+}
+
+Loss ChooseLoss(const RecoveryOptions& options, int64_t num_samples, int64_t num_inputs,
+                int64_t num_outputs, int64_t num_classes) {
+  if (num_classes == 0) return Loss::kSquared;
+  RecoveryOptions of_classes = options;
+  of_classes.loss = num_outputs > 1 ? Loss::kCrossEntropy : Loss::kLogistic;
+  return ValidateOptions(of_classes, num_samples, num_inputs, num_outputs).ok() ? of_classes.loss
+                                                                                : Loss::kSquared;
+}
+
 RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_samples,
                                bool gates_given) {
   RecoveryOptions resolved = options;
@@ -663,35 +689,46 @@ absl::Status MeasureOnSamples(const Samples& samples, RecoveryResult& result) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOptions& options,
+absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOptions& given,
                                        const RecoveryStart& start, const RecoveryObserver& observer,
                                        std::stop_token stop, std::string_view checkpoint) {
+  RecoveryOptions options = given;
+  options.choose_loss = false;
+  if (given.choose_loss) {
+    // Starts are for the squared loss.
+    options.loss =
+        start.gates || start.network
+            ? Loss::kSquared
+            : ChooseLoss(given, samples.num_samples, samples.num_inputs, samples.num_outputs,
+                         static_cast<int64_t>(samples.class_names.size()));
+  }
   if (absl::Status status = ValidateProblem(samples, options, start); !status.ok()) return status;
   const RecoveryOptions resolved =
       ResolveOptions(options, samples.num_samples, start.gates.has_value());
+  const RecoveryObserver measured = WithRSquared(observer, samples, resolved.loss);
   const int64_t num_columns = samples.num_inputs + (options.bias ? 1 : 0);
   const uint64_t fingerprint = ProblemFingerprint(samples, resolved, start);
   if (absl::Status status = ValidateTargets(resolved.loss, samples); !status.ok()) return status;
   if (resolved.algorithm == Algorithm::kSequential) {
-    return RecoverSequential(samples, resolved, observer, stop, checkpoint, fingerprint);
+    return RecoverSequential(samples, resolved, measured, stop, checkpoint, fingerprint);
   }
   if (resolved.algorithm == Algorithm::kCountSketch) {
-    return RecoverCountSketch(samples, resolved, observer, std::move(stop), checkpoint,
+    return RecoverCountSketch(samples, resolved, measured, std::move(stop), checkpoint,
                               fingerprint);
   }
   if (resolved.hidden_layers > 1 || resolved.loss != Loss::kSquared) {
-    return RecoverLayers(samples, resolved, observer, std::move(stop), checkpoint, fingerprint);
+    return RecoverLayers(samples, resolved, measured, std::move(stop), checkpoint, fingerprint);
   }
   if (samples.num_outputs > 1) {
     RecoveryOptions of_outputs = resolved;
     of_outputs.output_signs = OutputSigns::kMixed;  // output weights are of either sign
-    return RecoverOutputs(samples, of_outputs, observer, std::move(stop), checkpoint, fingerprint);
+    return RecoverOutputs(samples, of_outputs, measured, std::move(stop), checkpoint, fingerprint);
   }
   if (resolved.algorithm == Algorithm::kWinnow) {
-    return Winnow(samples, resolved, start, observer, std::move(stop), checkpoint, fingerprint);
+    return Winnow(samples, resolved, start, measured, std::move(stop), checkpoint, fingerprint);
   }
   if (resolved.gate_mode == GateMode::kEnumerated) {
-    return RecoverEnumerated(samples, resolved, observer, std::move(stop), checkpoint, fingerprint);
+    return RecoverEnumerated(samples, resolved, measured, std::move(stop), checkpoint, fingerprint);
   }
   SolverState state;
   state.weights = StartWeights(start, num_columns);
@@ -701,7 +738,7 @@ absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOpt
     if (!parsed.ok()) return parsed.status();
     state = *std::move(parsed);
   }
-  Solver solver(samples, resolved, start, observer, std::move(stop));
+  Solver solver(samples, resolved, start, measured, std::move(stop));
   return solver.Run(std::move(state), fingerprint);
 }
 

@@ -82,6 +82,8 @@ struct RecoveryOptions {
   // What is minimised. Cross-entropy and logistic are for targets that are classes, see loss.h;
   // `winnow` trains for them, `count_sketch` and `sequential` minimise cross-entropy.
   Loss loss = Loss::kSquared;
+  // The loss is ChooseLoss's instead: by the samples and by what the other options allow.
+  bool choose_loss = false;
 
   uint64_t seed = 0;  // of the start gates and the mini-batches
 
@@ -148,6 +150,11 @@ struct IterationReport {
   // Within a path: the budget at work and the budgets visited so far. 0 without one.
   int64_t path_nonzeros = 0;
   int64_t path_points = 0;
+  // Training for classes: the mean loss of the mini-batches, and the share of samples named right.
+  std::optional<double> loss = {};
+  std::optional<double> accuracy = {};
+  // Of the relative residual where there are no classes: as in FitQuality.
+  std::optional<double> r_squared = {};
 };
 
 struct RecoveryObserver {
@@ -175,7 +182,7 @@ struct RecoveryResult {
   // it alone). Only winnow has more than one.
   int64_t starts_tried = 1;
   int64_t starts_agreeing = 1;
-  RecoveryOptions options_used;  // kAuto and zeros replaced by what was done
+  RecoveryOptions options_used;  // kAuto, choose_loss and zeros replaced by what was done
   // State after the last completed iteration: Recover resumes from it.
   std::string checkpoint;
 };
@@ -184,6 +191,12 @@ struct RecoveryResult {
 // start holds gates.
 Algorithm ChooseAlgorithm(const RecoveryOptions& options, int64_t num_samples,
                           bool gates_given = false);
+
+// For samples of classes (num_classes > 0) logistic with one output, cross-entropy with several;
+// squared for other samples, and where algorithm, gates, batches or a linear term are for that
+// alone.
+Loss ChooseLoss(const RecoveryOptions& options, int64_t num_samples, int64_t num_inputs,
+                int64_t num_outputs, int64_t num_classes);
 
 // What a solve will need, before it starts.
 struct RecoveryCost {

@@ -575,7 +575,17 @@ absl::StatusOr<FitQuality> MeasureFit(const Network& network, const Samples& sam
   if (absl::Status status = Evaluate(network, samples.input_view(), outputs); !status.ok()) {
     return status;
   }
-  if (loss != Loss::kSquared) ToProbabilities(loss, num_outputs, outputs);
+  FitQuality fit;
+  if (loss != Loss::kSquared) {
+    double sum = 0;
+    std::vector<double> gradient(num_outputs);
+    for (int64_t i = 0; i < samples.num_samples; ++i) {
+      sum += SampleLoss(loss, std::span(outputs).subspan(i * num_outputs, num_outputs),
+                        std::span(samples.targets).subspan(i * num_outputs, num_outputs), gradient);
+    }
+    fit.loss = sum / static_cast<double>(samples.num_samples);
+    ToProbabilities(loss, num_outputs, outputs);
+  }
   double squared_error = 0;
   double squared_targets = 0;
   double peak = 0;
@@ -597,12 +607,14 @@ absl::StatusOr<FitQuality> MeasureFit(const Network& network, const Samples& sam
                  ? 1
                  : 0;
   }
-  FitQuality fit;
   fit.num_samples = samples.num_samples;
   fit.relative_residual = squared_error == 0 ? 0 : std::sqrt(squared_error / squared_targets);
   fit.psnr_db = PsnrDb(squared_error, static_cast<int64_t>(outputs.size()), peak);
   if (!samples.class_names.empty()) {
     fit.accuracy = static_cast<double>(right) / static_cast<double>(samples.num_samples);
+  } else if (const double deviation2 = TargetDeviation2(samples);
+             loss == Loss::kSquared && deviation2 > 0) {
+    fit.r_squared = 1 - squared_error / deviation2;
   }
   return fit;
 }

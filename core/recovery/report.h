@@ -24,6 +24,10 @@ struct FitQuality {
   double relative_residual = 0;    // || f(X) - y || / || y ||
   double psnr_db = 0;              // 20 log10 max|y| - 10 log10 MSE, within +-400
   std::optional<double> accuracy;  // share of samples in the right class; classes only
+  // Classes, with a loss other than squared: its mean over the samples.
+  std::optional<double> loss = {};
+  // Without classes, where targets are not constant: 1 - || f(X) - y ||^2 / || y - mean y ||^2.
+  std::optional<double> r_squared = {};
 };
 
 // Samples scaled as the network was fitted. Of several outputs the residual and the PSNR are over

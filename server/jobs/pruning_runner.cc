@@ -71,6 +71,8 @@ absl::StatusOr<JobCost> PruningRunner::Plan(const PruningSpec& spec) {
   if (!num_training.ok()) return NameField(num_training.status(), "pruning.");
   PruneOptions options = spec.options;
   options.num_threads = threads_per_job_;
+  if (options.choose_loss)
+    options.loss = PublishedLoss(static_cast<int64_t>(dataset->class_names.size()));
   const absl::Status status =
       ValidateOptions(options, *num_training, dataset->num_inputs, dataset->num_outputs);
   if (!status.ok()) return NameField(status, "pruning.options.");
@@ -127,7 +129,7 @@ absl::StatusOr<JobOutcome> PruningRunner::Run(const JobRun& run) {
     Samples& held_out = samples->held_out;
     if (cancelled) held_out = ThinnedForCancelled(held_out, result->nonzeros);
     const absl::StatusOr<Fit> fit =
-        MeasureFit(result->network, held_out, options.loss, run.num_threads);
+        MeasureFit(result->network, held_out, report.options_used.loss, run.num_threads);
     if (!fit.ok()) return fit.status();
     report.held_out = PruningFit{.num_samples = held_out.num_samples, .fit = *fit};
   }

@@ -203,6 +203,10 @@ absl::StatusOr<JobCost> RecoveryRunner::Plan(const RecoverySpec& spec) {
   if (!num_training.ok()) return NameField(num_training.status(), "recovery.");
   RecoveryOptions options = spec.options;
   options.num_threads = threads_per_job_;
+  if (options.choose_loss && !spec.path && spec.initial_model_id.empty()) {
+    options.loss = ChooseLoss(options, *num_training, dataset->num_inputs, dataset->num_outputs,
+                              static_cast<int64_t>(dataset->class_names.size()));
+  }
   if (spec.path) {
     status = ValidatePath(*spec.path, options, *num_training, dataset->num_inputs);
     if (!status.ok()) return NameField(status, "recovery.path.");
@@ -305,11 +309,12 @@ absl::StatusOr<JobOutcome> RecoveryRunner::Run(const JobRun& run) {
     held_out = Thinned(held_out, count);
   }
 
-  absl::StatusOr<FitQuality> fit = MeasureFit(result->network, *training, options.loss);
+  const Loss loss = report.options_used.loss;
+  absl::StatusOr<FitQuality> fit = MeasureFit(result->network, *training, loss);
   if (!fit.ok()) return fit.status();
   report.training = *fit;
   if (held_out.num_samples > 0) {
-    absl::StatusOr<FitQuality> held_out_fit = MeasureFit(result->network, held_out, options.loss);
+    absl::StatusOr<FitQuality> held_out_fit = MeasureFit(result->network, held_out, loss);
     if (!held_out_fit.ok()) return held_out_fit.status();
     report.held_out = *held_out_fit;
   }

@@ -456,6 +456,7 @@ absl::StatusOr<RecoveryOptions> FromProto(const v1::RecoveryOptions& options) {
   const auto loss = FromProto(options.loss(), "job.recovery.options.loss");
   if (!loss.ok()) return loss.status();
   result.loss = *loss;
+  result.choose_loss = options.loss() == v1::LOSS_UNSPECIFIED;
   result.seed = options.seed();
   if (options.has_step_size()) result.step_size = options.step_size();
   const auto batch_size = PositiveOr0(options.has_batch_size(), options.batch_size(),
@@ -484,7 +485,7 @@ v1::RecoveryOptions ToProto(const RecoveryOptions& options) {
   result.set_bias(options.bias);
   result.set_linear_term(options.linear_term);
   result.set_hidden_layers(options.hidden_layers);
-  result.set_loss(ToProto(options.loss));
+  if (!options.choose_loss) result.set_loss(ToProto(options.loss));
   result.set_seed(options.seed);
   if (options.step_size) result.set_step_size(*options.step_size);
   if (options.batch_size > 0) result.set_batch_size(options.batch_size);
@@ -631,6 +632,9 @@ v1::IterationReport ToProto(const IterationReport& report) {
   result.set_start(report.start);
   result.set_path_nonzeros(report.path_nonzeros);
   result.set_path_points(report.path_points);
+  if (report.loss) result.set_loss(*report.loss);
+  if (report.accuracy) result.set_accuracy(*report.accuracy);
+  if (report.r_squared) result.set_r_squared(*report.r_squared);
   return result;
 }
 
@@ -640,6 +644,8 @@ v1::FitQuality ToProto(const FitQuality& quality) {
   result.set_relative_residual(quality.relative_residual);
   result.set_psnr_db(quality.psnr_db);
   if (quality.accuracy) result.set_accuracy(*quality.accuracy);
+  if (quality.loss) result.set_loss(*quality.loss);
+  if (quality.r_squared) result.set_r_squared(*quality.r_squared);
   return result;
 }
 
@@ -793,6 +799,7 @@ absl::StatusOr<PruneOptions> FromProto(const v1::PruningOptions& options) {
   const auto loss = FromProto(options.loss(), "job.pruning.options.loss");
   if (!loss.ok()) return loss.status();
   result.loss = *loss;
+  result.choose_loss = options.loss() == v1::LOSS_UNSPECIFIED;
   if (options.has_epochs()) result.epochs = options.epochs();
   if (options.has_batch_size()) result.batch_size = options.batch_size();
   if (options.has_learning_rate()) result.learning_rate = options.learning_rate();
@@ -825,7 +832,7 @@ v1::PruningOptions ToProto(const PruneOptions& options) {
                                          options.hidden_widths.end());
   result.set_nonzeros(options.nonzeros);
   result.set_bias(options.bias);
-  result.set_loss(ToProto(options.loss));
+  if (!options.choose_loss) result.set_loss(ToProto(options.loss));
   result.set_epochs(options.epochs);
   result.set_batch_size(options.batch_size);
   result.set_learning_rate(options.learning_rate);
@@ -1157,6 +1164,7 @@ v1::EpochReport ToProto(const PruneReport& report) {
   result.set_loss(report.fit.loss);
   if (report.fit.psnr_db) result.set_psnr_db(*report.fit.psnr_db);
   if (report.fit.accuracy) result.set_accuracy(*report.fit.accuracy);
+  if (report.fit.r_squared) result.set_r_squared(*report.fit.r_squared);
   result.set_nonzeros(report.nonzeros);
   result.set_learning_rate(report.learning_rate);
   result.set_divergences(report.divergences);
@@ -1171,6 +1179,7 @@ v1::PruningFit ToProto(const store::PruningFit& fit) {
   result.set_loss(fit.fit.loss);
   if (fit.fit.psnr_db) result.set_psnr_db(*fit.fit.psnr_db);
   if (fit.fit.accuracy) result.set_accuracy(*fit.fit.accuracy);
+  if (fit.fit.r_squared) result.set_r_squared(*fit.fit.r_squared);
   return result;
 }
 

@@ -108,6 +108,22 @@ Enum ReadName(const Name<Enum> (&names)[kSize], const Json& json) {
   throw Json::other_error::create(501, "unknown name " + name, &json);
 }
 
+void AddDouble(const char* name, const std::optional<double>& value, Json& json) {
+  if (value) json[name] = ToJson(*value);
+}
+
+std::optional<double> ReadOptionalDouble(const Json& json, const char* name) {
+  if (!json.contains(name)) return std::nullopt;
+  return ReadDouble(json.at(name));
+}
+
+// Of a table row.
+Json OrNull(const std::optional<double>& value) { return value ? ToJson(*value) : Json(); }
+
+std::optional<double> ReadOptionalDouble(const Json& json) {
+  return json.is_null() ? std::nullopt : std::optional(ReadDouble(json));
+}
+
 Json DoublesToJson(const std::vector<double>& values) {
   Json json = Json::array();
   for (const double value : values) json.push_back(ToJson(value));
@@ -145,6 +161,7 @@ Json OptionsToJson(const RecoveryOptions& options) {
   if (options.linear_term) json["linear_term"] = true;
   if (options.hidden_layers > 1) json["hidden_layers"] = options.hidden_layers;
   if (options.loss != Loss::kSquared) json["loss"] = NameOf(kLosses, options.loss);
+  if (options.choose_loss) json["choose_loss"] = true;
   return json;
 }
 
@@ -171,6 +188,7 @@ RecoveryOptions ReadRecoveryOptions(const Json& json) {
   options.linear_term = json.value("linear_term", false);
   options.hidden_layers = json.value("hidden_layers", int64_t{1});
   if (json.contains("loss")) options.loss = ReadName(kLosses, json.at("loss"));
+  options.choose_loss = json.value("choose_loss", false);
   return options;
 }
 
@@ -205,7 +223,9 @@ Json FitToJson(const FitQuality& fit) {
   Json json = {{"num_samples", fit.num_samples},
                {"relative_residual", ToJson(fit.relative_residual)},
                {"psnr_db", ToJson(fit.psnr_db)}};
-  if (fit.accuracy.has_value()) json["accuracy"] = ToJson(*fit.accuracy);
+  AddDouble("accuracy", fit.accuracy, json);
+  AddDouble("loss", fit.loss, json);
+  AddDouble("r_squared", fit.r_squared, json);
   return json;
 }
 
@@ -214,17 +234,10 @@ FitQuality ReadFit(const Json& json) {
   fit.num_samples = json.at("num_samples").get<int64_t>();
   fit.relative_residual = ReadDouble(json.at("relative_residual"));
   fit.psnr_db = ReadDouble(json.at("psnr_db"));
-  if (json.contains("accuracy")) fit.accuracy = ReadDouble(json.at("accuracy"));
+  fit.accuracy = ReadOptionalDouble(json, "accuracy");
+  fit.loss = ReadOptionalDouble(json, "loss");
+  fit.r_squared = ReadOptionalDouble(json, "r_squared");
   return fit;
-}
-
-void AddDouble(const char* name, const std::optional<double>& value, Json& json) {
-  if (value) json[name] = ToJson(*value);
-}
-
-std::optional<double> ReadOptionalDouble(const Json& json, const char* name) {
-  if (!json.contains(name)) return std::nullopt;
-  return ReadDouble(json.at(name));
 }
 
 Json EvidenceToJson(const RecoveryEvidence& evidence) {
@@ -408,6 +421,7 @@ Json OptionsToJson(const PruneOptions& options) {
           {"nonzeros", options.nonzeros},
           {"bias", options.bias},
           {"loss", NameOf(kLosses, options.loss)},
+          {"choose_loss", options.choose_loss},
           {"epochs", options.epochs},
           {"batch_size", options.batch_size},
           {"learning_rate", ToJson(options.learning_rate)},
@@ -429,6 +443,7 @@ PruneOptions ReadPruneOptions(const Json& json) {
           .nonzeros = json.at("nonzeros").get<int64_t>(),
           .bias = json.at("bias").get<bool>(),
           .loss = ReadName(kLosses, json.at("loss")),
+          .choose_loss = json.value("choose_loss", false),
           .epochs = json.at("epochs").get<int64_t>(),
           .batch_size = json.at("batch_size").get<int64_t>(),
           .learning_rate = ReadDouble(json.at("learning_rate")),
@@ -449,6 +464,7 @@ Json FitToJson(const PruningFit& fit) {
   Json json = {{"num_samples", fit.num_samples}, {"loss", ToJson(fit.fit.loss)}};
   AddDouble("psnr_db", fit.fit.psnr_db, json);
   AddDouble("accuracy", fit.fit.accuracy, json);
+  AddDouble("r_squared", fit.fit.r_squared, json);
   return json;
 }
 
@@ -456,7 +472,8 @@ PruningFit ReadPruningFit(const Json& json) {
   return {.num_samples = json.at("num_samples").get<int64_t>(),
           .fit = {.loss = ReadDouble(json.at("loss")),
                   .psnr_db = ReadOptionalDouble(json, "psnr_db"),
-                  .accuracy = ReadOptionalDouble(json, "accuracy")}};
+                  .accuracy = ReadOptionalDouble(json, "accuracy"),
+                  .r_squared = ReadOptionalDouble(json, "r_squared")}};
 }
 
 Json OptionsToJson(const ModelPruningOptions& options) {
@@ -796,7 +813,10 @@ Json ProgressToJson(const IterationReport& report) {
           NameOf(kSolvePhases, report.phase),
           report.start,
           report.path_nonzeros,
-          report.path_points};
+          report.path_points,
+          OrNull(report.loss),
+          OrNull(report.accuracy),
+          OrNull(report.r_squared)};
 }
 
 IterationReport ReadIterationReport(const Json& json) {
@@ -814,6 +834,11 @@ IterationReport ReadIterationReport(const Json& json) {
   report.start = json.at(10).get<int64_t>();
   report.path_nonzeros = json.at(11).get<int64_t>();
   report.path_points = json.at(12).get<int64_t>();
+  if (json.size() > 13) {  // not in older records
+    report.loss = ReadOptionalDouble(json.at(13));
+    report.accuracy = ReadOptionalDouble(json.at(14));
+    report.r_squared = ReadOptionalDouble(json.at(15));
+  }
   return report;
 }
 
@@ -822,13 +847,14 @@ Json ProgressToJson(const PruneReport& report) {
           report.round,
           report.epoch,
           ToJson(report.fit.loss),
-          report.fit.psnr_db ? ToJson(*report.fit.psnr_db) : Json(),
-          report.fit.accuracy ? ToJson(*report.fit.accuracy) : Json(),
+          OrNull(report.fit.psnr_db),
+          OrNull(report.fit.accuracy),
           report.nonzeros,
           ToJson(report.learning_rate),
           report.divergences,
           ToJson(report.elapsed_seconds),
-          report.path_nonzeros};
+          report.path_nonzeros,
+          OrNull(report.fit.r_squared)};
 }
 
 PruneReport ReadPruneReport(const Json& json) {
@@ -837,21 +863,21 @@ PruneReport ReadPruneReport(const Json& json) {
   report.round = json.at(1).get<int64_t>();
   report.epoch = json.at(2).get<int64_t>();
   report.fit.loss = ReadDouble(json.at(3));
-  if (!json.at(4).is_null()) report.fit.psnr_db = ReadDouble(json.at(4));
-  if (!json.at(5).is_null()) report.fit.accuracy = ReadDouble(json.at(5));
+  report.fit.psnr_db = ReadOptionalDouble(json.at(4));
+  report.fit.accuracy = ReadOptionalDouble(json.at(5));
   report.nonzeros = json.at(6).get<int64_t>();
   report.learning_rate = ReadDouble(json.at(7));
   report.divergences = json.at(8).get<int64_t>();
   report.elapsed_seconds = ReadDouble(json.at(9));
   // Not in records of before there were paths.
   if (json.size() > 10) report.path_nonzeros = json.at(10).get<int64_t>();
+  if (json.size() > 11) report.fit.r_squared = ReadOptionalDouble(json.at(11));
   return report;
 }
 
 Json ProgressToJson(const SweepProgress& progress) {
   return {progress.cells_total, progress.cells_done, progress.cells_failed,
-          ToJson(progress.elapsed_seconds),
-          progress.left_seconds ? ToJson(*progress.left_seconds) : Json()};
+          ToJson(progress.elapsed_seconds), OrNull(progress.left_seconds)};
 }
 
 SweepProgress ReadSweepProgress(const Json& json) {
@@ -860,7 +886,7 @@ SweepProgress ReadSweepProgress(const Json& json) {
   progress.cells_done = json.at(1).get<int64_t>();
   progress.cells_failed = json.at(2).get<int64_t>();
   progress.elapsed_seconds = ReadDouble(json.at(3));
-  if (!json.at(4).is_null()) progress.left_seconds = ReadDouble(json.at(4));
+  progress.left_seconds = ReadOptionalDouble(json.at(4));
   return progress;
 }
 

@@ -1,6 +1,7 @@
 #include "core/network/evaluation.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -40,6 +41,28 @@ TEST(EvaluationTest, AnyNumberOfSamplesGivesTheSameBits) {
         EXPECT_EQ(whole, parts) << density << " " << num_outputs << " " << size;
       }
     }
+  }
+}
+
+// One by one only the inputs that are not 0 are looked at, in blocks all of them.
+TEST(EvaluationTest, InputsThatAreMostlyZeroGiveTheSameBits) {
+  CounterRandom random(3, 0);
+  for (const double share : {0.0, 0.2, 0.5}) {
+    const SparseNetwork network = RandomLayeredNetwork(random, 40, {37, 21}, 5, true, 0.1);
+    const EvaluationPlan plan = *MakeEvaluationPlan(network);
+    std::vector<float> inputs = RandomInputs(random, 50, 40);
+    for (float& input : inputs) input = random.NextUniform() < share ? input : 0;
+    const std::vector<double> whole = OnAll(plan, inputs);
+    for (int64_t i = 0; i < 50; ++i) {
+      const std::vector<double> one =
+          OnAll(plan, {inputs.begin() + i * 40, inputs.begin() + (i + 1) * 40});
+      EXPECT_EQ(std::vector<double>(whole.begin() + i * 5, whole.begin() + (i + 1) * 5), one);
+    }
+    // What is not a number shows.
+    std::vector<float> one(40, 0.0f);
+    one[plan.used_inputs.front()] = std::numeric_limits<float>::quiet_NaN();
+    const std::vector<double> outputs = OnAll(plan, one);
+    EXPECT_TRUE(std::any_of(outputs.begin(), outputs.end(), [](double y) { return y != y; }));
   }
 }
 

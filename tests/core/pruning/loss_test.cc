@@ -143,10 +143,14 @@ TEST(LossTest, ASummaryHoldsWhatTheTargetsAreMeasuredBy) {
   EXPECT_DOUBLE_EQ(fit.loss, 0.5);
   EXPECT_NEAR(*fit.psnr_db, 20 * std::log10(8) - 10 * std::log10(0.5), 1e-12);
   EXPECT_FALSE(fit.accuracy.has_value());
+  // Means 2 and -4: 4 + 4 and 16 + 16.
+  EXPECT_DOUBLE_EQ(TargetDeviation2(samples), 40);
+  EXPECT_DOUBLE_EQ(*fit.r_squared, 1 - 2.0 / 40);
   samples.targets = {1, 0, 0, 1};
   const Fit classes =
       SummarizeFit(Loss::kCrossEntropy, sums, MakeFitScale(Loss::kCrossEntropy, samples));
   EXPECT_FALSE(classes.psnr_db.has_value());
+  EXPECT_FALSE(classes.r_squared.has_value());
   EXPECT_TRUE(classes.accuracy.has_value());
 }
 

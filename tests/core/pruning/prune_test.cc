@@ -305,6 +305,19 @@ TEST(PruneTest, LearnsClassesWithEitherClassLoss) {
   EXPECT_FALSE(result.fit.psnr_db.has_value());
 }
 
+TEST(PruneTest, AChosenLossIsThePublishedOne) {
+  Samples samples = PlantedSamples();
+  PruneOptions options = SmallGradual();
+  options.epochs = 1;
+  options.choose_loss = true;
+  EXPECT_EQ(PruneOrFail(samples, options).options_used.loss, Loss::kSquared);
+  samples.num_outputs = 3;
+  samples.class_names = {"a", "b", "c"};
+  samples.targets.assign(3 * samples.num_samples, 0.0f);
+  for (int64_t i = 0; i < samples.num_samples; ++i) samples.targets[3 * i + i % 3] = 1;
+  EXPECT_EQ(PruneOrFail(samples, options).options_used.loss, Loss::kCrossEntropy);
+}
+
 TEST(PruneTest, ACheckpointOfAnotherProblemIsRefused) {
   Samples samples = PlantedSamples();
   const PruneOptions options = SmallRounds();

@@ -111,7 +111,7 @@ TEST(LayersTest, ClassesAreNamed) {
     RecoveryOptions options;
     options.hidden_width = 6;
     options.nonzeros = 40;
-    options.loss = outputs == 1 ? Loss::kLogistic : Loss::kCrossEntropy;
+    options.choose_loss = true;
     if (outputs == 1) {  // the first class or another
       std::vector<float> first;
       for (int64_t i = 0; i < samples.num_samples; ++i) first.push_back(samples.targets[3 * i]);
@@ -123,12 +123,30 @@ TEST(LayersTest, ClassesAreNamed) {
     const absl::StatusOr<RecoveryResult> result = Recover(samples, options);
     ASSERT_TRUE(result.ok()) << result.status();
     EXPECT_LE(result->nonzeros, 40);
-    const absl::StatusOr<FitQuality> fit = MeasureFit(result->network, samples, options.loss);
+    const Loss loss = result->options_used.loss;
+    EXPECT_EQ(loss, outputs == 1 ? Loss::kLogistic : Loss::kCrossEntropy);
+    const absl::StatusOr<FitQuality> fit = MeasureFit(result->network, samples, loss);
     ASSERT_TRUE(fit.ok()) << fit.status();
     EXPECT_GT(fit->accuracy.value_or(0), 0.9);
     EXPECT_LT(fit->relative_residual, 0.5);
     EXPECT_TRUE(GatherEvidence(*result, samples, *fit, {}).ok());
   }
+}
+
+TEST(LayersTest, TheLossIsOfClassesWhereTheOptionsServeIt) {
+  RecoveryOptions options;
+  options.hidden_width = 6;
+  options.nonzeros = 12;
+  EXPECT_EQ(ChooseLoss(options, 100, 5, /*num_outputs=*/3, /*num_classes=*/3), Loss::kCrossEntropy);
+  EXPECT_EQ(ChooseLoss(options, 100, 5, 1, 2), Loss::kLogistic);
+  EXPECT_EQ(ChooseLoss(options, 100, 5, 3, 0), Loss::kSquared);
+  options.algorithm = Algorithm::kCountSketch;
+  EXPECT_EQ(ChooseLoss(options, 100, 5, 3, 3), Loss::kCrossEntropy);
+  options.algorithm = Algorithm::kAiht;
+  EXPECT_EQ(ChooseLoss(options, 100, 5, 1, 2), Loss::kSquared);
+  options.algorithm = Algorithm::kAuto;
+  options.linear_term = true;
+  EXPECT_EQ(ChooseLoss(options, 100, 5, 1, 2), Loss::kSquared);
 }
 
 TEST(LayersTest, EpochsOfClassesAreIterations) {
@@ -141,6 +159,9 @@ TEST(LayersTest, EpochsOfClassesAreIterations) {
   RecoveryObserver observer;
   observer.on_iteration = [&](const IterationReport& report) {
     best = std::min(best, report.relative_residual);
+    EXPECT_NEAR(std::sqrt(report.loss.value_or(-1) / std::log(3)), report.relative_residual, 1e-12);
+    EXPECT_TRUE(report.accuracy.has_value());
+    EXPECT_FALSE(report.r_squared.has_value());
     EXPECT_EQ(report.best_relative_residual, best);
   };
   const absl::StatusOr<RecoveryResult> result = Recover(Classes(3), options, {}, observer);

@@ -181,8 +181,18 @@ TEST_P(VariantsTest, KeepsItsInvariants) {
   }
   int64_t last_iteration = 0;
   double best = std::numeric_limits<double>::infinity();
+  double squares = 0;
+  double sum = 0;
+  for (const float target : problem.samples.targets) {
+    squares += static_cast<double>(target) * target;
+    sum += target;
+  }
+  const double deviation2 = squares - sum * sum / static_cast<double>(problem.samples.num_samples);
   RecoveryObserver observer;
   observer.on_iteration = [&](const IterationReport& report) {
+    ASSERT_TRUE(report.r_squared.has_value());
+    const double squared_error = report.relative_residual * report.relative_residual * squares;
+    EXPECT_NEAR(*report.r_squared, 1 - squared_error / deviation2, 1e-9);
     EXPECT_EQ(report.iteration, last_iteration + 1);
     last_iteration = report.iteration;
     EXPECT_LE(report.support_size, working);

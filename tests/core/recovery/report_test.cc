@@ -426,6 +426,28 @@ TEST(MeasureFitTest, GivesHandComputedNumbers) {
   EXPECT_FALSE(MeasureFit(network, samples)->accuracy.has_value());
 }
 
+TEST(MeasureFitTest, ThereAreMetricsForTheTask) {
+  SparseNetwork network;
+  network.num_inputs = 1;
+  network.weights = {{0, 1}, {0}, {1.0}};
+  network.output_signs = {1};
+  // f(x) = x on these.
+  Samples samples{.num_samples = 3, .num_inputs = 1, .inputs = {1, 2, 3}, .targets = {1, 2, 6}};
+  FitQuality fit = *MeasureFit(network, samples);
+  // Around the mean 3 the targets leave 4 + 1 + 9.
+  EXPECT_NEAR(*fit.r_squared, 1 - 9.0 / 14, 1e-12);
+  EXPECT_FALSE(fit.loss.has_value());
+  samples.targets = {2, 2, 2};
+  EXPECT_FALSE(MeasureFit(network, samples)->r_squared.has_value());
+  samples.targets = {0, 1, 1};
+  samples.class_names = {"no", "yes"};
+  fit = *MeasureFit(network, samples, Loss::kLogistic);
+  EXPECT_FALSE(fit.r_squared.has_value());
+  EXPECT_NEAR(*fit.loss,
+              (std::log1p(std::exp(1)) + std::log1p(std::exp(-2)) + std::log1p(std::exp(-3))) / 3,
+              1e-12);
+}
+
 TEST(ComparePlantedTest, SaysNothingAboutNetworksOfAnotherKind) {
   const PlantedProblem problem = *GeneratePlanted(Easy());
   SparseNetwork with_bias = problem.network;

@@ -121,13 +121,15 @@ TEST_F(RecoveryRunnerTest, SeveralOutputsAndLayersAndClassesAreRecovered) {
       RecoverySpec spec;
       spec.dataset_id = "outputs";
       spec.held_out_fraction = 0.25;
-      spec.options = {.hidden_width = 4, .hidden_layers = layers, .nonzeros = 16, .loss = loss};
+      spec.options = {.hidden_width = 4, .hidden_layers = layers, .nonzeros = 16};
+      spec.options.choose_loss = loss != Loss::kSquared;
       if (loss == Loss::kSquared) spec.options.termination.max_iterations = 20;
       ASSERT_TRUE(runner_->Plan(spec).ok()) << runner_->Plan(spec).status();
       auto outcome = runner_->Run(RunOf(spec));
       ASSERT_TRUE(outcome.ok()) << outcome.status();
       const auto& report = std::get<RecoveryReport>(outcome->report);
       EXPECT_LE(report.nonzeros, 16);
+      EXPECT_EQ(report.options_used.loss, loss);
       EXPECT_GT(report.training.accuracy.value_or(0), 0.5) << layers;
       ASSERT_TRUE(outcome->model.has_value());
       EXPECT_EQ(NumOutputs(outcome->model->network), 3);

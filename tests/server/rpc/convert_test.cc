@@ -81,6 +81,19 @@ TEST(ConvertJobTest, WhatWasAskedComesBack) {
   EXPECT_EQ(back.name(), "jobs/job-a");
 }
 
+TEST(ConvertJobTest, AnUnsetLossIsChosen) {
+  v1::CreateJobRequest request = FullRequest();
+  v1::RecoveryOptions& options = *request.mutable_job()->mutable_recovery()->mutable_options();
+  for (const auto loss : {v1::LOSS_SQUARED, v1::LOSS_UNSPECIFIED}) {
+    options.set_loss(loss);
+    const auto converted = FromProto(request);
+    ASSERT_TRUE(converted.ok()) << converted.status();
+    EXPECT_EQ(std::get<store::RecoverySpec>(converted->spec).options.choose_loss,
+              loss == v1::LOSS_UNSPECIFIED);
+    EXPECT_EQ(ToProto(RecordOf(*converted)).recovery().options().loss(), loss);
+  }
+}
+
 TEST(ConvertJobTest, EveryAlgorithmComesBack) {
   const google::protobuf::EnumDescriptor* algorithms = v1::Algorithm_descriptor();
   for (int k = 0; k < algorithms->value_count(); ++k) {
@@ -244,7 +257,8 @@ TEST(ConvertJobTest, APruningComesBack) {
   for (const auto schedule : {v1::PRUNE_SCHEDULE_ROUNDS, v1::PRUNE_SCHEDULE_GRADUAL}) {
     v1::CreateJobRequest request = PruningRequest(schedule);
     v1::PruningOptions& options = *request.mutable_job()->mutable_pruning()->mutable_options();
-    for (const auto loss : {v1::LOSS_SQUARED, v1::LOSS_CROSS_ENTROPY, v1::LOSS_LOGISTIC}) {
+    for (const auto loss :
+         {v1::LOSS_UNSPECIFIED, v1::LOSS_SQUARED, v1::LOSS_CROSS_ENTROPY, v1::LOSS_LOGISTIC}) {
       for (const auto saliency : {v1::SALIENCY_MAGNITUDE, v1::SALIENCY_FISHER}) {
         options.set_loss(loss);
         options.set_saliency(saliency);
@@ -283,14 +297,15 @@ TEST(ConvertJobTest, UnsetOptionsOfAPruningKeepTheDefaults) {
 TEST(ConvertJobTest, AReportOfAPruningIsShown) {
   store::JobRecord record;
   record.spec = store::PruningSpec{.dataset_id = "a", .options = {.hidden_widths = {4}}};
-  record.progress = PruneReport{.iteration = 9,
-                                .round = 2,
-                                .epoch = 3,
-                                .fit = {.loss = 0.5, .psnr_db = 8.0, .accuracy = 0.75},
-                                .nonzeros = 40,
-                                .learning_rate = 0.25,
-                                .divergences = 1,
-                                .elapsed_seconds = 1.5};
+  record.progress =
+      PruneReport{.iteration = 9,
+                  .round = 2,
+                  .epoch = 3,
+                  .fit = {.loss = 0.5, .psnr_db = 8.0, .accuracy = 0.75, .r_squared = 0.875},
+                  .nonzeros = 40,
+                  .learning_rate = 0.25,
+                  .divergences = 1,
+                  .elapsed_seconds = 1.5};
   record.report = store::PruningReport{
       .termination_reason = TerminationReason::kTimeLimit,
       .iterations = 10,
@@ -298,7 +313,8 @@ TEST(ConvertJobTest, AReportOfAPruningIsShown) {
       .elapsed_seconds = 2.5,
       .options_used = {.hidden_widths = {4}, .batch_size = 60},
       .training = {.num_samples = 80, .fit = {.loss = 0.5, .accuracy = 0.75}},
-      .held_out = store::PruningFit{.num_samples = 20, .fit = {.loss = 0.75, .psnr_db = 7.0}},
+      .held_out = store::PruningFit{.num_samples = 20,
+                                    .fit = {.loss = 0.75, .psnr_db = 7.0, .r_squared = 0.25}},
       .nonzeros = 30,
       .active_neurons = 3,
       .divergences = 1,
@@ -312,6 +328,7 @@ TEST(ConvertJobTest, AReportOfAPruningIsShown) {
   EXPECT_EQ(epoch.loss(), 0.5);
   EXPECT_EQ(epoch.psnr_db(), 8);
   EXPECT_EQ(epoch.accuracy(), 0.75);
+  EXPECT_EQ(epoch.r_squared(), 0.875);
   EXPECT_EQ(epoch.nonzeros(), 40);
   EXPECT_EQ(epoch.learning_rate(), 0.25);
   EXPECT_EQ(epoch.divergences(), 1);
@@ -325,8 +342,10 @@ TEST(ConvertJobTest, AReportOfAPruningIsShown) {
   EXPECT_EQ(report.training().num_samples(), 80);
   EXPECT_EQ(report.training().accuracy(), 0.75);
   EXPECT_FALSE(report.training().has_psnr_db());
+  EXPECT_FALSE(report.training().has_r_squared());
   EXPECT_EQ(report.held_out().loss(), 0.75);
   EXPECT_EQ(report.held_out().psnr_db(), 7);
+  EXPECT_EQ(report.held_out().r_squared(), 0.25);
   EXPECT_FALSE(report.held_out().has_accuracy());
   EXPECT_EQ(report.nonzeros(), 30);
   EXPECT_EQ(report.active_neurons(), 3);

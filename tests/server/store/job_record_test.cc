@@ -21,6 +21,7 @@ JobRecord FullRecord() {
   std::get<RecoverySpec>(record.spec).options.output_signs = OutputSigns::kMixed;
   std::get<RecoverySpec>(record.spec).options.bias = true;
   std::get<RecoverySpec>(record.spec).options.linear_term = true;
+  std::get<RecoverySpec>(record.spec).options.choose_loss = true;
   std::get<RecoverySpec>(record.spec).options.seed = std::numeric_limits<uint64_t>::max();
   std::get<RecoverySpec>(record.spec).options.step_size = 0.1;
   std::get<RecoverySpec>(record.spec).options.termination.max_iterations = 7;
@@ -50,11 +51,19 @@ JobRecord FullRecord() {
                                     .step_size = 1e-17,
                                     .support_size = 6,
                                     .path_nonzeros = 40,
-                                    .path_points = 5};
+                                    .path_points = 5,
+                                    .loss = 0.7,
+                                    .accuracy = 0.8,
+                                    .r_squared = 0.9};
   record.model_id = "model";
   RecoveryReport report;
   report.termination_reason = TerminationReason::kTimeLimit;
-  report.training = {.num_samples = 3, .relative_residual = 0.5, .psnr_db = 1, .accuracy = 0.75};
+  report.training = {.num_samples = 3,
+                     .relative_residual = 0.5,
+                     .psnr_db = 1,
+                     .accuracy = 0.75,
+                     .loss = 0.6,
+                     .r_squared = 0.5};
   report.held_out = FitQuality();
   report.planted = PlantedComparison{.support_recall = 0.5, .exact = true, .planted_neurons = 2};
   report.partial = true;
@@ -111,6 +120,7 @@ TEST(JobRecordTest, APruningRoundTripsEveryField) {
                   .nonzeros = 2000,
                   .bias = true,
                   .loss = Loss::kCrossEntropy,
+                  .choose_loss = true,
                   .epochs = 7,
                   .batch_size = 0,
                   .learning_rate = 0.1,
@@ -131,7 +141,7 @@ TEST(JobRecordTest, APruningRoundTripsEveryField) {
   record.progress = PruneReport{.iteration = 1,
                                 .round = 2,
                                 .epoch = 3,
-                                .fit = {.loss = 1e-17, .accuracy = 0.25},
+                                .fit = {.loss = 1e-17, .accuracy = 0.25, .r_squared = -1.5},
                                 .nonzeros = 4,
                                 .learning_rate = 0.5,
                                 .divergences = 6,
@@ -155,6 +165,7 @@ TEST(JobRecordTest, APruningRoundTripsEveryField) {
   EXPECT_EQ(options.hidden_widths, spec.options.hidden_widths);
   EXPECT_EQ(options.seed, spec.options.seed);
   EXPECT_EQ(options.loss, Loss::kCrossEntropy);
+  EXPECT_TRUE(options.choose_loss);
   EXPECT_EQ(options.schedule, PruneSchedule::kGradual);
   EXPECT_EQ(options.saliency, Saliency::kFisher);
   EXPECT_EQ(options.schedule_power, 5);
@@ -162,6 +173,7 @@ TEST(JobRecordTest, APruningRoundTripsEveryField) {
   EXPECT_EQ(progress.fit.loss, 1e-17);
   EXPECT_FALSE(progress.fit.psnr_db.has_value());
   EXPECT_EQ(progress.fit.accuracy, 0.25);
+  EXPECT_EQ(progress.fit.r_squared, -1.5);
   EXPECT_EQ(progress.divergences, 6);
   EXPECT_EQ(progress.elapsed_seconds, 7.5);
   const auto& report = std::get<PruningReport>(*read->report);
@@ -355,6 +367,11 @@ TEST(JobRecordTest, JsonRoundTripsEveryField) {
   EXPECT_EQ(read->time_limit_seconds, 12.5);
   EXPECT_TRUE(std::isinf(std::get<IterationReport>(*read->progress).psnr_db));
   EXPECT_EQ(std::get<IterationReport>(*read->progress).step_size, 1e-17);
+  EXPECT_EQ(std::get<IterationReport>(*read->progress).loss, 0.7);
+  EXPECT_EQ(std::get<IterationReport>(*read->progress).accuracy, 0.8);
+  EXPECT_EQ(std::get<IterationReport>(*read->progress).r_squared, 0.9);
+  EXPECT_EQ(std::get<RecoveryReport>(*read->report).training.loss, 0.6);
+  EXPECT_EQ(std::get<RecoveryReport>(*read->report).training.r_squared, 0.5);
   EXPECT_EQ(std::get<RecoveryReport>(*read->report).training.accuracy, 0.75);
   EXPECT_TRUE(std::get<RecoveryReport>(*read->report).planted->exact);
   const RecoveryEvidence& evidence = *std::get<RecoveryReport>(*read->report).evidence;
