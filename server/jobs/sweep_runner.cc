@@ -322,12 +322,19 @@ class Attempt {
   int64_t dataset_index_ = 0;
 };
 
-// An error of a cell's job as one of its method, which is the `index`-th.
-absl::Status NameMethod(const absl::Status& status, size_t index) {
+// An error of a cell's job as one of its method, which is the `index`-th, or of what the sweep says
+// for the method.
+absl::Status NameMethod(const SweepSpec& spec, const absl::Status& status, size_t index) {
   const std::string field = store::FieldOf(status).value_or("");
   std::string message(status.message());
   if (message.starts_with(field + ": ")) message.erase(0, field.size() + 2);
-  const std::string within = absl::StrReplaceAll(field, {{".options.", "."}});
+  if (!HasHiddenWidth(spec.methods[index])) {
+    if (field == "pruning.model") return InvalidField("sweep.model", message);
+    if (field == "pruning.dataset") return InvalidField("sweep.dataset", message);
+    if (field == "pruning.model_options.nonzeros") return InvalidField("sweep.nonzeros", message);
+  }
+  const std::string within = absl::StrReplaceAll(
+      field, {{"pruning.model_options.", "model_pruning."}, {".options.", "."}});
   return InvalidField(absl::StrCat("sweep.methods[", index, "]", within.empty() ? "" : ".", within),
                       message);
 }
@@ -348,7 +355,7 @@ absl::Status SweepRunner::PlanMethods(const SweepSpec& spec) {
       }
       first_error.Update(status);
     }
-    if (!first_error.ok()) return NameMethod(first_error, i);
+    if (!first_error.ok()) return NameMethod(spec, first_error, i);
   }
   return absl::OkStatus();
 }
@@ -361,6 +368,9 @@ absl::StatusOr<JobCost> SweepRunner::Plan(const SweepSpec& spec) {
     }
     const absl::StatusOr<DatasetRecord> dataset = store_->datasets().Get(spec.dataset_id);
     if (!dataset.ok()) return dataset.status();
+    if (!spec.model_id.empty()) {
+      if (auto model = store_->models().Get(spec.model_id); !model.ok()) return model.status();
+    }
     for (const int64_t count : spec.num_samples) {
       if (count > dataset->num_samples) {
         return InvalidField(
