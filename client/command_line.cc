@@ -1117,11 +1117,11 @@ void FinishCompare(Parameters* p, const std::string& words, const SharedOptions&
   v1::SweepSpec* spec = p->compare.request.mutable_job()->mutable_sweep();
   bool recovers = false;
   bool trains = false;
-  std::string new_network, of_model;  // the last method of each kind
+  std::string new_network, of_model;  // the first method of each kind
   for (const auto& word : absl::StrSplit(words, ',')) {
     v1::SweepMethod method = MethodOf(std::string(word));
     if (method.has_model_pruning()) {
-      of_model = method.name();
+      if (of_model.empty()) of_model = method.name();
       v1::ModelPruningOptions* options = method.mutable_model_pruning();
       options->MergeFrom(shared.model_pruning);
       if (options->method() == v1::PRUNING_METHOD_DISTILL) {
@@ -1129,7 +1129,7 @@ void FinishCompare(Parameters* p, const std::string& words, const SharedOptions&
         options->MergeFrom(shared.distill);
       }
     } else {
-      new_network = method.name();
+      if (new_network.empty()) new_network = method.name();
       recovers = recovers || method.has_recovery();
       trains = trains || method.has_pruning();
       if (method.has_recovery()) method.mutable_recovery()->MergeFrom(shared.recovery);
@@ -1156,7 +1156,7 @@ void FinishCompare(Parameters* p, const std::string& words, const SharedOptions&
   }
   if ((flags.nonzeros->count() > 0) == (flags.fractions->count() > 0)) {
     wrong(flags.nonzeros,
-          "say the budgets, by --nonzeros S,S2,... or, of a model, by --fractions X,X2,...");
+          "say the budgets by one of --nonzeros S,S2,... and, for a model, --fractions X,X2,...");
   }
   if (new_network.empty()) {
     refuse({flags.hidden_width},

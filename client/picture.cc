@@ -80,6 +80,8 @@ std::optional<double> Drawn(const v1::SweepCell& row, const std::string& name) {
   return value;
 }
 
+std::string Number(double value) { return absl::StrFormat("%.9g", value); }
+
 struct Mean {
   double sum = 0;
   int64_t count = 0;
@@ -91,8 +93,22 @@ struct Mean {
 };
 
 // Numbers that are one or two decades apart are told apart on a logarithmic axis only.
-bool WantsLogarithm(const std::set<double>& values) {
-  return values.size() > 1 && *values.begin() > 0 && *values.rbegin() / *values.begin() > 20;
+bool WantsLogarithm(const std::set<double>& values, double factor = 20) {
+  return values.size() > 1 && *values.begin() > 0 && *values.rbegin() / *values.begin() > factor;
+}
+
+// With some room at the ends, the same for all panels of a picture.
+std::string RangeOf(const std::set<double>& values, bool logarithm) {
+  if (values.size() < 2) return "[*:*]";
+  const double low = *values.begin();
+  const double high = *values.rbegin();
+  constexpr double kRoom = 0.05;  // of the axis
+  if (logarithm) {
+    const double factor = std::pow(high / low, kRoom);
+    return absl::StrCat("[", Number(low / factor), ":", Number(high * factor), "]");
+  }
+  const double room = kRoom * (high - low);
+  return absl::StrCat("[", Number(low - room), ":", Number(high + room), "]");
 }
 
 std::string Terminal(PictureFormat format, size_t panels) {
@@ -101,8 +117,6 @@ std::string Terminal(PictureFormat format, size_t panels) {
                       format == PictureFormat::kPng ? "pngcairo" : "svg", " noenhanced size ",
                       width, ",480 font 'sans,11'\n");
 }
-
-std::string Number(double value) { return absl::StrFormat("%.9g", value); }
 
 std::vector<std::string> MethodsOf(const v1::SweepReport& report) {
   std::vector<std::string> methods;
@@ -207,6 +221,7 @@ absl::StatusOr<std::string> LinePanel(const v1::SweepReport& report, const std::
   for (const v1::SweepCell& row : report.rows()) {
     const auto drawn = Drawn(row, value);
     const auto drawn_at = Drawn(row, at);
+    if (drawn_at) xs.insert(*drawn_at);
     if (!drawn || !drawn_at) continue;
     std::string label = row.method();
     for (const std::string& parameter : others) {
@@ -216,7 +231,6 @@ absl::StatusOr<std::string> LinePanel(const v1::SweepReport& report, const std::
     Point& point = lines[label][*ValueOf(row, x)];
     point.at.Add(*drawn_at);
     point.value.Add(*drawn);
-    xs.insert(*drawn_at);
     drawn_values.insert(*drawn);
   }
   if (labels.empty()) return NothingToDraw(value);
@@ -228,11 +242,16 @@ absl::StatusOr<std::string> LinePanel(const v1::SweepReport& report, const std::
     }
     absl::StrAppend(&script, "END_OF_LINE\n");
   }
-  const bool logarithm_y = (value == "seconds" || value == "memory_bytes" ||
-                            value == "relative_residual" || value == "error") &&
-                           WantsLogarithm(drawn_values);
-  absl::StrAppend(&script, "unset logscale\n", WantsLogarithm(xs) ? "set logscale x\n" : "",
-                  logarithm_y ? "set logscale y\n" : "", "set xlabel ",
+  const bool logarithm_x = WantsLogarithm(xs);
+  // Of errors the small ones matter.
+  const bool logarithm_y =
+      ((value == "seconds" || value == "memory_bytes" || value == "relative_residual") &&
+       WantsLogarithm(drawn_values)) ||
+      (value == "error" && WantsLogarithm(drawn_values, 5));
+  // gnuplot's fifth colour is yellow, which white paper hides.
+  absl::StrAppend(&script, "unset logscale\n", logarithm_x ? "set logscale x\n" : "",
+                  logarithm_y ? "set logscale y\n" : "", "set xrange ", RangeOf(xs, logarithm_x),
+                  "\nset rmargin 5\nset linetype 5 linecolor rgb '#cc79a7'\nset xlabel ",
                   GnuplotString(AxisLabel(at)), "\nset ylabel ", GnuplotString(AxisLabel(value)),
                   "\nset key outside below\nset grid\n");
   std::vector<std::string> plots;

@@ -341,9 +341,11 @@ absl::Status NameMethod(const SweepSpec& spec, const absl::Status& status, size_
 
 }  // namespace
 
-// Most of the time each method's first cell will do.
+// Most of the time each method's first cell will do. Subsets of the data set do not exist yet;
+// whether it fits a model does not depend on them.
 absl::Status SweepRunner::PlanMethods(const SweepSpec& spec) {
   for (size_t i = 0; i < spec.methods.size(); ++i) {
+    if (!spec.num_samples.empty() && HasHiddenWidth(spec.methods[i])) continue;
     absl::Status first_error;
     for (int64_t index = 0; index < NumCells(spec); ++index) {
       const SweepCell cell = CellAt(spec, index);
@@ -378,10 +380,7 @@ absl::StatusOr<JobCost> SweepRunner::Plan(const SweepSpec& spec) {
             absl::StrCat("holds ", count, ", the data set has ", dataset->num_samples, " samples"));
       }
     }
-    // Subsets and planted problems do not exist yet.
-    if (spec.num_samples.empty()) {
-      if (absl::Status status = PlanMethods(spec); !status.ok()) return status;
-    }
+    if (absl::Status status = PlanMethods(spec); !status.ok()) return status;
   }
   return JobCost{};  // its cells have their own
 }
