@@ -163,7 +163,7 @@ v1::CreateJobRequest SweepRequest() {
   v1::SweepSpec& spec = *request.mutable_job()->mutable_sweep();
   spec.set_dataset("datasets/a");
   spec.set_model("models/net");
-  spec.add_hidden_widths(5);
+  spec.add_hidden_widths(9);
   spec.add_nonzeros(30);
   spec.add_nonzeros(15);
   for (int value = v1::PRUNING_METHOD_IMP; value <= v1::PRUNING_METHOD_DISTILL; ++value) {
@@ -197,7 +197,7 @@ TEST(ModelPruningServiceTest, ASweepComparesTheMethodsOfAModel) {
     EXPECT_TRUE(row.has_training_psnr_db() && row.has_held_out_psnr_db());
     EXPECT_TRUE(row.has_training_loss() && row.has_held_out_loss());
     const bool of_model = row.method() != "PRUNING_METHOD_IMP";
-    EXPECT_EQ(row.hidden_width(), of_model ? 0 : 5);
+    EXPECT_EQ(row.hidden_width(), of_model ? 0 : 9);
     EXPECT_EQ(row.given_nonzeros(), of_model ? 8 * 5 + 6 * 9 + 7 : 0);
     EXPECT_EQ(row.has_given_training() && row.has_given_held_out(), of_model);
     if (row.nonzeros() == 15) psnr[row.method()] = row.training_psnr_db();
