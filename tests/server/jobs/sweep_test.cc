@@ -183,7 +183,7 @@ TEST(SweepGridTest, ErrorsNameTheField) {
             "sweep.model");
   EXPECT_EQ(field([](SweepSpec& s) { s.hidden_widths = {2}; }, OfModel()), "sweep.hidden_widths");
   EXPECT_EQ(field([](SweepSpec& s) { s.hidden_layers = 2; }, OfModel()), "sweep.hidden_layers");
-  const auto with_imp = [](std::vector<int64_t> widths) {
+  const auto with_imp = [](const std::vector<int64_t>& widths) {
     return [widths](SweepSpec& s) {
       s.methods.push_back({.name = "imp", .options = PruneOptions()});
       s.hidden_widths = widths;
