@@ -789,12 +789,12 @@ void AddModelPruneFlags(CLI::App* app, Parameters* p, v1::ModelPruningOptions* o
                         PruneFlags* flags) {
   std::vector<CLI::Option*>& added = flags->of_model;
   flags->model =
-      app->add_option("--model", p->prune.model,
+      app->add_option("--model", p->prune.model.name,
                       "Prune this network instead of training one: a file (ONNX, "
                       "safetensors, NPZ, JSON), which is uploaded first, or a model's id")
           ->type_name("FILE|ID");
   added.push_back(AddEnum<v1::ModelFormat>(
-      app, "--model_format", [p](auto v) { p->prune.model_format = v; },
+      app, "--model_format", [p](auto v) { p->prune.model.format = v; },
       "Format of the file (default by its name)"));
   flags->fraction = AddValue<double>(
       app, "--fraction", [=](auto x) { options->set_fraction(x); },
@@ -865,7 +865,7 @@ void FinishPrune(Parameters* p, const PruneFlags& flags) {
     spec->clear_model_options();
     return;
   }
-  if (p->prune.model.empty()) throw CLI::ValidationError("--model", "names no model");
+  if (p->prune.model.name.empty()) throw CLI::ValidationError("--model", "names no model");
   for (const CLI::Option* flag : flags.of_training) {
     if (flag->count() == 0) continue;
     throw CLI::ValidationError(flag->get_name(),
@@ -916,6 +916,25 @@ CLI::Option* AddNumbers(CLI::App* app, const std::string& flag, List* list, cons
     }
   };
   return app->add_option_function<std::string>(flag, parse, help)->type_name(type_name);
+}
+
+// "0.5,0.1".
+CLI::Option* AddFractions(CLI::App* app, const std::string& flag, std::vector<double>* list,
+                          const std::string& help) {
+  const auto parse = [flag, list](const std::string& text) {
+    list->clear();
+    for (const auto& word : absl::StrSplit(text, ',')) {
+      double number = 0;
+      if (!absl::SimpleAtod(word, &number) || !(number > 0 && number <= 1)) {
+        throw CLI::ValidationError(
+            flag,
+            absl::StrCat("\"", text,
+                         "\" is no list of fractions above 0 and at most 1, such as 0.5,0.1"));
+      }
+      list->push_back(number);
+    }
+  };
+  return app->add_option_function<std::string>(flag, parse, help)->type_name("X,X2,...");
 }
 
 void AddPictureFlags(CLI::App* app, PictureOptions* options) {
@@ -1025,7 +1044,20 @@ void AddSweep(CLI::App* root, Parameters* p) {
   });
 }
 
-// A word of --methods: an algorithm of recovery, or a way of pruning.
+// The methods that prune a model, by their words.
+std::vector<std::pair<std::string, v1::PruningMethod>> WaysToPruneAModel() {
+  auto words = EnumWords<v1::PruningMethod>("");
+  std::erase_if(words, [](const auto& word) { return word.second == v1::PRUNING_METHOD_IMP; });
+  return words;
+}
+
+std::string ModelMethodWords(const char* separator) {
+  return absl::StrJoin(WaysToPruneAModel(), separator,
+                       [](std::string* text, const auto& word) { text->append(word.first); });
+}
+
+// A word of --methods: an algorithm of recovery, a way of training and pruning, or of pruning the
+// model.
 v1::SweepMethod MethodOf(const std::string& word) {
   v1::SweepMethod method;
   method.set_name(word);
@@ -1049,64 +1081,182 @@ v1::SweepMethod MethodOf(const std::string& word) {
     }
     names.push_back(name);
   }
+  for (const auto& [name, of_model] : WaysToPruneAModel()) {
+    if (name == word) {
+      method.mutable_model_pruning()->set_method(of_model);
+      return method;
+    }
+    names.push_back(name);
+  }
   throw CLI::ValidationError(
       "--methods", absl::StrCat("\"", word, "\" is none of ", absl::StrJoin(names, ", ")));
 }
 
-void AddCompare(CLI::App* root, Parameters* p) {
-  CLI::App* app = AddCommand(
-      root, "compare",
-      "Run recoveries and prunings on the same samples, split, seeds and budgets; print a table");
+// What compare sets in all its methods that have it.
+struct SharedOptions {
+  v1::RecoveryOptions recovery;
+  v1::PruningOptions pruning;
+  v1::ModelPruningOptions model_pruning;  // of every method of a model
+  v1::ModelPruningOptions distill;        // beside those
+};
+
+// The flags of compare that not all methods use.
+struct CompareFlags {
+  CLI::Option* model = nullptr;
+  CLI::Option* model_format = nullptr;
+  CLI::Option* hidden_width = nullptr;
+  CLI::Option* nonzeros = nullptr;
+  CLI::Option* fractions = nullptr;
+  std::vector<CLI::Option*> of_recovery;
+  std::vector<CLI::Option*> of_new_networks;  // recovered, or trained and pruned
+  std::vector<CLI::Option*> of_training;
+};
+
+// Adds the methods and refuses what none of them uses.
+void FinishCompare(Parameters* p, const std::string& words, const SharedOptions& shared,
+                   const CompareFlags& flags) {
   v1::SweepSpec* spec = p->compare.request.mutable_job()->mutable_sweep();
+  bool recovers = false;
+  bool trains = false;
+  std::string new_network, of_model;  // the first method of each kind
+  for (const auto& word : absl::StrSplit(words, ',')) {
+    v1::SweepMethod method = MethodOf(std::string(word));
+    if (method.has_model_pruning()) {
+      if (of_model.empty()) of_model = method.name();
+      v1::ModelPruningOptions* options = method.mutable_model_pruning();
+      options->MergeFrom(shared.model_pruning);
+      if (options->method() == v1::PRUNING_METHOD_DISTILL) {
+        trains = true;
+        options->MergeFrom(shared.distill);
+      }
+    } else {
+      if (new_network.empty()) new_network = method.name();
+      recovers = recovers || method.has_recovery();
+      trains = trains || method.has_pruning();
+      if (method.has_recovery()) method.mutable_recovery()->MergeFrom(shared.recovery);
+      if (method.has_pruning()) method.mutable_pruning()->MergeFrom(shared.pruning);
+    }
+    *spec->add_methods() = std::move(method);
+  }
+  const auto wrong = [](const CLI::Option* flag, const std::string& why) {
+    throw CLI::ValidationError(flag->get_name(), why);
+  };
+  const auto refuse = [&](const std::vector<CLI::Option*>& unused, const std::string& why) {
+    for (const CLI::Option* flag : unused) {
+      if (flag->count() > 0) wrong(flag, why);
+    }
+  };
+  if (flags.model->count() > 0 && p->compare.model.name.empty())
+    wrong(flags.model, "names no model");
+  if (of_model.empty()) {
+    refuse({flags.model, flags.model_format, flags.fractions},
+           absl::StrCat("is for a model to prune, which none of --methods does; name one of ",
+                        ModelMethodWords(", ")));
+  } else if (flags.model->count() == 0) {
+    wrong(flags.model, absl::StrCat("is required: which model is ", of_model, " to prune?"));
+  }
+  if ((flags.nonzeros->count() > 0) == (flags.fractions->count() > 0)) {
+    wrong(flags.nonzeros,
+          "say the budgets by one of --nonzeros S,S2,... and, for a model, --fractions X,X2,...");
+  }
+  if (new_network.empty()) {
+    refuse({flags.hidden_width},
+           "is for networks that are recovered or trained, which none of --methods does; the model "
+           "has its own widths");
+    refuse(flags.of_new_networks,
+           "is for networks that are recovered or trained, which none of --methods does");
+  } else if (flags.hidden_width->count() == 0) {
+    wrong(flags.hidden_width, "is required for " + new_network);
+  }
+  if (!of_model.empty() && spec->hidden_widths_size() > 1) {
+    wrong(flags.hidden_width,
+          absl::StrCat("must be one width beside ", of_model, ", which does not depend on it"));
+  }
+  if (!recovers) refuse(flags.of_recovery, "is for recoveries, which none of --methods is");
+  if (!trains) refuse(flags.of_training, "is for methods that train, which none of --methods does");
+}
+
+void AddCompare(CLI::App* root, Parameters* p) {
+  CLI::App* app = AddCommand(root, "compare",
+                             "Run recoveries and prunings, also of a model (--model), on the same "
+                             "samples, split, seeds and "
+                             "budgets; print a table");
+  v1::SweepSpec* spec = p->compare.request.mutable_job()->mutable_sweep();
+  const auto flags = std::make_shared<CompareFlags>();
   AddName(
       app, "--dataset", "datasets", [=](auto name) { spec->set_dataset(name); },
-      "Data set to explain")
+      "Data set to explain; with --model samples of its inputs and outputs")
       ->required();
-  AddNumbers(app, "--hidden_width", spec->mutable_hidden_widths(), "Hidden widths", "M,M2,...")
-      ->required();
-  AddNumbers(app, "--nonzeros", spec->mutable_nonzeros(), "Budgets of non-zero weights", "S,S2,...")
-      ->required();
+  flags->model =
+      app->add_option("--model", p->compare.model.name,
+                      "Prune this network by the methods that prune a model: a file (ONNX, "
+                      "safetensors, NPZ, JSON), which is uploaded first, or a model's id")
+          ->type_name("FILE|ID");
+  flags->model_format = AddEnum<v1::ModelFormat>(
+      app, "--model_format", [=](auto v) { p->compare.model.format = v; },
+      "Format of the file (default by its name)");
+  flags->hidden_width =
+      AddNumbers(app, "--hidden_width", spec->mutable_hidden_widths(),
+                 "Hidden widths of networks that are recovered or trained; one beside methods that "
+                 "prune a model",
+                 "M,M2,...");
+  flags->nonzeros = AddNumbers(app, "--nonzeros", spec->mutable_nonzeros(),
+                               "Budgets of non-zero weights", "S,S2,...");
+  flags->fractions = AddFractions(app, "--fractions", &p->compare.fractions,
+                                  "Budgets as shares of the model's weights, in (0, 1]");
   AddNumbers(app, "--num_samples", spec->mutable_num_samples(),
              "Sizes of random subsets (default: all samples)", "N,N2,...");
   AddNumbers(app, "--seeds", spec->mutable_seeds(), "Seeds of split and method (default 0)",
              "K,K2,...");
-  const auto methods = std::make_shared<std::string>("auto,imp,imp-retrained");
-  app->add_option("--methods", *methods,
-                  "Algorithms of recovery, and imp (as published), imp-retrained (trained after "
-                  "the last prune), gradual (by w^2 E[g^2]) (default auto,imp,imp-retrained)")
-      ->type_name("A,B,...");
-  struct Shared {
-    v1::RecoveryOptions recovery;
-    v1::PruningOptions pruning;
-  };
-  const auto shared = std::make_shared<Shared>();
-  AddEnum<v1::OutputSigns>(
+  const auto methods = std::make_shared<std::string>();
+  CLI::Option* named =
+      app->add_option(
+             "--methods", *methods,
+             "Algorithms of recovery, and imp (as published), imp-retrained (trained after "
+             "the last prune), gradual (by w^2 E[g^2]) (default auto,imp,imp-retrained); of "
+             "--model " +
+                 ModelMethodWords(", ") + " (with --model the default)")
+          ->type_name("A,B,...");
+  const auto shared = std::make_shared<SharedOptions>();
+  flags->of_recovery.push_back(AddEnum<v1::OutputSigns>(
       app, "--output_signs", [=](auto v) { shared->recovery.set_output_signs(v); },
-      "Recoveries: whether all neurons add, or some subtract (default positive)");
-  app->add_flag_function(
+      "Recoveries: whether all neurons add, or some subtract (default positive)"));
+  flags->of_new_networks.push_back(app->add_flag_function(
       "--bias",
       [=](int64_t) {
         shared->recovery.set_bias(true);
         shared->pruning.set_bias(true);
       },
-      "Give every neuron a constant input");
+      "Give every neuron of a network that is recovered or trained a constant input"));
   AddEnum<v1::Loss>(
       app, "--loss",
       [=](auto v) {
         shared->recovery.set_loss(v);
         shared->pruning.set_loss(v);
+        shared->model_pruning.set_loss(v);
       },
       "What is minimised; of the algorithms of recovery auto, winnow, count_sketch and sequential "
       "take another than squared (default: each method's own for the data set)");
-  AddValue<int64_t>(
+  flags->of_new_networks.push_back(AddValue<int64_t>(
       app, "--hidden_layers", [=](auto n) { spec->set_hidden_layers(n); },
-      "Hidden layers, M neurons each (default 1)", "L");
-  AddValue<int64_t>(
-      app, "--epochs", [=](auto n) { shared->pruning.set_epochs(n); },
-      "Prunings: passes over the samples of a round, or of the gradual training (default 50)", "N");
-  AddValue<int64_t>(
-      app, "--batch_size", [=](auto n) { shared->pruning.set_batch_size(n); },
-      "Prunings: samples that a step looks at (default 5000)", "N");
+      "Hidden layers, M neurons each (default 1)", "L"));
+  flags->of_training.push_back(AddValue<int64_t>(
+      app, "--epochs",
+      [=](auto n) {
+        shared->pruning.set_epochs(n);
+        shared->distill.set_epochs(n);
+      },
+      "Prunings that train: passes over the samples of a round, or of the gradual training "
+      "(default "
+      "50; distill 30)",
+      "N"));
+  flags->of_training.push_back(AddValue<int64_t>(
+      app, "--batch_size",
+      [=](auto n) {
+        shared->pruning.set_batch_size(n);
+        shared->distill.set_batch_size(n);
+      },
+      "Prunings that train: samples that a step looks at (default 5000; distill 128)", "N"));
   AddValue<double>(
       app, "--held_out_fraction", [=](auto x) { spec->set_held_out_fraction(x); },
       "Share of the samples kept for the table, in [0, 1) (default 0.2)", "X");
@@ -1121,12 +1271,9 @@ void AddCompare(CLI::App* root, Parameters* p) {
   AddTables(app, "--table", &p->compare.outputs);
   AddPicture(app, "--picture", &p->compare.outputs.picture);
   app->callback([=] {
-    for (const auto& word : absl::StrSplit(*methods, ',')) {
-      v1::SweepMethod method = MethodOf(std::string(word));
-      if (method.has_recovery()) method.mutable_recovery()->MergeFrom(shared->recovery);
-      if (method.has_pruning()) method.mutable_pruning()->MergeFrom(shared->pruning);
-      *spec->add_methods() = std::move(method);
-    }
+    const std::string defaults =
+        flags->model->count() > 0 ? ModelMethodWords(",") : "auto,imp,imp-retrained";
+    FinishCompare(p, named->count() > 0 ? *methods : defaults, *shared, *flags);
     p->compare.watch = !p->compare.request.validate_only();
     p->compare.outputs.picture_options.kind = PictureKind::kCompare;
     p->line.command = p->compare;

@@ -35,14 +35,16 @@ struct UploadDatasetCommand {
   v1::UploadDatasetHeader header;
   UploadFiles files;
 };
-// `recover` and `prune`. The model to prune is a file, which is uploaded first, where there is one
-// of that name, else a model's id or name; empty: none.
+// A file, which is uploaded first, where there is one of that name, else a model's id or name.
+struct ModelToPrune {
+  std::string name;                                       // empty: none
+  v1::ModelFormat format = v1::MODEL_FORMAT_UNSPECIFIED;  // of a file; by its name where unset
+};
+// `recover` and `prune`.
 struct CreateJobCommand {
   v1::CreateJobRequest request;
   bool watch = false;
-  std::string model = {};
-  v1::ModelFormat model_format =
-      v1::MODEL_FORMAT_UNSPECIFIED;  // of a file; by its name where unset
+  ModelToPrune model = {};
 };
 // What is done with the table of a sweep.
 struct SweepOutputs {
@@ -50,12 +52,15 @@ struct SweepOutputs {
   std::string picture;              // .png or .svg file; empty: none
   PictureOptions picture_options;
 };
-// `sweep` and `compare`. The sweep is in `file` for the former.
+// `sweep` and `compare`. The sweep is in `file` for the former, model and fractions are of the
+// latter.
 struct CreateSweepCommand {
   v1::CreateJobRequest request;
   std::string file;
   bool watch = false;  // the outputs need it
   SweepOutputs outputs;
+  ModelToPrune model = {};
+  std::vector<double> fractions = {};  // budgets as shares of the model's weights; empty: none
 };
 // `sweep table` and `sweep plot`.
 struct ShowSweepCommand {

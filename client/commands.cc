@@ -106,9 +106,9 @@ class Runner {
   }
 
   int operator()(const CreateJobCommand& command) {
-    if (command.model.empty()) return CreateAndWatch(command.request, command.watch);
+    if (command.model.name.empty()) return CreateAndWatch(command.request, command.watch);
     v1::CreateJobRequest request = command.request;
-    const auto model = ModelToPrune(command);
+    const auto model = NameOfModel(command.model, request);
     if (!model.ok()) return Fail(model.status());
     request.mutable_job()->mutable_pruning()->set_model(*model);
     return CreateAndWatch(request, command.watch);
@@ -120,6 +120,10 @@ class Runner {
       auto spec = ReadSweepFile(command.file);
       if (!spec.ok()) return Fail(spec.status());
       *request.mutable_job()->mutable_sweep() = *std::move(spec);
+    }
+    if (!command.model.name.empty()) {
+      const absl::Status status = AddModel(command, &request);
+      if (!status.ok()) return Fail(status);
     }
     std::string name;
     const int code = CreateAndWatch(request, command.watch, &name);
@@ -305,27 +309,45 @@ class Runner {
     return absl::StartsWith(id, "models/") ? id : "models/" + id;
   }
 
-  // A local file is uploaded first.
-  absl::StatusOr<std::string> ModelToPrune(const CreateJobCommand& command) {
-    const std::string& given = command.model;
+  // The model that a sweep prunes, and budgets that are shares of it.
+  absl::Status AddModel(const CreateSweepCommand& command, v1::CreateJobRequest* request) {
+    const auto name = NameOfModel(command.model, *request);
+    if (!name.ok()) return name.status();
+    v1::SweepSpec* spec = request->mutable_job()->mutable_sweep();
+    spec->set_model(*name);
+    if (command.fractions.empty()) return absl::OkStatus();
+    const auto model = client_.GetModel(*name);
+    if (!model.ok()) return model.status();
+    for (const double fraction : command.fractions) {
+      // As the server rounds a fraction.
+      const double count = fraction * static_cast<double>(model->nonzeros());
+      spec->add_nonzeros(std::max<int64_t>(std::llround(count), 1));
+    }
+    return absl::OkStatus();
+  }
+
+  // Of the model that the request's job prunes. A local file is uploaded first.
+  absl::StatusOr<std::string> NameOfModel(const ModelToPrune& to_prune,
+                                          const v1::CreateJobRequest& request) {
+    const std::string& given = to_prune.name;
     if (!IsFile(given)) {
       if (ModelFormatOf(given) == v1::MODEL_FORMAT_UNSPECIFIED) return ModelName(given);
       return absl::NotFoundError(absl::StrCat("--model: there is no file ", given,
                                               "; give a model file or the id of a model"));
     }
-    if (command.request.validate_only()) {
+    if (request.validate_only()) {
       return absl::InvalidArgumentError(
           absl::StrCat("--validate_only: checks models of the server; upload it first: ",
                        Hint("models upload " + given)));
     }
     v1::UploadModelHeader header;
-    header.set_format(command.model_format == v1::MODEL_FORMAT_UNSPECIFIED ? ModelFormatOf(given)
-                                                                           : command.model_format);
+    header.set_format(to_prune.format == v1::MODEL_FORMAT_UNSPECIFIED ? ModelFormatOf(given)
+                                                                      : to_prune.format);
     if (header.format() == v1::MODEL_FORMAT_UNSPECIFIED) {
       return absl::InvalidArgumentError(absl::StrCat(
           "--model: the name of ", given, " does not say its format; give --model_format"));
     }
-    *header.mutable_model()->mutable_labels() = command.request.job().labels();
+    *header.mutable_model()->mutable_labels() = request.job().labels();
     const auto model = client_.UploadModel(header, given);
     if (!model.ok()) return model.status();
     if (line_.json) {

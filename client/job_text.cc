@@ -228,7 +228,10 @@ void AddSpec(const v1::SweepSpec& spec, std::vector<Field>* fields) {
       {"data set", spec.has_planted()
                        ? absl::StrCat("planted, ", spec.planted().num_inputs(), " inputs")
                        : spec.dataset()});
-  fields->push_back({"hidden widths", NumbersText(spec.hidden_widths())});
+  if (!spec.model().empty()) fields->push_back({"model to prune", spec.model()});
+  if (!spec.hidden_widths().empty()) {
+    fields->push_back({"hidden widths", NumbersText(spec.hidden_widths())});
+  }
   fields->push_back({"budgets", NumbersText(spec.nonzeros())});
   if (!spec.num_samples().empty()) {
     fields->push_back({"samples", NumbersText(spec.num_samples())});

@@ -50,10 +50,11 @@ std::string AxisLabel(const std::string& name) {
                                               {"psnr_db", "PSNR (dB)"},
                                               {"relative_residual", "relative residual"},
                                               {"accuracy", "accuracy"},
+                                              {"error", "error, share named wrong"},
                                               {"success", "share of successes"},
                                               {"seconds", "time (s)"},
                                               {"memory_bytes", "predicted memory (MiB)"},
-                                              {"network_nonzeros", "non-zeros found"},
+                                              {"network_nonzeros", "non-zeros of the network"},
                                               {"active_neurons", "active neurons"}};
   const auto found = labels.find(name);
   return found == labels.end() ? name : found->second;
@@ -79,6 +80,8 @@ std::optional<double> Drawn(const v1::SweepCell& row, const std::string& name) {
   return value;
 }
 
+std::string Number(double value) { return absl::StrFormat("%.9g", value); }
+
 struct Mean {
   double sum = 0;
   int64_t count = 0;
@@ -90,8 +93,22 @@ struct Mean {
 };
 
 // Numbers that are one or two decades apart are told apart on a logarithmic axis only.
-bool WantsLogarithm(const std::set<double>& values) {
-  return values.size() > 1 && *values.begin() > 0 && *values.rbegin() / *values.begin() > 20;
+bool WantsLogarithm(const std::set<double>& values, double factor = 20) {
+  return values.size() > 1 && *values.begin() > 0 && *values.rbegin() / *values.begin() > factor;
+}
+
+// With some room at the ends, the same for all panels of a picture.
+std::string RangeOf(const std::set<double>& values, bool logarithm) {
+  if (values.size() < 2) return "[*:*]";
+  const double low = *values.begin();
+  const double high = *values.rbegin();
+  constexpr double kRoom = 0.05;  // of the axis
+  if (logarithm) {
+    const double factor = std::pow(high / low, kRoom);
+    return absl::StrCat("[", Number(low / factor), ":", Number(high * factor), "]");
+  }
+  const double room = kRoom * (high - low);
+  return absl::StrCat("[", Number(low - room), ":", Number(high + room), "]");
 }
 
 std::string Terminal(PictureFormat format, size_t panels) {
@@ -100,8 +117,6 @@ std::string Terminal(PictureFormat format, size_t panels) {
                       format == PictureFormat::kPng ? "pngcairo" : "svg", " noenhanced size ",
                       width, ",480 font 'sans,11'\n");
 }
-
-std::string Number(double value) { return absl::StrFormat("%.9g", value); }
 
 std::vector<std::string> MethodsOf(const v1::SweepReport& report) {
   std::vector<std::string> methods;
@@ -179,47 +194,65 @@ absl::StatusOr<std::string> Heatmap(const v1::SweepReport& report, const Picture
   return absl::StrCat(script, "unset multiplot\n");
 }
 
-// One panel of lines.
+// One panel of lines, with a point for each value of the parameter x, drawn at the mean of `at`.
 absl::StatusOr<std::string> LinePanel(const v1::SweepReport& report, const std::string& x,
-                                      const std::string& value, const std::string& name) {
+                                      const std::string& at, const std::string& value,
+                                      const std::string& name) {
   // What tells the lines of one method apart: parameters that vary, other than x and the seed.
   std::vector<std::string> others;
   for (const std::string& parameter : SweepParameters()) {
     if (parameter == x || parameter == "seed") continue;
-    std::set<double> values;
-    for (const v1::SweepCell& row : report.rows()) values.insert(*ValueOf(row, parameter));
-    if (values.size() > 1) others.push_back(parameter);
+    std::map<std::string, std::set<double>> values;
+    for (const v1::SweepCell& row : report.rows()) {
+      values[row.method()].insert(*ValueOf(row, parameter));
+    }
+    if (std::any_of(values.begin(), values.end(),
+                    [](const auto& of_method) { return of_method.second.size() > 1; })) {
+      others.push_back(parameter);
+    }
   }
+  struct Point {
+    Mean at;
+    Mean value;
+  };
   std::vector<std::string> labels;
-  std::map<std::string, std::map<double, Mean>> lines;
+  std::map<std::string, std::map<double, Point>> lines;
   std::set<double> xs, drawn_values;
   for (const v1::SweepCell& row : report.rows()) {
     const auto drawn = Drawn(row, value);
-    if (!drawn) continue;
+    const auto drawn_at = Drawn(row, at);
+    if (drawn_at) xs.insert(*drawn_at);
+    if (!drawn || !drawn_at) continue;
     std::string label = row.method();
     for (const std::string& parameter : others) {
       absl::StrAppend(&label, ", ", AxisLabel(parameter), " ", Number(*ValueOf(row, parameter)));
     }
     if (!IsOneOf(labels, label)) labels.push_back(label);
-    lines[label][*ValueOf(row, x)].Add(*drawn);
-    xs.insert(*ValueOf(row, x));
+    Point& point = lines[label][*ValueOf(row, x)];
+    point.at.Add(*drawn_at);
+    point.value.Add(*drawn);
     drawn_values.insert(*drawn);
   }
   if (labels.empty()) return NothingToDraw(value);
   std::string script;
   for (size_t i = 0; i < labels.size(); ++i) {
     absl::StrAppend(&script, "$", name, i, " << END_OF_LINE\n");
-    for (const auto& [at, mean] : lines[labels[i]]) {
-      absl::StrAppend(&script, Number(at), " ", Number(mean.value()), "\n");
+    for (const auto& [parameter, point] : lines[labels[i]]) {
+      absl::StrAppend(&script, Number(point.at.value()), " ", Number(point.value.value()), "\n");
     }
     absl::StrAppend(&script, "END_OF_LINE\n");
   }
+  const bool logarithm_x = WantsLogarithm(xs);
+  // Of errors the small ones matter.
   const bool logarithm_y =
-      (value == "seconds" || value == "memory_bytes" || value == "relative_residual") &&
-      WantsLogarithm(drawn_values);
-  absl::StrAppend(&script, "unset logscale\n", WantsLogarithm(xs) ? "set logscale x\n" : "",
-                  logarithm_y ? "set logscale y\n" : "", "set xlabel ", GnuplotString(AxisLabel(x)),
-                  "\nset ylabel ", GnuplotString(AxisLabel(value)),
+      ((value == "seconds" || value == "memory_bytes" || value == "relative_residual") &&
+       WantsLogarithm(drawn_values)) ||
+      (value == "error" && WantsLogarithm(drawn_values, 5));
+  // gnuplot's fifth colour is yellow, which white paper hides.
+  absl::StrAppend(&script, "unset logscale\n", logarithm_x ? "set logscale x\n" : "",
+                  logarithm_y ? "set logscale y\n" : "", "set xrange ", RangeOf(xs, logarithm_x),
+                  "\nset rmargin 5\nset linetype 5 linecolor rgb '#cc79a7'\nset xlabel ",
+                  GnuplotString(AxisLabel(at)), "\nset ylabel ", GnuplotString(AxisLabel(value)),
                   "\nset key outside below\nset grid\n");
   std::vector<std::string> plots;
   for (size_t i = 0; i < labels.size(); ++i) {
@@ -310,16 +343,21 @@ absl::StatusOr<std::string> PictureScript(const v1::SweepReport& report,
       }
       return Heatmap(report, options, value, format);
     case PictureKind::kLine: {
-      auto panel = LinePanel(report, options.x, value, "line");
+      auto panel = LinePanel(WithGivenModel(report), options.x, options.x, value, "line");
       if (!panel.ok()) return panel.status();
       return Terminal(format, 1) + *panel;
     }
     case PictureKind::kCompare: {
       std::string script = Terminal(format, 3) + "set multiplot layout 1,3\n";
       int number = 0;
+      const v1::SweepReport with_given = WithGivenModel(report);
+      const std::string at = options.x == "nonzeros" ? "network_nonzeros" : options.x;
+      const std::string value_of_all = MainMeasure(report);
       for (const std::string& each :
-           {MainMeasure(report), std::string("seconds"), std::string("memory_bytes")}) {
-        auto panel = LinePanel(report, options.x, each, absl::StrCat("panel", number++, "line"));
+           {value_of_all == "accuracy" ? std::string("error") : value_of_all,
+            std::string("seconds"), std::string("memory_bytes")}) {
+        auto panel =
+            LinePanel(with_given, options.x, at, each, absl::StrCat("panel", number++, "line"));
         if (!panel.ok()) return panel.status();
         script += *panel;
       }

@@ -20,7 +20,8 @@ absl::StatusOr<PictureFormat> PictureFormatOf(const std::string& path);
 enum class PictureKind {
   kHeatmap,  // a panel a method, x and y parameters, the value as colour
   kLine,     // the value over x, a line for each method and each value of the other parameters
-  kCompare,  // lines: the main measure, time and memory over x, side by side
+  kCompare,  // lines: the main measure, of classes the error, time and memory over x, side by side;
+             // over what the networks have where x is the budget
 };
 
 struct PictureOptions {

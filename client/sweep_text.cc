@@ -4,6 +4,7 @@
 #include <cmath>
 #include <fstream>
 #include <map>
+#include <set>
 #include <sstream>
 #include <tuple>
 
@@ -88,7 +89,7 @@ const std::vector<std::string>& SweepParameters() {
 
 const std::vector<std::string>& SweepMeasures() {
   static const auto& names = *new std::vector<std::string>{
-      "psnr_db", "relative_residual", "accuracy",         "success",
+      "psnr_db", "relative_residual", "accuracy",         "error",         "success",
       "seconds", "memory_bytes",      "network_nonzeros", "active_neurons"};
   return names;
 }
@@ -111,8 +112,14 @@ std::optional<double> ValueOf(const v1::SweepCell& row, const std::string& name)
     if (row.has_training_accuracy()) return row.training_accuracy();
     return std::nullopt;
   }
-  if (name == "seconds") return Seconds(row.elapsed());
-  if (name == "memory_bytes") return static_cast<double>(row.predicted_peak_memory_bytes());
+  if (name == "error") {
+    const std::optional<double> accuracy = ValueOf(row, "accuracy");
+    return accuracy ? std::optional<double>(1 - *accuracy) : std::nullopt;
+  }
+  if (name == "seconds" && row.has_elapsed()) return Seconds(row.elapsed());
+  if (name == "memory_bytes" && row.predicted_peak_memory_bytes() > 0) {
+    return static_cast<double>(row.predicted_peak_memory_bytes());
+  }
   if (name == "network_nonzeros") return static_cast<double>(row.network_nonzeros());
   if (name == "active_neurons") return static_cast<double>(row.active_neurons());
   return std::nullopt;
@@ -122,6 +129,29 @@ std::string MainMeasure(const v1::SweepReport& report) {
   const bool classes = std::any_of(report.rows().begin(), report.rows().end(),
                                    [](const auto& row) { return row.has_training_accuracy(); });
   return classes ? "accuracy" : "psnr_db";
+}
+
+v1::SweepReport WithGivenModel(const v1::SweepReport& report) {
+  v1::SweepReport result = report;
+  std::set<std::pair<int64_t, uint64_t>> seen;
+  for (const v1::SweepCell& row : report.rows()) {
+    if (row.given_nonzeros() == 0) continue;
+    if (!seen.emplace(row.num_samples(), row.seed()).second) continue;
+    v1::SweepCell& given = *result.add_rows();
+    given.set_method("(given)");
+    given.set_state(v1::SWEEP_CELL_STATE_SUCCEEDED);
+    given.set_nonzeros(row.given_nonzeros());
+    given.set_network_nonzeros(row.given_nonzeros());
+    given.set_num_samples(row.num_samples());
+    given.set_seed(row.seed());
+    const v1::PruningFit& training = row.given_training();
+    const v1::PruningFit& held_out = row.given_held_out();
+    if (training.has_psnr_db()) given.set_training_psnr_db(training.psnr_db());
+    if (held_out.has_psnr_db()) given.set_held_out_psnr_db(held_out.psnr_db());
+    if (training.has_accuracy()) given.set_training_accuracy(training.accuracy());
+    if (held_out.has_accuracy()) given.set_held_out_accuracy(held_out.accuracy());
+  }
+  return result;
 }
 
 std::string SweepProgressText(const v1::SweepProgress& progress) {
@@ -134,16 +164,23 @@ std::string SweepProgressText(const v1::SweepProgress& progress) {
   return text;
 }
 
-std::string SweepTable(const v1::SweepReport& report) {
-  if (report.rows().empty()) return "";
+std::string SweepTable(const v1::SweepReport& cells) {
+  if (cells.rows().empty()) return "";
+  const v1::SweepReport report = WithGivenModel(cells);
   // Methods in the order of the sweep.
   std::map<std::string, size_t> order;
   for (const v1::SweepCell& row : report.rows()) order.try_emplace(row.method(), order.size());
+  // Pruned models have no width of the sweep. Beside them is one at most, which then does not part
+  // the methods of a budget.
+  std::set<int64_t> widths;
+  for (const v1::SweepCell& row : report.rows()) {
+    if (row.hidden_width() != 0) widths.insert(row.hidden_width());
+  }
   using Key = std::tuple<int64_t, int64_t, int64_t, size_t>;
   std::map<Key, std::vector<const v1::SweepCell*>> groups;
   for (const v1::SweepCell& row : report.rows()) {
-    groups[{row.num_samples(), row.hidden_width(), row.nonzeros(), order[row.method()]}].push_back(
-        &row);
+    const int64_t width = widths.size() > 1 ? row.hidden_width() : 0;
+    groups[{row.num_samples(), width, row.nonzeros(), order[row.method()]}].push_back(&row);
   }
   const auto has = [&](const char* name) {
     return std::any_of(report.rows().begin(), report.rows().end(),
@@ -151,7 +188,9 @@ std::string SweepTable(const v1::SweepReport& report) {
   };
   const bool psnr = has("psnr_db");
   const bool accuracy = has("accuracy");
-  std::vector<std::vector<std::string>> lines = {{"SAMPLES", "WIDTH", "NONZEROS", "METHOD"}};
+  std::vector<std::vector<std::string>> lines = {{"SAMPLES"}};
+  if (!widths.empty()) lines[0].push_back("WIDTH");
+  lines[0].insert(lines[0].end(), {"NONZEROS", "METHOD", "FOUND"});
   if (psnr) lines[0].insert(lines[0].end(), {"PSNR", "EXACT"});
   if (accuracy) lines[0].push_back("ACCURACY");
   lines[0].insert(lines[0].end(), {"MEMORY", "TIME", "FAILED"});
@@ -164,9 +203,11 @@ std::string SweepTable(const v1::SweepReport& report) {
       return Median(std::move(values));
     };
     const v1::SweepCell& first = *rows.front();
-    std::vector<std::string> line = {absl::StrCat(first.num_samples()),
-                                     absl::StrCat(first.hidden_width()),
-                                     absl::StrCat(first.nonzeros()), first.method()};
+    std::vector<std::string> line = {absl::StrCat(first.num_samples())};
+    if (!widths.empty()) {
+      line.push_back(first.hidden_width() == 0 ? "-" : absl::StrCat(first.hidden_width()));
+    }
+    line.insert(line.end(), {absl::StrCat(first.nonzeros()), first.method()});
     const auto add = [&](const char* name, const auto& format) {
       const auto value = median(name);
       line.push_back(value ? format(*value) : "-");
@@ -174,6 +215,7 @@ std::string SweepTable(const v1::SweepReport& report) {
     const auto failed = std::count_if(rows.begin(), rows.end(), [](const v1::SweepCell* row) {
       return row->state() != v1::SWEEP_CELL_STATE_SUCCEEDED;
     });
+    add("network_nonzeros", [](double count) { return absl::StrCat(std::llround(count)); });
     if (psnr) {
       add("psnr_db", FormatDecibel);
       const auto exact = std::count_if(rows.begin(), rows.end(), [](const v1::SweepCell* row) {
@@ -222,14 +264,18 @@ std::string SweepCsv(const v1::SweepReport& report) {
   std::string csv =
       "cell,method,hidden_width,nonzeros,num_samples,seed,state,termination_reason,"
       "network_nonzeros,active_neurons,training_relative_residual,held_out_relative_residual,"
-      "training_psnr_db,held_out_psnr_db,training_accuracy,held_out_accuracy,exact,iterations,"
-      "seconds,predicted_peak_memory_bytes,model,error\r\n";
+      "training_psnr_db,held_out_psnr_db,training_accuracy,held_out_accuracy,training_loss,"
+      "held_out_loss,exact,iterations,seconds,predicted_peak_memory_bytes,given_nonzeros,"
+      "given_training_psnr_db,given_held_out_psnr_db,given_training_accuracy,"
+      "given_held_out_accuracy,given_training_loss,given_held_out_loss,model,error\r\n";
   const auto digits = [](bool has, double value) { return has ? Digits(value) : std::string(); };
   for (const v1::SweepCell& row : report.rows()) {
     const std::string reason = row.termination_reason() == v1::TERMINATION_REASON_UNSPECIFIED
                                    ? ""
                                    : v1::TerminationReason_Name(row.termination_reason())
                                          .substr(sizeof("TERMINATION_REASON"));
+    const v1::PruningFit& training = row.given_training();
+    const v1::PruningFit& held_out = row.given_held_out();
     const std::vector<std::string> fields = {
         absl::StrCat(row.cell()),
         CsvField(row.method()),
@@ -247,10 +293,19 @@ std::string SweepCsv(const v1::SweepReport& report) {
         digits(row.has_held_out_psnr_db(), row.held_out_psnr_db()),
         digits(row.has_training_accuracy(), row.training_accuracy()),
         digits(row.has_held_out_accuracy(), row.held_out_accuracy()),
+        digits(row.has_training_loss(), row.training_loss()),
+        digits(row.has_held_out_loss(), row.held_out_loss()),
         row.has_exact() ? (row.exact() ? "true" : "false") : "",
         absl::StrCat(row.iterations()),
         Digits(Seconds(row.elapsed())),
         absl::StrCat(row.predicted_peak_memory_bytes()),
+        row.given_nonzeros() == 0 ? "" : absl::StrCat(row.given_nonzeros()),
+        digits(training.has_psnr_db(), training.psnr_db()),
+        digits(held_out.has_psnr_db(), held_out.psnr_db()),
+        digits(training.has_accuracy(), training.accuracy()),
+        digits(held_out.has_accuracy(), held_out.accuracy()),
+        digits(row.has_given_training(), training.loss()),
+        digits(row.has_given_held_out(), held_out.loss()),
         CsvField(row.model()),
         CsvField(row.error().message())};
     absl::StrAppend(&csv, absl::StrJoin(fields, ","), "\r\n");

@@ -17,10 +17,11 @@ namespace thresher::client {
 absl::StatusOr<v1::SweepSpec> ReadSweepFile(const std::string& path);
 
 // What a table or a picture says about a row, on held-out samples where there are some. Parameters:
-// hidden_width, nonzeros, num_samples, seed. Measured: psnr_db, relative_residual, accuracy,
+// hidden_width, nonzeros, num_samples, seed. Measured: psnr_db, relative_residual, accuracy, error,
 // success, seconds, memory_bytes, network_nonzeros, active_neurons. Nothing where a cell has none:
-// measured values of cells that did not succeed, for example. `success` is 1 for the planted
-// network or a PSNR of at least 120 dB, else 0, also for a failed cell.
+// measured values of cells that did not succeed, for example. `error` is the share of the samples
+// named wrong. `success` is 1 for the planted network or a PSNR of at least 120 dB, else 0, also
+// for a failed cell.
 std::optional<double> ValueOf(const v1::SweepCell& row, const std::string& name);
 const std::vector<std::string>& SweepParameters();
 const std::vector<std::string>& SweepMeasures();
@@ -28,11 +29,15 @@ const std::vector<std::string>& SweepMeasures();
 // accuracy where the rows have one, else psnr_db.
 std::string MainMeasure(const v1::SweepReport& report);
 
+// With a row more for each number of samples and seed on which a model was pruned: the model as it
+// was given, without time and memory. Its method is "(given)", which no method of a sweep can be.
+v1::SweepReport WithGivenModel(const v1::SweepReport& report);
+
 // "12 of 40 cells, 1 failed, about 3 min left".
 std::string SweepProgressText(const v1::SweepProgress& progress);
 
 // The table for people: a line for each method, width, budget and number of samples, medians over
-// the seeds. Empty without rows.
+// the seeds, and one for a model that was pruned as it was given. Empty without rows.
 std::string SweepTable(const v1::SweepReport& report);
 
 // Why cells failed: each distinct error with the number of its cells, the most frequent first and

@@ -68,13 +68,58 @@ absl::Status CheckMethods(const SweepSpec& spec) {
             field + "recovery",
             "hidden_width, hidden_layers, nonzeros and seed are the cell's; leave them unset");
       }
-    } else {
-      const auto& pruning = std::get<PruneOptions>(method.options);
-      if (!pruning.hidden_widths.empty() || pruning.nonzeros != 0 || pruning.seed != 0) {
+    } else if (const auto* pruning = std::get_if<PruneOptions>(&method.options)) {
+      if (!pruning->hidden_widths.empty() || pruning->nonzeros != 0 || pruning->seed != 0) {
         return InvalidField(field + "pruning",
                             "hidden_widths, nonzeros and seed are the cell's; leave them unset");
       }
+    } else {
+      const auto& of_model = std::get<store::ModelPruningOptions>(method.options);
+      const OneShotOptions& one_shot = of_model.distill.one_shot;
+      if (one_shot.nonzeros != 0 || of_model.fraction || of_model.path || one_shot.seed != 0) {
+        return InvalidField(
+            field + "model_pruning",
+            "nonzeros, fraction, path and seed are the cell's; leave them unset and say the "
+            "budgets by sweep.nonzeros");
+      }
     }
+  }
+  return absl::OkStatus();
+}
+
+// A model, and widths, where methods use them and nowhere else.
+absl::Status CheckModelAndWidths(const SweepSpec& spec) {
+  const auto with_width = std::count_if(spec.methods.begin(), spec.methods.end(), HasHiddenWidth);
+  const auto pruned = std::find_if_not(spec.methods.begin(), spec.methods.end(), HasHiddenWidth);
+  if (pruned == spec.methods.end()) {
+    if (spec.model_id.empty()) return absl::OkStatus();
+    return InvalidField("sweep.model",
+                        "is pruned by no method; add one of model_pruning, or leave it unset");
+  }
+  if (spec.model_id.empty()) {
+    return InvalidField("sweep.model", absl::StrCat("is required: which model does the method \"",
+                                                    pruned->name, "\" prune?"));
+  }
+  if (spec.planted) {
+    return InvalidField("sweep.model",
+                        "is pruned on a data set of its inputs and outputs; give sweep.dataset "
+                        "instead of sweep.planted");
+  }
+  if (with_width > 0) {
+    if (spec.hidden_widths.size() <= 1) return absl::OkStatus();
+    return InvalidField("sweep.hidden_widths",
+                        "must be one beside methods of model_pruning, which do not depend on it; "
+                        "make a sweep without these methods for more");
+  }
+  if (!spec.hidden_widths.empty()) {
+    return InvalidField("sweep.hidden_widths",
+                        "are of methods of recovery and pruning; leave them unset, the model has "
+                        "its own");
+  }
+  if (spec.hidden_layers > 1) {
+    return InvalidField("sweep.hidden_layers",
+                        "are of methods of recovery and pruning; leave them unset, the model has "
+                        "its own");
   }
   return absl::OkStatus();
 }
@@ -107,9 +152,14 @@ absl::Status CheckPlanted(const SweepSpec& spec) {
 
 }  // namespace
 
+bool HasHiddenWidth(const SweepMethod& method) {
+  return !std::holds_alternative<store::ModelPruningOptions>(method.options);
+}
+
 absl::Status ValidateSweep(const SweepSpec& spec) {
+  const bool needs_width = std::any_of(spec.methods.begin(), spec.methods.end(), HasHiddenWidth);
   absl::Status status =
-      CheckList<int64_t>(spec.hidden_widths, 1, /*required=*/true, "sweep.hidden_widths");
+      CheckList<int64_t>(spec.hidden_widths, 1, needs_width, "sweep.hidden_widths");
   status.Update(CheckList<int64_t>(spec.nonzeros, 1, /*required=*/true, "sweep.nonzeros"));
   status.Update(CheckList<int64_t>(spec.num_samples, 1, /*required=*/false, "sweep.num_samples"));
   status.Update(CheckList<uint64_t>(spec.seeds, 0, /*required=*/false, "sweep.seeds"));
@@ -118,6 +168,7 @@ absl::Status ValidateSweep(const SweepSpec& spec) {
     return InvalidField("sweep.hidden_layers", absl::StrCat("must be 1 to ", kMaxHiddenLayers));
   }
   status = CheckMethods(spec);
+  if (status.ok()) status = CheckModelAndWidths(spec);
   if (!status.ok()) return status;
   // Each factor is at most 10^4, so that the product of three fits.
   int64_t cells = 1;
@@ -143,15 +194,15 @@ absl::Status ValidateSweep(const SweepSpec& spec) {
 }
 
 int64_t NumCells(const SweepSpec& spec) {
-  return static_cast<int64_t>(std::max<size_t>(1, spec.num_samples.size()) *
-                              std::max<size_t>(1, spec.seeds.size()) * spec.hidden_widths.size() *
-                              spec.nonzeros.size() * spec.methods.size());
+  return static_cast<int64_t>(
+      std::max<size_t>(1, spec.num_samples.size()) * std::max<size_t>(1, spec.seeds.size()) *
+      std::max<size_t>(1, spec.hidden_widths.size()) * spec.nonzeros.size() * spec.methods.size());
 }
 
 int64_t CellsPerDataset(const SweepSpec& spec) {
   if (spec.planted) return static_cast<int64_t>(spec.methods.size());
-  return static_cast<int64_t>(spec.hidden_widths.size() * spec.nonzeros.size() *
-                              spec.methods.size());
+  return static_cast<int64_t>(std::max<size_t>(1, spec.hidden_widths.size()) *
+                              spec.nonzeros.size() * spec.methods.size());
 }
 
 SweepCell CellAt(const SweepSpec& spec, int64_t index) {
@@ -162,9 +213,13 @@ SweepCell CellAt(const SweepSpec& spec, int64_t index) {
     const auto count = static_cast<int64_t>(base);
     return static_cast<size_t>(std::exchange(index, index / count) % count);
   };
-  cell.method = spec.methods[digit(spec.methods.size())].name;
+  const SweepMethod& method = spec.methods[digit(spec.methods.size())];
+  cell.method = method.name;
   cell.nonzeros = spec.nonzeros[digit(spec.nonzeros.size())];
-  cell.hidden_width = spec.hidden_widths[digit(spec.hidden_widths.size())];
+  if (!spec.hidden_widths.empty()) {
+    const int64_t width = spec.hidden_widths[digit(spec.hidden_widths.size())];
+    if (HasHiddenWidth(method)) cell.hidden_width = width;
+  }
   if (!spec.seeds.empty()) cell.seed = spec.seeds[digit(spec.seeds.size())];
   if (!spec.num_samples.empty()) {
     cell.num_samples = spec.num_samples[digit(spec.num_samples.size())];
@@ -196,12 +251,20 @@ JobSpec JobOf(const SweepSpec& spec, const SweepCell& cell, const std::string& d
     job.split_seed = cell.seed;
     return job;
   }
-  PruningSpec job = {.dataset_id = dataset_id, .options = std::get<PruneOptions>(method->options)};
+  PruningSpec job = {.dataset_id = dataset_id,
+                     .held_out_fraction = spec.held_out_fraction,
+                     .split_seed = cell.seed};
+  if (const auto* of_model = std::get_if<store::ModelPruningOptions>(&method->options)) {
+    job.model_id = spec.model_id;
+    job.model_options = *of_model;
+    job.model_options.distill.one_shot.nonzeros = cell.nonzeros;
+    job.model_options.distill.one_shot.seed = cell.seed;
+    return job;
+  }
+  job.options = std::get<PruneOptions>(method->options);
   job.options.hidden_widths.assign(static_cast<size_t>(spec.hidden_layers), cell.hidden_width);
   job.options.nonzeros = cell.nonzeros;
   job.options.seed = cell.seed;
-  job.held_out_fraction = spec.held_out_fraction;
-  job.split_seed = cell.seed;
   return job;
 }
 

@@ -17,6 +17,9 @@ inline constexpr int64_t kMaxSweepCells = 10000;
 // Errors: INVALID_ARGUMENT naming `sweep.<field>`.
 absl::Status ValidateSweep(const SweepSpec& spec);
 
+// Whether the sweep's hidden widths are of this method's networks: a pruned model has its own.
+bool HasHiddenWidth(const SweepMethod& method);
+
 // Of a valid spec.
 int64_t NumCells(const SweepSpec& spec);
 
@@ -25,7 +28,7 @@ int64_t NumCells(const SweepSpec& spec);
 int64_t CellsPerDataset(const SweepSpec& spec);
 
 // The parameters of cell `index`, 0 <= index < NumCells(spec); num_samples is 0 for all samples of
-// the data set.
+// the data set, hidden_width for a method without.
 SweepCell CellAt(const SweepSpec& spec, int64_t index);
 
 // What is planted for a cell.

@@ -322,21 +322,30 @@ class Attempt {
   int64_t dataset_index_ = 0;
 };
 
-// An error of a cell's job as one of its method, which is the `index`-th.
-absl::Status NameMethod(const absl::Status& status, size_t index) {
+// An error of a cell's job as one of its method, which is the `index`-th, or of what the sweep says
+// for the method.
+absl::Status NameMethod(const SweepSpec& spec, const absl::Status& status, size_t index) {
   const std::string field = store::FieldOf(status).value_or("");
   std::string message(status.message());
   if (message.starts_with(field + ": ")) message.erase(0, field.size() + 2);
-  const std::string within = absl::StrReplaceAll(field, {{".options.", "."}});
+  if (!HasHiddenWidth(spec.methods[index])) {
+    if (field == "pruning.model") return InvalidField("sweep.model", message);
+    if (field == "pruning.dataset") return InvalidField("sweep.dataset", message);
+    if (field == "pruning.model_options.nonzeros") return InvalidField("sweep.nonzeros", message);
+  }
+  const std::string within = absl::StrReplaceAll(
+      field, {{"pruning.model_options.", "model_pruning."}, {".options.", "."}});
   return InvalidField(absl::StrCat("sweep.methods[", index, "]", within.empty() ? "" : ".", within),
                       message);
 }
 
 }  // namespace
 
-// Most of the time each method's first cell will do.
+// Most of the time each method's first cell will do. Subsets of the data set do not exist yet;
+// whether it fits a model does not depend on them.
 absl::Status SweepRunner::PlanMethods(const SweepSpec& spec) {
   for (size_t i = 0; i < spec.methods.size(); ++i) {
+    if (!spec.num_samples.empty() && HasHiddenWidth(spec.methods[i])) continue;
     absl::Status first_error;
     for (int64_t index = 0; index < NumCells(spec); ++index) {
       const SweepCell cell = CellAt(spec, index);
@@ -348,7 +357,7 @@ absl::Status SweepRunner::PlanMethods(const SweepSpec& spec) {
       }
       first_error.Update(status);
     }
-    if (!first_error.ok()) return NameMethod(first_error, i);
+    if (!first_error.ok()) return NameMethod(spec, first_error, i);
   }
   return absl::OkStatus();
 }
@@ -361,6 +370,9 @@ absl::StatusOr<JobCost> SweepRunner::Plan(const SweepSpec& spec) {
     }
     const absl::StatusOr<DatasetRecord> dataset = store_->datasets().Get(spec.dataset_id);
     if (!dataset.ok()) return dataset.status();
+    if (!spec.model_id.empty()) {
+      if (auto model = store_->models().Get(spec.model_id); !model.ok()) return model.status();
+    }
     for (const int64_t count : spec.num_samples) {
       if (count > dataset->num_samples) {
         return InvalidField(
@@ -368,10 +380,7 @@ absl::StatusOr<JobCost> SweepRunner::Plan(const SweepSpec& spec) {
             absl::StrCat("holds ", count, ", the data set has ", dataset->num_samples, " samples"));
       }
     }
-    // Subsets and planted problems do not exist yet.
-    if (spec.num_samples.empty()) {
-      if (absl::Status status = PlanMethods(spec); !status.ok()) return status;
-    }
+    if (absl::Status status = PlanMethods(spec); !status.ok()) return status;
   }
   return JobCost{};  // its cells have their own
 }

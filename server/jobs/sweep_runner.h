@@ -27,7 +27,7 @@ class SweepRunner {
       : store_(store), plan_cell_(std::move(plan_cell)) {}
 
   // Errors: INVALID_ARGUMENT naming `sweep.<field>`, that of a method when no cell of it on the
-  // data set can be planned; NOT_FOUND (data set).
+  // data set can be planned; NOT_FOUND (data set, model).
   absl::StatusOr<JobCost> Plan(const SweepSpec& spec);
 
   // Expects a job with a SweepSpec and its cells. Goes on where an earlier attempt stopped: the

@@ -984,21 +984,13 @@ absl::StatusOr<store::PruningPath> FromProto(const v1::PruningPath& path) {
   return result;
 }
 
-absl::StatusOr<store::ModelPruningOptions> FromProto(const v1::ModelPruningOptions& options) {
-  store::ModelPruningOptions result;
-  const auto method = FromProto(options.method());
-  if (!method.ok()) return method.status();
-  if (absl::Status status = FieldsOfMethod(options, *method); !status.ok()) return status;
-  result.train = method->train;
-  DistillOptions& distill = result.distill;
-  OneShotOptions& one_shot = distill.one_shot;
-  one_shot.method = method->one_shot;
+absl::Status AddBudget(const v1::ModelPruningOptions& options, store::ModelPruningOptions& result) {
   switch (options.budget_case()) {
     case v1::ModelPruningOptions::kNonzeros:
       if (options.nonzeros() < 1) {
         return InvalidField("job.pruning.model_options.nonzeros", "must be at least 1");
       }
-      one_shot.nonzeros = options.nonzeros();
+      result.distill.one_shot.nonzeros = options.nonzeros();
       break;
     case v1::ModelPruningOptions::kFraction:
       if (!(options.fraction() > 0 && options.fraction() <= 1)) {
@@ -1014,9 +1006,21 @@ absl::StatusOr<store::ModelPruningOptions> FromProto(const v1::ModelPruningOptio
       break;
     }
     case v1::ModelPruningOptions::BUDGET_NOT_SET:
-      return InvalidField("job.pruning.model_options.nonzeros",
-                          "is required, or fraction or path: how many weights may stay?");
+      break;  // in a sweep the cell's
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<store::ModelPruningOptions> FromProto(const v1::ModelPruningOptions& options) {
+  store::ModelPruningOptions result;
+  const auto method = FromProto(options.method());
+  if (!method.ok()) return method.status();
+  if (absl::Status status = FieldsOfMethod(options, *method); !status.ok()) return status;
+  result.train = method->train;
+  DistillOptions& distill = result.distill;
+  OneShotOptions& one_shot = distill.one_shot;
+  one_shot.method = method->one_shot;
+  if (absl::Status status = AddBudget(options, result); !status.ok()) return status;
   const auto scope = FromProto(options.scope());
   if (!scope.ok()) return scope.status();
   one_shot.scope = *scope;
@@ -1064,7 +1068,7 @@ v1::ModelPruningOptions ToProto(const store::ModelPruningOptions& options) {
     path.set_num_points(options.path->num_points);
   } else if (options.fraction) {
     result.set_fraction(*options.fraction);
-  } else {
+  } else if (one_shot.nonzeros > 0) {  // in a sweep the cell's
     result.set_nonzeros(one_shot.nonzeros);
   }
   result.set_scope(ToProto(one_shot.scope));
@@ -1118,6 +1122,10 @@ absl::Status AddWhatToPrune(const v1::PruningSpec& spec, store::PruningSpec& res
   }
   if (!spec.has_model_options()) {
     return InvalidField("job.pruning.model_options", "is required: it holds the budget of weights");
+  }
+  if (spec.model_options().budget_case() == v1::ModelPruningOptions::BUDGET_NOT_SET) {
+    return InvalidField("job.pruning.model_options.nonzeros",
+                        "is required, or fraction or path: how many weights may stay?");
   }
   auto options = FromProto(spec.model_options());
   if (!options.ok()) return options.status();
@@ -1311,8 +1319,14 @@ absl::StatusOr<store::SweepMethod> FromProto(const v1::SweepMethod& method,
       return InSweep(options.status(), "job.pruning.options.", field + ".pruning.");
     }
     result.options = *std::move(options);
+  } else if (method.has_model_pruning()) {
+    auto options = FromProto(method.model_pruning());
+    if (!options.ok()) {
+      return InSweep(options.status(), "job.pruning.model_options.", field + ".model_pruning.");
+    }
+    result.options = *std::move(options);
   } else {
-    return InvalidField(field, "needs recovery or pruning");
+    return InvalidField(field, "needs recovery, pruning or model_pruning");
   }
   return result;
 }
@@ -1330,6 +1344,11 @@ absl::StatusOr<store::SweepSpec> FromProto(const v1::SweepSpec& spec) {
     auto dataset = IdFromName(spec.dataset(), kDatasets, "job.sweep.dataset");
     if (!dataset.ok()) return dataset.status();
     result.dataset_id = *std::move(dataset);
+  }
+  if (!spec.model().empty()) {
+    auto model = IdFromName(spec.model(), kModels, "job.sweep.model");
+    if (!model.ok()) return model.status();
+    result.model_id = *std::move(model);
   }
   if (spec.hidden_layers() != 0) result.hidden_layers = spec.hidden_layers();
   result.hidden_widths.assign(spec.hidden_widths().begin(), spec.hidden_widths().end());
@@ -1360,6 +1379,7 @@ v1::SweepSpec ToProto(const store::SweepSpec& spec) {
   } else {
     result.set_dataset(Concatenated(kDatasets, spec.dataset_id));
   }
+  if (!spec.model_id.empty()) result.set_model(Concatenated(kModels, spec.model_id));
   result.mutable_hidden_widths()->Assign(spec.hidden_widths.begin(), spec.hidden_widths.end());
   result.mutable_nonzeros()->Assign(spec.nonzeros.begin(), spec.nonzeros.end());
   result.mutable_num_samples()->Assign(spec.num_samples.begin(), spec.num_samples.end());
@@ -1369,8 +1389,11 @@ v1::SweepSpec ToProto(const store::SweepSpec& spec) {
     added.set_name(method.name);
     if (const auto* recovery = std::get_if<RecoveryOptions>(&method.options)) {
       *added.mutable_recovery() = ToProto(*recovery);
+    } else if (const auto* pruning = std::get_if<PruneOptions>(&method.options)) {
+      *added.mutable_pruning() = ToProto(*pruning);
     } else {
-      *added.mutable_pruning() = ToProto(std::get<PruneOptions>(method.options));
+      *added.mutable_model_pruning() =
+          ToProto(std::get<store::ModelPruningOptions>(method.options));
     }
   }
   result.set_hidden_layers(spec.hidden_layers);
@@ -1427,6 +1450,11 @@ v1::SweepCell ToProto(const store::SweepCell& cell) {
   *result.mutable_elapsed() = ToDuration(cell.elapsed_seconds);
   result.set_predicted_peak_memory_bytes(cell.predicted_peak_memory_bytes);
   if (!cell.model_id.empty()) result.set_model(Concatenated(kModels, cell.model_id));
+  if (cell.training_loss) result.set_training_loss(*cell.training_loss);
+  if (cell.held_out_loss) result.set_held_out_loss(*cell.held_out_loss);
+  result.set_given_nonzeros(cell.given_nonzeros);
+  if (cell.given_training) *result.mutable_given_training() = ToProto(*cell.given_training);
+  if (cell.given_held_out) *result.mutable_given_held_out() = ToProto(*cell.given_held_out);
   return result;
 }
 

@@ -25,6 +25,14 @@ void AddReport(const PruningReport& report, SweepCell& row) {
     row.held_out_psnr_db = report.held_out->fit.psnr_db;
     row.held_out_accuracy = report.held_out->fit.accuracy;
   }
+  if (report.training.num_samples == 0) return;  // cancelled before there was a network
+  row.training_loss = report.training.fit.loss;
+  if (report.held_out) row.held_out_loss = report.held_out->fit.loss;
+  if (report.model) {
+    row.given_nonzeros = report.model->given_nonzeros;
+    row.given_training = report.model->given_training;
+    row.given_held_out = report.model->given_held_out;
+  }
 }
 
 }  // namespace
@@ -61,7 +69,7 @@ const std::string& DatasetIdOf(const JobSpec& spec) {
 std::string ModelIdOf(const JobSpec& spec) {
   if (const auto* recovery = std::get_if<RecoverySpec>(&spec)) return recovery->initial_model_id;
   if (const auto* pruning = std::get_if<PruningSpec>(&spec)) return pruning->model_id;
-  return "";
+  return std::get<SweepSpec>(spec).model_id;
 }
 
 TerminationReason TerminationReasonOf(const JobReport& report) {

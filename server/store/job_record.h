@@ -76,8 +76,8 @@ struct PruningSpec {
 
 struct SweepMethod {
   std::string name;
-  // Width, nonzeros and seed are each cell's.
-  std::variant<RecoveryOptions, PruneOptions> options;
+  // Width, budget and seed are each cell's.
+  std::variant<RecoveryOptions, PruneOptions, ModelPruningOptions> options;
 };
 
 struct SweepSpec {
@@ -92,13 +92,14 @@ struct SweepSpec {
   double held_out_fraction = 0.2;
   std::optional<double> cell_time_limit_seconds = std::nullopt;
   bool keep_models = false;
+  std::string model_id;  // what ModelPruningOptions prune; empty: no method has them
 };
 
 using JobSpec = std::variant<RecoverySpec, PruningSpec, SweepSpec>;
 
 // Empty for a sweep that plants.
 const std::string& DatasetIdOf(const JobSpec& spec);
-// The model that the job begins with; empty: none.
+// The model that the job begins with, or its cells; empty: none.
 std::string ModelIdOf(const JobSpec& spec);
 
 using thresher::FitQuality;
@@ -193,6 +194,12 @@ struct SweepCell {
   double elapsed_seconds = 0;
   int64_t predicted_peak_memory_bytes = 0;
   std::string model_id;
+  std::optional<double> training_loss = std::nullopt;
+  std::optional<double> held_out_loss = std::nullopt;
+  // Of the model that was pruned, as it was given.
+  int64_t given_nonzeros = 0;  // 0: none was
+  std::optional<PruningFit> given_training = std::nullopt;
+  std::optional<PruningFit> given_held_out = std::nullopt;
 };
 
 struct SweepReport {

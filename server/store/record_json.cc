@@ -663,8 +663,9 @@ PruningReport ReadPruningReport(const Json& json) {
 Json SpecToJson(const SweepSpec& spec) {
   Json methods = Json::array();
   for (const SweepMethod& method : spec.methods) {
-    const char* kind =
-        std::holds_alternative<RecoveryOptions>(method.options) ? "recovery" : "pruning";
+    const char* kind = std::holds_alternative<RecoveryOptions>(method.options) ? "recovery"
+                       : std::holds_alternative<PruneOptions>(method.options)  ? "pruning"
+                                                                               : "model_pruning";
     methods.push_back({{"name", method.name},
                        {kind, std::visit([](const auto& options) { return OptionsToJson(options); },
                                          method.options)}});
@@ -680,6 +681,7 @@ Json SpecToJson(const SweepSpec& spec) {
                {"keep_models", spec.keep_models}};
   if (spec.planted) json["planted"] = ToJson(DatasetSource(*spec.planted)).at("planted");
   AddDouble("cell_time_limit_seconds", spec.cell_time_limit_seconds, json);
+  if (!spec.model_id.empty()) json["model"] = spec.model_id;
   return json;
 }
 
@@ -695,6 +697,8 @@ SweepSpec ReadSweepSpec(const Json& json) {
     method.name = from.at("name").get<std::string>();
     if (from.contains("pruning")) {
       method.options = ReadPruneOptions(from.at("pruning"));
+    } else if (from.contains("model_pruning")) {
+      method.options = ReadModelPruningOptions(from.at("model_pruning"));
     } else {
       method.options = ReadRecoveryOptions(from.at("recovery"));
     }
@@ -705,6 +709,7 @@ SweepSpec ReadSweepSpec(const Json& json) {
   spec.keep_models = json.at("keep_models").get<bool>();
   if (json.contains("planted")) spec.planted = std::get<PlantedOptions>(ReadDatasetSource(json));
   spec.cell_time_limit_seconds = ReadOptionalDouble(json, "cell_time_limit_seconds");
+  if (json.contains("model")) spec.model_id = json.at("model").get<std::string>();
   return spec;
 }
 
@@ -767,6 +772,11 @@ Json CellToJson(const SweepCell& cell) {
   AddDouble("held_out_psnr_db", cell.held_out_psnr_db, json);
   AddDouble("training_accuracy", cell.training_accuracy, json);
   AddDouble("held_out_accuracy", cell.held_out_accuracy, json);
+  AddDouble("training_loss", cell.training_loss, json);
+  AddDouble("held_out_loss", cell.held_out_loss, json);
+  if (cell.given_nonzeros != 0) json["given_nonzeros"] = cell.given_nonzeros;
+  if (cell.given_training) json["given_training"] = FitToJson(*cell.given_training);
+  if (cell.given_held_out) json["given_held_out"] = FitToJson(*cell.given_held_out);
   return json;
 }
 
@@ -796,6 +806,17 @@ SweepCell ReadCell(const Json& json) {
   cell.held_out_psnr_db = ReadOptionalDouble(json, "held_out_psnr_db");
   cell.training_accuracy = ReadOptionalDouble(json, "training_accuracy");
   cell.held_out_accuracy = ReadOptionalDouble(json, "held_out_accuracy");
+  cell.training_loss = ReadOptionalDouble(json, "training_loss");
+  cell.held_out_loss = ReadOptionalDouble(json, "held_out_loss");
+  if (json.contains("given_nonzeros")) {
+    cell.given_nonzeros = json.at("given_nonzeros").get<int64_t>();
+  }
+  if (json.contains("given_training")) {
+    cell.given_training = ReadPruningFit(json.at("given_training"));
+  }
+  if (json.contains("given_held_out")) {
+    cell.given_held_out = ReadPruningFit(json.at("given_held_out"));
+  }
   return cell;
 }
 

@@ -246,7 +246,7 @@ TEST(Prune, EachFlagOfAModelReachesItsField) {
   };
   for (const FlagCase& each : options) {
     const auto command = ParseAs<CreateJobCommand>(kPruneModel + each.flag);
-    EXPECT_EQ(command.model, "net");
+    EXPECT_EQ(command.model.name, "net");
     ExpectMessage(command.request,
                   "job { pruning { dataset: 'datasets/toy' model_options { nonzeros: 50 " +
                       each.field + "} } }");
@@ -265,7 +265,7 @@ TEST(Prune, EachFlagOfAModelReachesItsField) {
   }
   const auto command = ParseAs<CreateJobCommand>(
       model + "--nonzeros 1 --model_format onnx_sparse --held_out_fraction 0 --split_seed 4");
-  EXPECT_EQ(command.model_format, v1::MODEL_FORMAT_ONNX_SPARSE);
+  EXPECT_EQ(command.model.format, v1::MODEL_FORMAT_ONNX_SPARSE);
   ExpectMessage(command.request,
                 "job { pruning { dataset: 'datasets/toy' model_options { nonzeros: 1 } "
                 "held_out_fraction: 0 split_seed: 4 } }");
@@ -722,6 +722,66 @@ TEST(Compare, MethodsShareDataSplitSeedsAndBudgets) {
               HasSubstr("imp"));
   EXPECT_THAT(UsageError("compare --dataset d --hidden_width 2 --nonzeros 3,x"),
               HasSubstr("20,50,100"));
+}
+
+TEST(Compare, MethodsOfAModelHaveItsOptionsAndNoWidth) {
+  const auto command = ParseAs<CreateSweepCommand>(
+      "compare --model net.onnx --dataset d --nonzeros 9,5 --loss cross_entropy --epochs 7");
+  EXPECT_EQ(command.model.name, "net.onnx");
+  ExpectMessage(command.request.job().sweep(),
+                "dataset: 'datasets/d' nonzeros: [9, 5] "
+                "methods { name: 'magnitude' model_pruning { method: PRUNING_METHOD_MAGNITUDE "
+                "loss: LOSS_CROSS_ENTROPY } } "
+                "methods { name: 'activation' model_pruning { method: PRUNING_METHOD_ACTIVATION "
+                "loss: LOSS_CROSS_ENTROPY } } "
+                "methods { name: 'obs' model_pruning { method: PRUNING_METHOD_OBS "
+                "loss: LOSS_CROSS_ENTROPY } } "
+                "methods { name: 'curvature' model_pruning { method: PRUNING_METHOD_CURVATURE "
+                "loss: LOSS_CROSS_ENTROPY } } "
+                "methods { name: 'distill' model_pruning { method: PRUNING_METHOD_DISTILL "
+                "loss: LOSS_CROSS_ENTROPY epochs: 7 } }");
+  const auto mixed = ParseAs<CreateSweepCommand>(
+      "compare --model net --model_format npz --dataset d --hidden_width 8 --fractions 0.5,0.125 "
+      "--methods imp,obs --bias");
+  EXPECT_EQ(mixed.model.format, v1::MODEL_FORMAT_NPZ);
+  EXPECT_THAT(mixed.fractions, ElementsAre(0.5, 0.125));
+  ExpectMessage(mixed.request.job().sweep(),
+                "dataset: 'datasets/d' hidden_widths: 8 "
+                "methods { name: 'imp' pruning { retrain_after_last_prune: false bias: true } } "
+                "methods { name: 'obs' model_pruning { method: PRUNING_METHOD_OBS } }");
+}
+
+TEST(Compare, RefusesWhatNoMethodUses) {
+  const std::string data = "compare --dataset d --nonzeros 9 ";
+  const std::string model = data + "--model net ";
+  EXPECT_THAT(UsageError(data + "--methods obs"), HasSubstr("--model"));
+  EXPECT_THAT(UsageError(data), HasSubstr("--hidden_width"));
+  EXPECT_THAT(UsageError(model + "--methods auto --hidden_width 3"), HasSubstr("magnitude"));
+  EXPECT_THAT(UsageError(model + "--methods obs,auto"), HasSubstr("--hidden_width"));
+  EXPECT_THAT(UsageError(model + "--methods obs,auto --hidden_width 3,4"), HasSubstr("one width"));
+  EXPECT_THAT(UsageError("compare --dataset d --model net"), HasSubstr("--nonzeros"));
+  EXPECT_THAT(UsageError(model + "--fractions 0.5"), HasSubstr("--fractions"));
+  EXPECT_THAT(UsageError("compare --dataset d --hidden_width 3 --fractions 0.5"),
+              HasSubstr("--fractions"));
+  EXPECT_THAT(UsageError("compare --dataset d --model net --fractions 0.5,2"),
+              HasSubstr("0.5,0.1"));
+  for (const char* flag :
+       {"--hidden_width 3", "--bias", "--hidden_layers 2", "--output_signs mixed"}) {
+    EXPECT_THAT(UsageError(model + flag), HasSubstr("which none of --methods")) << flag;
+  }
+  for (const char* flag : {"--epochs 3", "--batch_size 3"}) {
+    EXPECT_THAT(UsageError(model + "--methods obs,magnitude " + flag),
+                HasSubstr("methods that train"));
+  }
+  EXPECT_THAT(UsageError(data + "--hidden_width 3 --model_format npz"),
+              HasSubstr("--model_format"));
+}
+
+TEST(Compare, KnowsEveryMethodThatPrunes) {
+  const auto command = ParseAs<CreateSweepCommand>("compare --dataset d --nonzeros 9 --model net");
+  // All but unspecified and imp, which prunes no model.
+  EXPECT_EQ(command.request.job().sweep().methods_size(),
+            v1::PruningMethod_descriptor()->value_count() - 2);
 }
 
 }  // namespace

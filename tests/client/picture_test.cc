@@ -9,6 +9,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -70,6 +71,43 @@ TEST(PictureTest, ALineForEachMethodAndOtherParameter) {
   }
   EXPECT_THAT(script, HasSubstr("20 100\n100 100\n1000 100\n"));
   EXPECT_THAT(script, HasSubstr("set logscale x"));
+}
+
+// A comparison is over what networks have, not what they were allowed.
+TEST(PictureTest, AComparisonIsErrorOverTheWeightsOfTheNetwork) {
+  v1::SweepReport report = Report("obs");
+  for (v1::SweepCell& row : *report.mutable_rows()) {
+    row.set_network_nonzeros(row.nonzeros() - static_cast<int64_t>(row.seed()));
+    row.clear_training_psnr_db();
+    row.set_training_accuracy(1 - 1.0 / static_cast<double>(row.nonzeros()));
+    if (row.method() != "obs") continue;
+    row.set_hidden_width(0);
+    row.set_given_nonzeros(5000);
+    row.mutable_given_training()->set_accuracy(0.875);
+  }
+  const std::string script = ScriptOf(report, {.kind = PictureKind::kCompare});
+  EXPECT_THAT(script, HasSubstr("19.5 0.05\n99.5 0.01\n999.5 0.001\n")) << "means over the seeds";
+  EXPECT_THAT(script, HasSubstr("END_OF_LINE\n5000 0.125\nEND_OF_LINE"));
+  EXPECT_THAT(script, HasSubstr("title '(given), hidden width 0'"));
+  EXPECT_THAT(script, HasSubstr("'non-zeros of the network'"));
+  EXPECT_THAT(script, HasSubstr("set ylabel 'error, share named wrong'"));
+  // All panels have the same axis, though the given model has no time.
+  std::vector<std::string> ranges;
+  for (const auto& line : absl::StrSplit(script, '\n')) {
+    if (absl::StartsWith(line, "set xrange [")) ranges.emplace_back(line);
+  }
+  EXPECT_THAT(ranges, ::testing::ElementsAre(ranges.at(0), ranges.at(0), ranges.at(0)));
+  EXPECT_THAT(ranges.at(0), Not(HasSubstr("*")));
+  // A width that does not vary within a method is no part of its name.
+  for (v1::SweepCell& row : *report.mutable_rows()) {
+    if (row.method() != "obs") row.set_hidden_width(5);
+  }
+  const std::string plain = ScriptOf(report, {.kind = PictureKind::kCompare});
+  EXPECT_THAT(plain, HasSubstr("title 'auto'"));
+  EXPECT_THAT(plain, HasSubstr("title '(given)'"));
+  // Over another parameter it is that parameter.
+  EXPECT_THAT(ScriptOf(report, {.kind = PictureKind::kCompare, .x = "num_samples"}),
+              HasSubstr("set xlabel 'samples'"));
 }
 
 TEST(PictureTest, WhatCannotBeDrawnIsAnError) {

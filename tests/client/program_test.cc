@@ -458,6 +458,33 @@ TEST_F(ProgramTest, AModelFileIsUploadedBeforeItIsPruned) {
   EXPECT_THAT(server_.Look().create_job_requests, SizeIs(4));
 }
 
+TEST_F(ProgramTest, AComparisonOfAModelHasItsNameAndSharesOfItsWeights) {
+  server_.Edit([](FakeWorld& world) {
+    world.models[0].set_nonzeros(1000);
+    world.jobs[0].mutable_sweep();
+    world.jobs[0].mutable_sweep_report()->add_rows()->set_state(v1::SWEEP_CELL_STATE_SUCCEEDED);
+  });
+  SetJobEnd(v1::JOB_STATE_SUCCEEDED);
+  const std::string file = directory_ / "net.onnx";
+  std::ofstream(file) << "weights";
+  const std::string compare = "compare --dataset planted --fractions 0.5,0.0155,0.0001 --model ";
+  Result result = Run(compare + file);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("Uploaded models/first"));
+  EXPECT_EQ(Run(compare + "net").exit_code, 0);
+  const FakeWorld world = server_.Look();
+  EXPECT_THAT(world.model_uploads, SizeIs(1));
+  ASSERT_THAT(world.create_job_requests, SizeIs(2));
+  for (const v1::CreateJobRequest& request : world.create_job_requests) {
+    EXPECT_THAT(request.job().sweep().nonzeros(), ElementsAre(500, 16, 1));
+  }
+  EXPECT_EQ(world.create_job_requests[0].job().sweep().model(), "models/first");
+  EXPECT_EQ(world.create_job_requests[1].job().sweep().model(), "models/net");
+  result = Run(compare + "no-such.onnx");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr("there is no file"));
+}
+
 TEST_F(ProgramTest, PredictsFromAFile) {
   const std::string csv = directory_ / "x.csv";
   std::ofstream(csv) << "a,b\n1,2\n3,4.5\n";

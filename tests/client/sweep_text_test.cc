@@ -1,5 +1,6 @@
 #include "client/sweep_text.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <string>
@@ -103,6 +104,76 @@ TEST(SweepTextTest, TheTableHasMediansOverTheSeeds) {
   EXPECT_THAT(lines[2], HasSubstr("0 of 2"));
   EXPECT_THAT(lines[0], Not(HasSubstr("ACCURACY")));
   EXPECT_EQ(SweepTable(v1::SweepReport()), "");
+}
+
+// A model pruned by two methods at two budgets, and a recovery with a width.
+v1::SweepReport OfModel() {
+  v1::SweepReport report;
+  for (const int64_t nonzeros : {50, 10}) {
+    for (const std::string& method :
+         {std::string("auto"), std::string("obs"), std::string("distill")}) {
+      for (const uint64_t seed : {0, 1}) {
+        v1::SweepCell& cell = *report.add_rows();
+        cell = Cell(method, nonzeros, seed, 30);
+        cell.clear_training_psnr_db();
+        cell.clear_held_out_psnr_db();
+        cell.set_network_nonzeros(nonzeros - 1);
+        cell.set_training_accuracy(0.75);
+        cell.set_held_out_accuracy(0.5);
+        if (method == "auto") continue;
+        cell.set_hidden_width(0);
+        cell.set_held_out_loss(0.375);
+        cell.set_given_nonzeros(700);
+        cell.mutable_given_training()->set_accuracy(1);
+        cell.mutable_given_held_out()->set_accuracy(seed == 0 ? 0.9 : 0.96);
+        cell.mutable_given_held_out()->set_loss(0.0625);
+      }
+    }
+  }
+  return report;
+}
+
+TEST(SweepTextTest, TheGivenModelIsALineOfTheTable) {
+  const std::string table = SweepTable(OfModel());
+  std::vector<std::string> lines = absl::StrSplit(table, '\n', absl::SkipEmpty());
+  ASSERT_THAT(lines, SizeIs(8)) << table;
+  // The methods of a budget are together, whether they have a width or not.
+  using ::testing::ContainsRegex;
+  EXPECT_THAT(lines[1], ContainsRegex("20 +10 +auto +9 +50.0? %"));
+  EXPECT_THAT(lines[2], ContainsRegex("- +10 +obs +9 "));
+  EXPECT_THAT(lines[3], ContainsRegex("- +10 +distill +9 "));
+  EXPECT_THAT(lines[4], ContainsRegex("20 +50 +auto"));
+  EXPECT_THAT(lines[7], ContainsRegex("- +700 +.given. +700 +93.0? % +- +- +0")) << "the median";
+  // Without a width none is shown.
+  v1::SweepReport report = OfModel();
+  for (v1::SweepCell& row : *report.mutable_rows()) row.set_hidden_width(0);
+  EXPECT_THAT(SweepTable(report), Not(HasSubstr("WIDTH")));
+  EXPECT_THAT(table, HasSubstr("WIDTH"));
+  EXPECT_EQ(WithGivenModel(Report()).rows_size(), Report().rows_size());
+  EXPECT_EQ(ValueOf(OfModel().rows(0), "error"), 0.5);
+}
+
+TEST(SweepTextTest, TheCsvHasTheGivenModelInTheRowsOfItsMethods) {
+  const std::vector<std::string> lines =
+      absl::StrSplit(SweepCsv(OfModel()), "\r\n", absl::SkipEmpty());
+  ASSERT_THAT(lines, SizeIs(13));
+  const std::vector<std::string> names = absl::StrSplit(lines[0], ',');
+  const auto field = [&](size_t line, const std::string& name) {
+    const std::vector<std::string> fields = absl::StrSplit(lines[line], ',');
+    EXPECT_EQ(fields.size(), names.size());
+    return fields.at(
+        static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin()));
+  };
+  EXPECT_EQ(field(1, "given_nonzeros"), "");
+  EXPECT_EQ(field(1, "given_held_out_loss"), "");
+  EXPECT_EQ(field(1, "held_out_loss"), "");
+  EXPECT_EQ(field(3, "given_nonzeros"), "700");
+  EXPECT_EQ(field(3, "given_held_out_loss"), "0.0625");
+  EXPECT_EQ(field(3, "given_held_out_accuracy"), "0.9");
+  EXPECT_EQ(field(3, "given_training_accuracy"), "1");
+  EXPECT_EQ(field(3, "given_training_psnr_db"), "");
+  EXPECT_EQ(field(3, "held_out_loss"), "0.375");
+  EXPECT_EQ(field(3, "held_out_accuracy"), "0.5");
 }
 
 TEST(SweepTextTest, ErrorsAreCountedTheMostFrequentFirst) {

@@ -153,6 +153,24 @@ class CommandLineTest(unittest.TestCase):
                            "classes", "--method", "obs", "--min_nonzeros", "2", "--num_points", "3", "--watch")
         self.assertIn("<- knee", watched.stdout)
         self.assertIn("path-2", thresher(self.server, "models", "list").stdout)
+        # All methods at the same budgets, and one without a model beside them.
+        table, picture = self.data_dir / "methods.csv", self.data_dir / "methods.png"
+        compared = thresher(self.server, "compare", "--model", str(net), "--dataset", "classes", "--nonzeros",
+                            "60,12", "--methods", "magnitude,activation,obs,curvature,distill,imp",
+                            "--hidden_width", "10", "--epochs", "10", "--table", str(table), "--picture",
+                            str(picture))
+        for text in ("Uploaded models/", "12 of 12 cells", "(given)"):
+            self.assertIn(text, compared.stdout)
+        table_rows = list(csv.DictReader(table.read_text().splitlines()))
+        self.assertEqual(len(table_rows), 12)
+        for row in table_rows:
+            self.assertEqual(row["state"], "SUCCEEDED", row)
+            self.assertLessEqual(int(row["network_nonzeros"]), int(row["nonzeros"]))
+            self.assertNotEqual(row["held_out_accuracy"], "", row)
+            self.assertEqual(row["given_nonzeros"], "" if row["method"] == "imp" else "240")
+            if row["method"] == "distill":
+                self.assertGreater(float(row["held_out_accuracy"]), 0.9)
+        self.assertEqual(picture.read_bytes()[:8], b"\x89PNG\r\n\x1a\n")
         refused = thresher(self.server, "prune", "--model", "small", "--dataset", "classes", "--nonzeros",
                            "1000", check=False)
         self.assertEqual(refused.returncode, 3)

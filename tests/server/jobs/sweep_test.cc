@@ -35,6 +35,22 @@ SweepSpec OnData() {
   return spec;
 }
 
+store::ModelPruningOptions OneShot() {
+  store::ModelPruningOptions options;
+  options.train = false;
+  return options;
+}
+
+// Two budgets, three seeds, two ways to prune the model.
+SweepSpec OfModel() {
+  SweepSpec spec = OnData();
+  spec.model_id = "net";
+  spec.hidden_widths.clear();
+  spec.methods = {{.name = "distill", .options = store::ModelPruningOptions()},
+                  {.name = "obs", .options = OneShot()}};
+  return spec;
+}
+
 SweepSpec Planted() {
   SweepSpec spec = OnData();
   spec.dataset_id.clear();
@@ -87,6 +103,37 @@ TEST(SweepGridTest, ACellsJobHasItsParameters) {
   EXPECT_EQ(planted.seed, 7u);
 }
 
+TEST(SweepGridTest, APrunedModelHasNoWidthOfTheSweep) {
+  SweepSpec spec = OfModel();
+  ASSERT_TRUE(ValidateSweep(spec).ok()) << ValidateSweep(spec);
+  ASSERT_EQ(NumCells(spec), 12);
+  EXPECT_EQ(CellsPerDataset(spec), 4);
+  // Beside methods with a width each budget and method is one cell still.
+  spec.methods.push_back({.name = "imp", .options = PruneOptions()});
+  spec.hidden_widths = {9};
+  spec.held_out_fraction = 0.25;
+  ASSERT_TRUE(ValidateSweep(spec).ok()) << ValidateSweep(spec);
+  ASSERT_EQ(NumCells(spec), 18);
+  for (int64_t i = 0; i < NumCells(spec); ++i) {
+    const SweepCell cell = CellAt(spec, i);
+    const auto job = std::get<PruningSpec>(JobOf(spec, cell, "d"));
+    EXPECT_EQ(job.dataset_id, "d");
+    EXPECT_EQ(job.held_out_fraction, 0.25);
+    EXPECT_EQ(job.split_seed, cell.seed);
+    if (cell.method == "imp") {
+      EXPECT_EQ(cell.hidden_width, 9);
+      EXPECT_EQ(job.model_id, "");
+      EXPECT_EQ(job.options.hidden_widths, std::vector<int64_t>{9});
+      continue;
+    }
+    EXPECT_EQ(cell.hidden_width, 0);
+    EXPECT_EQ(job.model_id, "net");
+    EXPECT_EQ(job.model_options.train, cell.method == "distill");
+    EXPECT_EQ(job.model_options.distill.one_shot.nonzeros, cell.nonzeros);
+    EXPECT_EQ(job.model_options.distill.one_shot.seed, cell.seed);
+  }
+}
+
 TEST(SweepGridTest, ErrorsNameTheField) {
   const auto field = [](const auto& change, SweepSpec spec = OnData()) {
     change(spec);
@@ -124,6 +171,36 @@ TEST(SweepGridTest, ErrorsNameTheField) {
             "sweep.planted.num_inputs");
   EXPECT_TRUE(ValidateSweep(OnData()).ok());
   EXPECT_TRUE(ValidateSweep(Planted()).ok());
+  // A model where methods prune one and nowhere else, widths where methods have them.
+  EXPECT_EQ(field([](SweepSpec& s) { s.model_id.clear(); }, OfModel()), "sweep.model");
+  EXPECT_EQ(field([](SweepSpec& s) { s.model_id = "net"; }), "sweep.model");
+  EXPECT_EQ(field(
+                [](SweepSpec& s) {
+                  s.dataset_id.clear();
+                  s.planted = PlantedOptions{.num_samples = 20, .num_inputs = 5};
+                },
+                OfModel()),
+            "sweep.model");
+  EXPECT_EQ(field([](SweepSpec& s) { s.hidden_widths = {2}; }, OfModel()), "sweep.hidden_widths");
+  EXPECT_EQ(field([](SweepSpec& s) { s.hidden_layers = 2; }, OfModel()), "sweep.hidden_layers");
+  const auto with_imp = [](const std::vector<int64_t>& widths) {
+    return [widths](SweepSpec& s) {
+      s.methods.push_back({.name = "imp", .options = PruneOptions()});
+      s.hidden_widths = widths;
+    };
+  };
+  EXPECT_EQ(field(with_imp({}), OfModel()), "sweep.hidden_widths");
+  EXPECT_EQ(field(with_imp({2, 3}), OfModel()), "sweep.hidden_widths");
+  for (const auto& own : std::vector<std::function<void(store::ModelPruningOptions&)>>{
+           [](auto& o) { o.distill.one_shot.nonzeros = 3; }, [](auto& o) { o.fraction = 0.5; },
+           [](auto& o) { o.path = store::PruningPath(); },
+           [](auto& o) { o.distill.one_shot.seed = 1; }}) {
+    EXPECT_EQ(
+        field(
+            [&](SweepSpec& s) { own(std::get<store::ModelPruningOptions>(s.methods[1].options)); },
+            OfModel()),
+        "sweep.methods[1].model_pruning");
+  }
 }
 
 // ----- The manager. -----
@@ -379,6 +456,48 @@ TEST_F(SweepTest, SubsetsHaveTheirNumberOfSamples) {
   EXPECT_EQ(store::FieldOf(manager_->Create(too_many).status()), "sweep.num_samples");
 }
 
+TEST_F(SweepTest, TheModelStaysWhileTheSweepLives) {
+  ASSERT_TRUE(store_->models().CreateUploaded({.id = "net"}, SmallModel(), {}, "1").ok());
+  auto running = std::make_shared<Gate>();
+  auto open = std::make_shared<Gate>();
+  StartSweeps([=](const JobRun& run) -> absl::StatusOr<JobOutcome> {
+    EXPECT_EQ(store::ModelIdOf(run.job.spec), "net");
+    running->Open();
+    open->WaitOrStop(run.stop);
+    JobOutcome outcome = Outcome(TerminationReason::kIterationLimit);
+    const store::PruningFit fit = {.num_samples = 2, .fit = {.loss = 0.5, .accuracy = 0.75}};
+    outcome.report = PruningReport{
+        .training = fit,
+        .held_out = store::PruningFit{.num_samples = 1, .fit = {.loss = 0.25, .accuracy = 0.5}},
+        .model = store::ModelPruningReport{
+            .given_training = fit, .given_held_out = fit, .given_nonzeros = 90}};
+    return outcome;
+  });
+  Create(SweepRequest(OfModel()));
+  EXPECT_EQ(store_->models().Delete("net").code(), absl::StatusCode::kFailedPrecondition);
+  running->Wait();
+  EXPECT_EQ(store_->models().Delete("net").code(), absl::StatusCode::kFailedPrecondition);
+  open->Open();
+  WaitFor("sweep", JobState::kSucceeded);
+  const SweepReport report = ReportOf("sweep");
+  ExpectEveryCellOnce(OfModel(), report);
+  for (const SweepCell& row : report.rows) {
+    EXPECT_EQ(row.training_accuracy, 0.75);
+    EXPECT_EQ(row.held_out_accuracy, 0.5);
+    EXPECT_EQ(row.training_loss, 0.5);
+    EXPECT_EQ(row.held_out_loss, 0.25);
+    EXPECT_EQ(row.given_nonzeros, 90);
+    ASSERT_TRUE(row.given_training && row.given_held_out);
+    EXPECT_EQ(row.given_held_out->fit.accuracy, 0.75);
+  }
+  EXPECT_TRUE(store_->models().Delete("net").ok());
+  // Without the model there is no such sweep.
+  CreateJobRequest late = SweepRequest(OfModel());
+  late.identity.id = "late";
+  late.validate_only = true;
+  EXPECT_TRUE(absl::IsNotFound(manager_->Create(late).status()));
+}
+
 TEST_F(SweepTest, CancellingCancelsTheCells) {
   options_.num_workers = 2;
   auto running = std::make_shared<Gate>();
@@ -624,6 +743,29 @@ TEST_F(SweepTest, AMethodOfWhichNoCellCanRunIsRefused) {
   StartSweeps(Converge);
   status = manager_->Create(SweepRequest(OnData())).status();
   EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST_F(SweepTest, WhatIsWrongForAModelIsSaidOfTheSweep) {
+  ASSERT_TRUE(store_->models().CreateUploaded({.id = "net"}, SmallModel(), {}, "1").ok());
+  std::string field;
+  plan_cell_ = [&field](const JobSpec&) -> absl::StatusOr<JobCost> {
+    return store::InvalidField(field, "is wrong");
+  };
+  StartSweeps(Converge);
+  for (const auto& [of_cell, of_sweep] : std::map<std::string, std::string>{
+           {"pruning.model", "sweep.model"},
+           {"pruning.dataset", "sweep.dataset"},
+           {"pruning.model_options.nonzeros", "sweep.nonzeros"},
+           {"pruning.model_options.epochs", "sweep.methods[0].model_pruning.epochs"}}) {
+    field = of_cell;
+    const absl::Status status = manager_->Create(SweepRequest(OfModel())).status();
+    EXPECT_EQ(store::FieldOf(status), of_sweep);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(of_sweep + ": is wrong"));
+    // On subsets too, which do not exist yet.
+    SweepSpec spec = OfModel();
+    spec.num_samples = {1};
+    EXPECT_EQ(store::FieldOf(manager_->Create(SweepRequest(spec)).status()), of_sweep);
+  }
 }
 
 // Twenty seconds of work or more.

@@ -314,6 +314,62 @@ TEST(JobRecordTest, ASweepRoundTripsEveryField) {
   EXPECT_EQ(std::get<SweepReport>(*read->report).cells_failed, 3);
 }
 
+TEST(JobRecordTest, ASweepOfAModelRoundTripsAndOneWithoutIsRead) {
+  JobRecord record = FullRecord();
+  SweepSpec spec;
+  spec.dataset_id = "data";
+  spec.nonzeros = {30};
+  ModelPruningOptions options;
+  options.train = false;
+  options.distill.one_shot.stages = 7;
+  options.loss = Loss::kCrossEntropy;
+  spec.methods = {{.name = "a", .options = options}};
+  record.spec = spec;
+  record.report.reset();
+  record.progress.reset();
+  const std::string without = JobRecordToJson(record);
+  EXPECT_EQ(without.find("\"model\":\"net\""), std::string::npos);
+  auto read = JobRecordFromJson(without);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(std::get<SweepSpec>(read->spec).model_id, "");
+  spec.model_id = "net";
+  record.spec = spec;
+  const std::string text = JobRecordToJson(record);
+  read = JobRecordFromJson(text);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(JobRecordToJson(*read), text);
+  EXPECT_EQ(ModelIdOf(read->spec), "net");
+  const auto& back = std::get<SweepSpec>(read->spec);
+  const auto& of_model = std::get<ModelPruningOptions>(back.methods[0].options);
+  EXPECT_FALSE(of_model.train);
+  EXPECT_EQ(of_model.distill.one_shot.stages, 7);
+  EXPECT_EQ(of_model.loss, Loss::kCrossEntropy);
+}
+
+// Rows of before there were losses and models in them lack these members.
+TEST(JobRecordTest, ARowWithAndWithoutAGivenModelIsRead) {
+  SweepCell row = {.cell = 1, .nonzeros = 2, .method = "a", .state = JobState::kSucceeded};
+  const std::string old = SweepCellToJson(row);
+  EXPECT_EQ(old.find("given"), std::string::npos);
+  EXPECT_EQ(old.find("loss"), std::string::npos);
+  auto read = SweepCellFromJson(old);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->given_nonzeros, 0);
+  EXPECT_FALSE(read->given_training || read->given_held_out || read->training_loss);
+  row.training_loss = 0.125;
+  row.held_out_loss = 0.25;
+  row.given_nonzeros = 99;
+  row.given_training = PruningFit{.num_samples = 3, .fit = {.loss = 1, .psnr_db = 30}};
+  row.given_held_out = PruningFit{.num_samples = 2, .fit = {.loss = 2, .accuracy = 0.5}};
+  read = SweepCellFromJson(SweepCellToJson(row));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(SweepCellToJson(*read), SweepCellToJson(row));
+  EXPECT_EQ(read->held_out_loss, 0.25);
+  EXPECT_EQ(read->given_nonzeros, 99);
+  EXPECT_EQ(read->given_training->fit.psnr_db, 30);
+  EXPECT_EQ(read->given_held_out->fit.accuracy, 0.5);
+}
+
 TEST(JobRecordTest, ACellRoundTripsAndBecomesItsRow) {
   JobRecord record = FullRecord();
   record.parent_id = "sweep";
