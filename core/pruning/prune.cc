@@ -135,7 +135,7 @@ void Training::Step(TrainingPoint& point, double learning_rate) {
     engine_.pool.ParallelFor((size + kStepBlock - 1) / kStepBlock, [&](int64_t block, int) {
       const int64_t begin = block * kStepBlock;
       const auto count = static_cast<size_t>(std::min(kStepBlock, size - begin));
-      AdamStep(learning_rate, options_.weight_decay, point.adam_steps,
+      AdamStep(learning_rate, options_.weight_decay, options_.l2, point.adam_steps,
                gradient_.gradient(l).subspan(begin, count),
                std::span(layer.weight).subspan(begin, count),
                std::span(layer.first_moment).subspan(begin, count),

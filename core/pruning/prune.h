@@ -59,6 +59,9 @@ struct PruneOptions {
   // Before each step weights are multiplied by 1 - learning_rate * weight_decay; in [0, 1], and the
   // product at most 1.
   double weight_decay = 0;
+  // Half of it times the sum of the squared weights is added to the mean loss, not to the one
+  // reported; in [0, 1e6].
+  double l2 = 0;
 
   PruneSchedule schedule = PruneSchedule::kRounds;
   Saliency saliency = Saliency::kMagnitude;

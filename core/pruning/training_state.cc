@@ -104,6 +104,7 @@ uint64_t ProblemFingerprint(const Samples& samples, const PruneOptions& options)
   fingerprint.Add(std::bit_cast<uint64_t>(options.learning_rate));
   fingerprint.Add(std::bit_cast<uint64_t>(options.learning_rate_decay));
   fingerprint.Add(std::bit_cast<uint64_t>(options.weight_decay));
+  fingerprint.Add(std::bit_cast<uint64_t>(options.l2));
   fingerprint.Add(static_cast<uint64_t>(options.schedule));
   fingerprint.Add(static_cast<uint64_t>(options.saliency));
   fingerprint.Add(options.seed);

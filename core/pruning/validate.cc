@@ -18,6 +18,7 @@ constexpr int64_t kMaxUnits = std::numeric_limits<int32_t>::max() - 64;
 constexpr int64_t kMaxWeights = int64_t{1} << 40;
 constexpr int64_t kMaxEpochs = 1'000'000;
 constexpr double kMaxLearningRate = 1000;
+constexpr double kMaxPenalty = 1e6;
 constexpr double kMaxPower = 10;
 constexpr size_t kMaxRounds = 10000;
 
@@ -86,6 +87,9 @@ absl::Status ValidateOptions(const PruneOptions& options, int64_t num_samples, i
                    absl::StrCat("must be between 0 and 1, and learning_rate * weight_decay at most "
                                 "1, is ",
                                 options.weight_decay));
+  }
+  if (!(options.l2 >= 0) || !(options.l2 <= kMaxPenalty)) {
+    return Invalid("l2", absl::StrCat("must be between 0 and ", kMaxPenalty, ", is ", options.l2));
   }
   if (!(options.learning_rate_decay >= 0) || !(options.learning_rate_decay <= 1)) {
     return Invalid("learning_rate_decay",

@@ -58,6 +58,12 @@ constexpr int64_t kClassSteps = 12000;
 constexpr int64_t kClassBatch = 128;
 constexpr double kClassRate = 1e-2;
 constexpr double kClassDecay = 0.1;
+// What small tables want: a penalty that fades with the number of samples, and many starts, which
+// cost little there, every other one narrow: few weights spread over many neurons lead nowhere.
+constexpr double kClassPenalty = 5;  // over the number of samples
+constexpr int64_t kSmallCandidates = 5000;
+constexpr int64_t kSmallClassStarts = 12;
+constexpr int64_t kNarrowWeights = 4;  // of the budget a neuron
 constexpr int64_t kLeastEpochs = 20;
 constexpr int64_t kMostEpochs = 2000;
 
@@ -182,10 +188,13 @@ class LayersSolver {
  private:
   JointProblem problem() { return joint_.problem(engine_, deadline_); }
   bool for_classes() const { return options_.loss != Loss::kSquared; }
+  bool is_small() const {
+    return NumCandidates(options_, samples_.num_inputs, samples_.num_outputs) <= kSmallCandidates;
+  }
   // Whether starts come from neurons and rows first.
   bool has_row_starts() const { return fused_ && options_.hidden_layers == 2; }
   int64_t num_starts() const {
-    if (for_classes()) return kClassStarts;
+    if (for_classes()) return is_small() ? kSmallClassStarts : kClassStarts;
     return has_row_starts() ? kRowStarts + kTrainStarts : kTrainStartsAlone;
   }
   bool from_rows(int64_t start) const { return has_row_starts() && start < kRowStarts; }
@@ -355,7 +364,9 @@ PruneOptions LayersSolver::Training(const LayersState& state) const {
   const int64_t width =
       for_classes() ? options_.hidden_width
                     : std::min<int64_t>(2 * options_.hidden_width, options_.hidden_width + 500);
-  options.hidden_widths.assign(options_.hidden_layers, width);
+  const int64_t narrow = std::min(width, std::max<int64_t>(1, options_.nonzeros / kNarrowWeights));
+  const bool is_narrow = for_classes() && is_small() && state.start % 2 == 1;
+  options.hidden_widths.assign(options_.hidden_layers, is_narrow ? narrow : width);
   options.bias = options_.bias;
   options.loss = options_.loss;
   options.schedule = PruneSchedule::kGradual;
@@ -364,6 +375,7 @@ PruneOptions LayersSolver::Training(const LayersState& state) const {
   options.learning_rate_decay = for_classes() ? 0.2 : 0.4;
   options.prune_end = for_classes() ? 0.8 : 0.75;
   options.weight_decay = for_classes() ? kClassDecay : 0;
+  options.l2 = for_classes() ? kClassPenalty / static_cast<double>(samples_.num_samples) : 0;
   options.seed = options_.seed + static_cast<uint64_t>(state.start);
   options.num_threads = options_.num_threads;
   options.time_limit_seconds = TimeLeftOf(state);

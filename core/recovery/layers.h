@@ -11,10 +11,10 @@
 //            every few rounds a copy is pruned to the budget, and the best of these is the result
 // A start with a network of the tolerance ends the solve.
 //
-// For classes a dense network is trained with weight decay and pruned gradually, in several starts,
-// of which the one with the least loss is the result. While training for classes
-// relative_residual in a report is the root of the mean loss over that of equal chances.
-// Internal to recovery/.
+// For classes a dense network is trained with weight decay and a penalty on the squared weights
+// that fades with the number of samples, and pruned gradually, in several starts, of which the one
+// with the least loss is the result. While training for classes relative_residual in a report is
+// the root of the mean loss over that of equal chances. Internal to recovery/.
 #ifndef THRESHER_CORE_RECOVERY_LAYERS_H_
 #define THRESHER_CORE_RECOVERY_LAYERS_H_
 

@@ -26,7 +26,7 @@ TEST(AdamTest, FollowsAPlainLoopInDouble) {
       gradient[e] = static_cast<float>(random.NextNormal() * std::pow(10.0, e % 7) * 1e-3);
     }
     gradient[5] = 0;
-    AdamStep(1e-2, 0, step, gradient, weight, first, second);
+    AdamStep(1e-2, 0, 0, step, gradient, weight, first, second);
     for (size_t e = 0; e < kSize; ++e) {
       const double g = gradient[e];
       m[e] = 0.9 * m[e] + 0.1 * g;
@@ -44,17 +44,29 @@ TEST(AdamTest, WeightDecayShrinksWeightsWithoutAGradient) {
   std::vector<float> first(2);
   std::vector<float> second(2);
   for (int64_t step = 1; step <= 3; ++step) {
-    AdamStep(0.5, 0.25, step, std::vector<float>{0, 0}, weight, first, second);
+    AdamStep(0.5, 0.25, 0, step, std::vector<float>{0, 0}, weight, first, second);
   }
   EXPECT_FLOAT_EQ(weight[0], 0.875F * 0.875F * 0.875F);
   EXPECT_FLOAT_EQ(weight[1], -2 * 0.875F * 0.875F * 0.875F);
+}
+
+TEST(AdamTest, ThePenaltyIsPartOfTheGradient) {
+  std::vector<float> weight = {1, -2};
+  std::vector<float> penalised = weight;
+  std::vector<float> moments[4] = {{0, 0}, {0, 0}, {0, 0}, {0, 0}};
+  for (int64_t step = 1; step <= 5; ++step) {
+    const std::vector<float> slope = {0.25F + 0.5F * weight[0], -1 + 0.5F * weight[1]};
+    AdamStep(0.125, 0, 0, step, slope, weight, moments[0], moments[1]);
+    AdamStep(0.125, 0, 0.5, step, std::vector<float>{0.25F, -1}, penalised, moments[2], moments[3]);
+  }
+  EXPECT_EQ(weight, penalised);
 }
 
 TEST(AdamTest, TheFirstStepIsTheLearningRate) {
   std::vector<float> weight = {1, 1};
   std::vector<float> first(2);
   std::vector<float> second(2);
-  AdamStep(0.125, 0, 1, std::vector<float>{3, -1e-3f}, weight, first, second);
+  AdamStep(0.125, 0, 0, 1, std::vector<float>{3, -1e-3f}, weight, first, second);
   EXPECT_NEAR(weight[0], 0.875, 1e-6);
   EXPECT_NEAR(weight[1], 1.125, 1e-5);
 }

@@ -361,6 +361,7 @@ TEST(ValidatePruneOptionsTest, FaultsNameTheField) {
     EXPECT_THAT(fault([&](PruneOptions& o) { o.learning_rate_decay = bad; }),
                 StartsWith("learning_rate_decay"));
     EXPECT_THAT(fault([&](PruneOptions& o) { o.weight_decay = bad; }), StartsWith("weight_decay"));
+    EXPECT_THAT(fault([&](PruneOptions& o) { o.l2 = bad > 1 ? 1e7 : bad; }), StartsWith("l2"));
   }
   for (const double bad : {0.0, 1.0, std::nan("")}) {
     EXPECT_THAT(fault([&](PruneOptions& o) { o.prune_fraction = bad; }),
