@@ -102,7 +102,12 @@ TEST(SweepTextTest, TheTableHasMediansOverTheSeeds) {
   EXPECT_THAT(lines[1], HasSubstr("1 of 3"));
   EXPECT_THAT(lines[2], HasSubstr("22.0 dB"));
   EXPECT_THAT(lines[2], HasSubstr("0 of 2"));
+  EXPECT_THAT(lines[0], HasSubstr("EXACT"));
   EXPECT_THAT(lines[0], Not(HasSubstr("ACCURACY")));
+  v1::SweepReport classes = Report();
+  for (v1::SweepCell& row : *classes.mutable_rows()) row.set_held_out_accuracy(0.5);
+  EXPECT_THAT(SweepTable(classes), HasSubstr("ACCURACY"));
+  EXPECT_THAT(SweepTable(classes), Not(HasSubstr("EXACT")));
   EXPECT_EQ(SweepTable(v1::SweepReport()), "");
 }
 
