@@ -321,7 +321,12 @@ class Runner {
     for (const double fraction : command.fractions) {
       // As the server rounds a fraction.
       const double count = fraction * static_cast<double>(model->nonzeros());
-      spec->add_nonzeros(std::max<int64_t>(std::llround(count), 1));
+      const int64_t budget = std::max<int64_t>(std::llround(count), 1);
+      // Of a small model several shares may be the same.
+      const auto& budgets = spec->nonzeros();
+      if (std::find(budgets.begin(), budgets.end(), budget) == budgets.end()) {
+        spec->add_nonzeros(budget);
+      }
     }
     return absl::OkStatus();
   }

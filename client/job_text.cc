@@ -159,6 +159,12 @@ void AddLabels(const google::protobuf::Map<std::string, std::string>& labels,
 
 const char* LinearTermText(bool linear_term) { return linear_term ? ", beside a linear term" : ""; }
 
+// Nothing of a loss that the server chose.
+std::string LossWord(v1::Loss loss, std::string_view before) {
+  if (loss == v1::LOSS_UNSPECIFIED) return "";
+  return absl::StrCat(std::string(before), SmallEnumWord(loss, sizeof("LOSS")));
+}
+
 void AddSpec(const v1::RecoverySpec& spec, std::vector<Field>* fields) {
   const v1::RecoveryOptions& options = spec.options();
   fields->push_back({"data set", spec.dataset()});
@@ -175,9 +181,7 @@ void AddSpec(const v1::RecoverySpec& spec, std::vector<Field>* fields) {
     absl::StrAppend(&algorithm, ", ", SmallEnumWord(options.gate_mode(), sizeof("GATE_MODE")),
                     " gates");
   }
-  if (options.loss() > v1::LOSS_SQUARED) {
-    absl::StrAppend(&algorithm, ", loss ", SmallEnumWord(options.loss(), sizeof("LOSS")));
-  }
+  absl::StrAppend(&algorithm, LossWord(options.loss(), ", loss "));
   absl::StrAppend(&algorithm, ", seed ", options.seed());
   fields->push_back({"algorithm", algorithm});
   if (!spec.initial_model().empty()) fields->push_back({"starts from", spec.initial_model()});
@@ -211,8 +215,7 @@ void AddSpec(const v1::PruningSpec& spec, std::vector<Field>* fields) {
        absl::StrCat(word(SmallEnumWord(options.method(), sizeof("PRUNING_METHOD")), "imp"), ", ",
                     word(SmallEnumWord(options.schedule(), sizeof("PRUNE_SCHEDULE")), "rounds"),
                     ", ", word(SmallEnumWord(options.saliency(), sizeof("SALIENCY")), "magnitude"),
-                    ", loss ", word(SmallEnumWord(options.loss(), sizeof("LOSS")), "squared"),
-                    ", seed ", options.seed())});
+                    LossWord(options.loss(), ", loss "), ", seed ", options.seed())});
 }
 
 template <typename Numbers>
@@ -242,10 +245,16 @@ void AddSpec(const v1::SweepSpec& spec, std::vector<Field>* fields) {
   fields->push_back({"methods", absl::StrJoin(names, ", ")});
 }
 
+// Of what was used, where it is not the usual one.
+void AddLoss(v1::Loss loss, std::vector<Field>* fields) {
+  if (loss > v1::LOSS_SQUARED) fields->push_back({"loss", LossWord(loss, "")});
+}
+
 void AddReport(const v1::PruningReport& report, std::vector<Field>* fields) {
   fields->push_back({"ended", PruningEndSentence(report)});
   fields->push_back(
       {"found", NetworkText(report) + (report.partial() ? ", a partial result" : "")});
+  AddLoss(report.options_used().loss(), fields);
   if (report.has_training()) fields->push_back({"training", PruningFitText(report.training())});
   if (report.has_held_out()) fields->push_back({"held out", PruningFitText(report.held_out())});
 }
@@ -256,6 +265,7 @@ void AddReport(const v1::RecoveryReport& report, std::vector<Field>* fields) {
                                            FormatCount(report.active_neurons(), "neuron"),
                                            LinearTermText(report.options_used().linear_term()),
                                            report.partial() ? ", a partial result" : "")});
+  AddLoss(report.options_used().loss(), fields);
   if (report.has_training()) fields->push_back({"training", FitText(report.training())});
   if (report.has_held_out()) fields->push_back({"held out", FitText(report.held_out())});
   if (report.has_planted()) {
@@ -479,6 +489,7 @@ std::string EventLine(const v1::JobEvent& event) {
   std::string fit;
   if (report.has_loss()) absl::StrAppend(&fit, "  loss ", FormatNumber(report.loss()));
   if (report.has_accuracy()) absl::StrAppend(&fit, "  ", FormatShare(report.accuracy()), " right");
+  if (report.has_r_squared()) absl::StrAppend(&fit, "  R^2 ", FormatNumber(report.r_squared()));
   const std::string neurons = trains ? "" : absl::StrCat("  neurons ", report.active_neurons());
   return absl::StrCat(start, "iteration ", report.iteration(), PhaseText(report), "  residual ",
                       FormatNumber(report.relative_residual()), fit, psnr, "  support ",

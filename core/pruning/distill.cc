@@ -23,7 +23,7 @@ namespace {
 
 constexpr int64_t kBlock = 1024;
 constexpr int kRefineSteps = 50;
-constexpr std::string_view kMagic = "THRSHD01";
+constexpr std::string_view kMagic = "THRSHD02";
 
 // The closer of two networks after Levenberg-Marquardt on all their layers, within so many seconds
 // (0: no limit).

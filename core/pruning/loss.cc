@@ -27,6 +27,13 @@ std::string_view LossName(Loss loss) {
   return "unknown";
 }
 
+std::optional<Loss> LossOfName(std::string_view name) {
+  for (const Loss loss : {Loss::kSquared, Loss::kCrossEntropy, Loss::kLogistic}) {
+    if (LossName(loss) == name) return loss;
+  }
+  return std::nullopt;
+}
+
 Loss PublishedLoss(int64_t num_classes) {
   return num_classes > 2 ? Loss::kCrossEntropy : Loss::kSquared;
 }

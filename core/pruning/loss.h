@@ -22,6 +22,9 @@ enum class Loss {
 // "squared", "cross_entropy", "logistic".
 std::string_view LossName(Loss loss);
 
+// Of such a name; none of another.
+std::optional<Loss> LossOfName(std::string_view name);
+
 // Of the published trainings: cross-entropy for more than two classes, else squared.
 Loss PublishedLoss(int64_t num_classes);
 
@@ -57,6 +60,8 @@ struct Fit {
   std::optional<double> accuracy = {};  // of class targets: the share named right
   // Squared loss without classes, targets not constant: 1 - squared error / that of the means.
   std::optional<double> r_squared = {};
+
+  bool operator==(const Fit&) const = default;
 };
 
 // Sum of squared distances of the targets from the mean of their output.

@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kMaxPoints = 100;
 
-constexpr std::string_view kMagic = "THRSHQ01";
+constexpr std::string_view kMagic = "THRSHB02";
 
 // Where an interrupted path goes on.
 struct PathState {
@@ -26,7 +26,7 @@ struct PathState {
 
 void Write(const Fit& fit, StateWriter& writer) {
   writer.Add(fit.loss);
-  for (const std::optional<double>& value : {fit.psnr_db, fit.accuracy}) {
+  for (const std::optional<double>& value : {fit.psnr_db, fit.accuracy, fit.r_squared}) {
     writer.Add(static_cast<uint8_t>(value.has_value()));
     writer.Add(value.value_or(0));
   }
@@ -34,7 +34,7 @@ void Write(const Fit& fit, StateWriter& writer) {
 
 bool Read(StateReader& reader, Fit& fit) {
   if (!reader.Take(fit.loss)) return false;
-  for (std::optional<double>* value : {&fit.psnr_db, &fit.accuracy}) {
+  for (std::optional<double>* value : {&fit.psnr_db, &fit.accuracy, &fit.r_squared}) {
     uint8_t given = 0;
     double number = 0;
     if (!reader.Take(given) || !reader.Take(number)) return false;

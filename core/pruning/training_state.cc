@@ -104,7 +104,8 @@ uint64_t ProblemFingerprint(const Samples& samples, const PruneOptions& options)
   fingerprint.Add(std::bit_cast<uint64_t>(options.learning_rate));
   fingerprint.Add(std::bit_cast<uint64_t>(options.learning_rate_decay));
   fingerprint.Add(std::bit_cast<uint64_t>(options.weight_decay));
-  fingerprint.Add(std::bit_cast<uint64_t>(options.l2));
+  // Left out where there is none: states of before there was one go on.
+  if (options.l2 != 0) fingerprint.Add(std::bit_cast<uint64_t>(options.l2));
   fingerprint.Add(static_cast<uint64_t>(options.schedule));
   fingerprint.Add(static_cast<uint64_t>(options.saliency));
   fingerprint.Add(options.seed);

@@ -26,7 +26,7 @@
 namespace thresher {
 namespace {
 
-constexpr std::string_view kMagic = "THRSHL02";
+constexpr std::string_view kMagic = "THRSHL03";
 
 // Starts from neurons and rows, then from training.
 constexpr int64_t kRowStarts = 2;
@@ -62,6 +62,7 @@ constexpr double kClassDecay = 0.1;
 // cost little there, every other one narrow: few weights spread over many neurons lead nowhere.
 constexpr double kClassPenalty = 5;  // over the number of samples
 constexpr int64_t kSmallCandidates = 5000;
+constexpr int64_t kSmallSamples = 20000;
 constexpr int64_t kSmallClassStarts = 12;
 constexpr int64_t kNarrowWeights = 4;  // of the budget a neuron
 constexpr int64_t kLeastEpochs = 20;
@@ -189,7 +190,8 @@ class LayersSolver {
   JointProblem problem() { return joint_.problem(engine_, deadline_); }
   bool for_classes() const { return options_.loss != Loss::kSquared; }
   bool is_small() const {
-    return NumCandidates(options_, samples_.num_inputs, samples_.num_outputs) <= kSmallCandidates;
+    return NumCandidates(options_, samples_.num_inputs, samples_.num_outputs) <= kSmallCandidates &&
+           samples_.num_samples <= kSmallSamples;
   }
   // Whether starts come from neurons and rows first.
   bool has_row_starts() const { return fused_ && options_.hidden_layers == 2; }
@@ -626,7 +628,8 @@ absl::StatusOr<RecoveryResult> LayersSolver::Run(std::string_view checkpoint) {
   result.nonzeros = Nonzeros(network);
   result.active_neurons = ActiveNeurons(network);
   result.network = std::move(network);
-  result.starts_tried = std::min(state.start + 1, num_starts());
+  // Trained networks never agree, so that their number would say nothing.
+  if (!for_classes()) result.starts_tried = std::min(state.start + 1, num_starts());
   result.options_used = options_;
   result.checkpoint = StateWith(state, state.nested);
   return result;
@@ -689,10 +692,12 @@ double LayersBytes(const RecoveryOptions& options, int64_t num_samples, int64_t 
                    int64_t num_outputs) {
   const auto n = static_cast<double>(num_samples);
   const auto width = static_cast<double>(options.hidden_width);
-  // Candidate units and their design; dense networks in training with Adam's moments; slopes of
-  // all entries; a copy of the samples and the targets in double.
-  const double units = 2 * static_cast<double>(num_inputs) +
-                       std::min(2 * width, static_cast<double>(options.nonzeros));
+  // Candidate units and their design, which classes have none of; dense networks in training with
+  // Adam's moments; slopes of all entries; a copy of the samples and the targets in double.
+  const double units = options.loss == Loss::kSquared
+                           ? 2 * static_cast<double>(num_inputs) +
+                                 std::min(2 * width, static_cast<double>(options.nonzeros))
+                           : 0;
   RecoveryOptions wide = options;
   wide.hidden_width = static_cast<int64_t>(kLaterWorking * width) + 2;
   const auto weights = static_cast<double>(NumCandidates(wide, num_inputs, num_outputs));

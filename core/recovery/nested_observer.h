@@ -43,9 +43,9 @@ RecoveryObserver StageObserver(const RecoveryObserver& whole, const State& state
         report.elapsed_seconds += state.elapsed_seconds;
         return report;
       },
-      [&state, serialize](std::string bytes) {
+      [&state, serialize](const std::string& bytes) {
         State now = state;
-        now.checkpoint = std::move(bytes);
+        now.checkpoint = bytes;
         return serialize(now);
       });
 }

@@ -16,6 +16,7 @@
 #include "core/recovery/nested_observer.h"
 #include "core/recovery/residual_noise.h"
 #include "core/recovery/scaled_samples.h"
+#include "core/recovery/solver.h"
 #include "core/recovery/winnow.h"
 #include "core/refinement/joint_problem.h"
 
@@ -229,8 +230,10 @@ absl::StatusOr<RecoveryResult> RecoverOutputs(const Samples& samples,
     of_output.termination.time_limit_seconds = TimeLeft(time_limit, before);
     const auto inner = StageObserver(
         observer, state, [&](const OutputsState& now) { return Serialize(now, fingerprint); });
-    absl::StatusOr<RecoveryResult> found = Winnow(one, of_output, {}, inner, stop, state.checkpoint,
-                                                  FingerprintOf(fingerprint, output));
+    const RecoveryObserver measured =
+        samples.class_names.empty() ? WithRSquared(inner, one, Loss::kSquared) : inner;
+    absl::StatusOr<RecoveryResult> found = Winnow(
+        one, of_output, {}, measured, stop, state.checkpoint, FingerprintOf(fingerprint, output));
     if (!found.ok()) return found.status();
     outputs.push_back(std::get<SparseNetwork>(found->network));
     const double worst = std::max(state.worst_residual, found->relative_residual);

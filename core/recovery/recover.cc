@@ -525,7 +525,9 @@ RecoveryObserver WithRSquared(const RecoveryObserver& observer, const Samples& s
   RecoveryObserver measured = observer;
   measured.on_iteration = [&observer, ratio = norm2 / deviation2](const IterationReport& report) {
     IterationReport with = report;
-    with.r_squared = 1 - report.relative_residual * report.relative_residual * ratio;
+    if (!with.r_squared) {
+      with.r_squared = 1 - report.relative_residual * report.relative_residual * ratio;
+    }
     observer.on_iteration(with);
   };
   return measured;

@@ -19,8 +19,9 @@ RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_sampl
 absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& options,
                              const RecoveryStart& start);
 
-// The observer, told r_squared of every iteration too where the loss is squared and there are no
-// classes. Valid as long as `observer`.
+// The observer, told r_squared of every iteration too where the loss is squared, there are no
+// classes, and a stage of the solve has not said it of its own samples. Valid as long as
+// `observer`.
 RecoveryObserver WithRSquared(const RecoveryObserver& observer, const Samples& samples, Loss loss);
 
 // Sets relative_residual and psnr_db: the network as users will evaluate it.

@@ -81,7 +81,7 @@ absl::Status CheckDataset(const DatasetRecord& dataset, const ModelRecord& model
   return absl::OkStatus();
 }
 
-// By which the model was found; none of an uploaded one.
+// By which the model was found; none of one whose file does not say so.
 std::optional<Loss> LossOf(const ModelRecord& model) {
   if (model.report) {
     if (const auto* pruning = std::get_if<PruningReport>(&*model.report)) {
@@ -91,7 +91,7 @@ std::optional<Loss> LossOf(const ModelRecord& model) {
       return recovery->options_used.loss;
     }
   }
-  return std::nullopt;
+  return model.loss;
 }
 
 NetworkSizes SizesOf(const ModelRecord& model) {

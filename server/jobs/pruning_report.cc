@@ -23,6 +23,7 @@ void AddFit(std::string_view prefix, const Fit& fit, std::map<std::string, std::
   metadata[start + "mean_loss"] = absl::StrCat(fit.loss);
   if (fit.psnr_db) metadata[start + "psnr_db"] = absl::StrCat(*fit.psnr_db);
   if (fit.accuracy) metadata[start + "accuracy"] = absl::StrCat(*fit.accuracy);
+  if (fit.r_squared) metadata[start + "r_squared"] = absl::StrCat(*fit.r_squared);
 }
 
 }  // namespace thresher::jobs

@@ -113,9 +113,13 @@ void AddEvidence(const RecoveryReport& report, std::map<std::string, std::string
     if (value) metadata.emplace(key, absl::StrCat(*value));
   };
   add("psnr_db", report.training.psnr_db);
+  add("accuracy", report.training.accuracy);
+  add("r_squared", report.training.r_squared);
   if (report.held_out) {
     add("held_out_relative_residual", report.held_out->relative_residual);
     add("held_out_psnr_db", report.held_out->psnr_db);
+    add("held_out_accuracy", report.held_out->accuracy);
+    add("held_out_r_squared", report.held_out->r_squared);
   }
   if (report.planted) metadata.emplace("exact", report.planted->exact ? "true" : "false");
   if (!report.evidence) return;
@@ -162,6 +166,7 @@ Model MakeModel(Network network, const Samples& samples, const DatasetRecord& da
       {"held_out_fraction", absl::StrCat(spec.held_out_fraction)},
       {"algorithm", std::string(AlgorithmName(report.options_used.algorithm))},
       {"gates", GatesWord(network)},
+      {"loss", std::string(LossName(report.options_used.loss))},
       {"iterations", absl::StrCat(report.iterations)},
       {"termination_reason", std::string(TerminationReasonName(report.termination_reason))},
       {"relative_residual", absl::StrCat(report.training.relative_residual)},

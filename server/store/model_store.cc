@@ -33,6 +33,7 @@ std::string RecordToJson(const ModelRecord& record) {
                {"sha256", record.sha256}};
   if (record.linear_term) json["linear_term"] = true;
   if (record.output_weights) json["output_weights"] = true;
+  if (record.loss) json["loss"] = std::string(LossName(*record.loss));
   if (record.spec) AddSpec(*record.spec, json);
   AddReport(record.report, json);
   return Dump(json);
@@ -56,6 +57,7 @@ absl::StatusOr<ModelRecord> RecordFromJson(std::string_view text) {
     record.nonzeros = json.at("nonzeros").get<int64_t>();
     record.active_neurons = json.at("active_neurons").get<int64_t>();
     record.class_names = json.at("class_names").get<std::vector<std::string>>();
+    record.loss = LossOfName(json.value("loss", std::string()));
     if (json.contains("recovery") || json.contains("pruning")) record.spec = ReadSpec(json);
     // In records of before it all prunings had some.
     record.output_weights = json.value(
@@ -94,6 +96,9 @@ absl::StatusOr<PreparedModel> ModelStore::Prepare(const Model& model) {
   record.nonzeros = Nonzeros(model.network);
   record.active_neurons = ActiveNeurons(model.network);
   record.class_names = model.class_names;
+  if (const auto loss = model.metadata.find("loss"); loss != model.metadata.end()) {
+    record.loss = LossOfName(loss->second);
+  }
   record.size_bytes = prepared.blob.size();
   record.sha256 = prepared.blob.sha256();
   return prepared;

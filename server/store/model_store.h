@@ -38,6 +38,7 @@ struct ModelRecord {
   int64_t nonzeros = 0;
   int64_t active_neurons = 0;
   std::vector<std::string> class_names;
+  std::optional<Loss> loss;  // that the file says it was found by; none in records of before it
   std::optional<JobSpec> spec;
   std::optional<JobReport> report;  // of the spec's kind
   std::string program_version;

@@ -143,8 +143,9 @@ TEST(PrunePathTest, AStoppedPathGoesOnToTheSameBits) {
         ASSERT_EQ(rest->points.size(), 4);
         for (size_t k = 0; k < 4; ++k) {
           EXPECT_EQ(rest->points[k].network, whole->points[k].network);
-          EXPECT_EQ(rest->points[k].fit.loss, whole->points[k].fit.loss);
-          EXPECT_EQ(rest->points[k].held_out->loss, whole->points[k].held_out->loss);
+          EXPECT_TRUE(whole->points[k].fit.r_squared.has_value());
+          EXPECT_EQ(rest->points[k].fit, whole->points[k].fit);
+          EXPECT_EQ(rest->points[k].held_out, whole->points[k].held_out);
         }
         PrunePathOptions other = options;
         other.min_nonzeros = 12;

@@ -1,6 +1,7 @@
 // Networks with several outputs through Recover.
 #include "core/recovery/outputs.h"
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <string>
@@ -71,6 +72,47 @@ TEST(OutputsTest, ScalesOfInputsAndTargetsDoNotMatter) {
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_LE(result->relative_residual, 1e-7);
   EXPECT_EQ(result->nonzeros, Nonzeros(ReduceNetwork(problem.network)));
+}
+
+// While one output is at work both metrics are of that output.
+TEST(OutputsTest, RSquaredIsOfTheSamplesOfTheResidual) {
+  PlantedOptions planted = Base(3);
+  planted.num_outputs = 2;
+  Samples samples = GeneratePlanted(planted)->samples;
+  for (int64_t i = 0; i < samples.num_samples; ++i) samples.targets[2 * i] += 100;
+  std::vector<double> ratios;  // || y ||^2 / || y - mean ||^2 of either output, and of both
+  double all_squares = 0;
+  double all_deviations = 0;
+  for (int64_t o = 0; o < 2; ++o) {
+    double squares = 0;
+    double sum = 0;
+    for (int64_t i = 0; i < samples.num_samples; ++i) {
+      const double target = samples.targets[2 * i + o];
+      squares += target * target;
+      sum += target;
+    }
+    const double deviations = squares - sum * sum / static_cast<double>(samples.num_samples);
+    ratios.push_back(squares / deviations);
+    all_squares += squares;
+    all_deviations += deviations;
+  }
+  ratios.push_back(all_squares / all_deviations);
+  RecoveryOptions options = OptionsFor(planted);
+  options.bias = true;
+  options.termination.max_iterations = 3;
+  int64_t second = 0;
+  RecoveryObserver observer;
+  observer.on_iteration = [&](const IterationReport& report) {
+    ASSERT_TRUE(report.r_squared.has_value());
+    const double squared = report.relative_residual * report.relative_residual;
+    const auto is_of = [&](double ratio) {
+      return std::abs(1 - squared * ratio - *report.r_squared) <= 1e-6 * (1 + squared * ratio);
+    };
+    EXPECT_TRUE(std::any_of(ratios.begin(), ratios.end(), is_of)) << report.iteration;
+    second += is_of(ratios[1]) ? 1 : 0;
+  };
+  ASSERT_TRUE(Recover(samples, options, {}, observer).ok());
+  EXPECT_GT(second, 0);
 }
 
 TEST(OutputsTest, OutputsOfZerosOrNoiseHaveNoWeights) {
