@@ -1,5 +1,10 @@
 #include "core/iteration/network_state.h"
 
+#include <string>
+#include <utility>
+
+#include "core/network/model.h"
+
 namespace thresher {
 namespace {
 
@@ -37,6 +42,22 @@ bool TakeNetwork(StateReader& reader, SparseNetwork& network) {
     if (!Take(reader, layer)) return false;
   }
   return ValidateNetwork(network).ok();
+}
+
+// JSON holds every kind of network exactly.
+void AddAnyNetwork(const Network& network, StateWriter& writer) {
+  Model model;
+  model.network = network;
+  writer.AddText(WriteModelJson(model));
+}
+
+bool TakeAnyNetwork(StateReader& reader, Network& network) {
+  std::string text;
+  if (!reader.TakeText(text)) return false;
+  absl::StatusOr<Model> model = ReadModelJson(text);
+  if (!model.ok()) return false;
+  network = std::move(model->network);
+  return true;
 }
 
 }  // namespace thresher

@@ -8,9 +8,12 @@
 namespace thresher {
 
 void AddNetwork(const SparseNetwork& network, StateWriter& writer);
+// Of either kind.
+void AddAnyNetwork(const Network& network, StateWriter& writer);
 
 // Into a network of the right inputs and bias. False for bytes that are no such network.
 bool TakeNetwork(StateReader& reader, SparseNetwork& network);
+bool TakeAnyNetwork(StateReader& reader, Network& network);
 
 }  // namespace thresher
 

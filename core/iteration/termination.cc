@@ -19,6 +19,8 @@ std::string_view TerminationReasonName(TerminationReason reason) {
       return "time_limit";
     case TerminationReason::kCancelled:
       return "cancelled";
+    case TerminationReason::kEarlyStopped:
+      return "early_stopped";
   }
   return "unknown";
 }

@@ -17,6 +17,7 @@ enum class TerminationReason {
   kIterationLimit,
   kTimeLimit,
   kCancelled,
+  kEarlyStopped,  // no better network for samples that are not learned from, see early_stopping.h
 };
 
 std::string_view TerminationReasonName(TerminationReason reason);

@@ -269,6 +269,9 @@ absl::StatusOr<PruneResult> Training::Run(TrainingState state, uint64_t fingerpr
     report.learning_rate = learning_rate;
     report.divergences = state.divergences;
     report.elapsed_seconds = state.elapsed_seconds;
+    if (observer_.on_network && report.nonzeros <= options_.nonzeros) {
+      observer_.on_network(DropDeadNeurons(FoldConstantUnits(MakeNetwork(now.perceptron))));
+    }
     if (observer_.on_iteration) observer_.on_iteration(report);
     if (observer_.checkpoint_due && observer_.on_checkpoint && observer_.checkpoint_due(report)) {
       observer_.on_checkpoint(SerializeState(state, fingerprint));

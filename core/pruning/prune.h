@@ -99,6 +99,8 @@ struct PruneReport {
   double elapsed_seconds = 0;  // over all attempts
   // Of a path: the budget of the point, whose number `round` is; 0: no path.
   int64_t path_nonzeros = 0;
+  // On samples that are not learned from: see validated.h.
+  std::optional<Fit> validation = {};
 };
 
 struct PruneObserver {
@@ -107,6 +109,8 @@ struct PruneObserver {
   // Asked after every epoch; true makes the training hand a checkpoint over.
   std::function<bool(const PruneReport&)> checkpoint_due;
   std::function<void(std::string checkpoint)> on_checkpoint;
+  // Told before on_iteration of the network after the epoch where it is within the budget.
+  std::function<void(const SparseNetwork&)> on_network = {};
 };
 
 struct PruneResult {

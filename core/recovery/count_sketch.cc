@@ -559,6 +559,7 @@ void CountSketchSolver::Report(const CountSketchState& state, double network_los
   for (const Unit& unit : UnitsOf(state.weights)) report.active_neurons += !unit.hidden.empty();
   report.best_relative_residual = RelativeResidual(state.best_loss);
   report.elapsed_seconds = state.elapsed_seconds;
+  if (observer_.on_network) observer_.on_network(MakeNetwork(state.weights));
   if (observer_.on_iteration) observer_.on_iteration(report);
   if (observer_.checkpoint_due && observer_.on_checkpoint && observer_.checkpoint_due(report)) {
     observer_.on_checkpoint(Serialize(state, fingerprint_));

@@ -718,6 +718,7 @@ absl::StatusOr<RecoveryResult> RecoverEnumerated(const Samples& samples,
                                         ? enumerator.RelativeResidual(state.BestLoss())
                                         : report.relative_residual;
     report.elapsed_seconds = state.elapsed_seconds;
+    if (observer.on_network && !expanding) observer.on_network(enumerator.Result(state));
     if (observer.on_iteration) observer.on_iteration(report);
     if (observer.checkpoint_due && observer.on_checkpoint && observer.checkpoint_due(report)) {
       observer.on_checkpoint(Serialize(state, fingerprint));

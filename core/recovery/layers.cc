@@ -434,19 +434,26 @@ absl::StatusOr<std::optional<TerminationReason>> LayersSolver::Train(LayersState
     report.elapsed_seconds = Elapsed();
     return report;
   };
-  const auto inner = NestedObserver<PruneObserver>(
+  const auto unscaled = [&](SparseNetwork network) {
+    for (size_t e = 0; e < network.weights.value.size(); ++e) {
+      if (network.weights.column[e] < samples_.num_inputs) network.weights.value[e] *= scale;
+    }
+    if (target_scale != 1 && !network.upper_layers.empty()) {
+      for (double& weight : network.upper_layers.back().value) weight /= target_scale;
+    }
+    return fused_ ? FuseOutput(network) : network;
+  };
+  auto inner = NestedObserver<PruneObserver>(
       observer_, on_whole, [&](std::string bytes) { return StateWith(state, std::move(bytes)); });
+  // For targets that are no classes there is refinement to come.
+  if (observer_.on_network && for_classes()) {
+    inner.on_network = [&](const SparseNetwork& network) {
+      observer_.on_network(unscaled(network));
+    };
+  }
   absl::StatusOr<PruneResult> trained = Prune(scaled, training, inner, stop_, state.nested);
   if (!trained.ok()) return trained.status();
-  SparseNetwork network = std::move(trained->network);
-  for (size_t e = 0; e < network.weights.value.size(); ++e) {
-    if (network.weights.column[e] < samples_.num_inputs) network.weights.value[e] *= scale;
-  }
-  if (target_scale != 1 && !network.upper_layers.empty()) {
-    for (double& weight : network.upper_layers.back().value) weight /= target_scale;
-  }
-  if (fused_) network = FuseOutput(network);
-  network = ToScaled(joint_, std::move(network));
+  SparseNetwork network = ToScaled(joint_, unscaled(std::move(trained->network)));
   if (IsPartial(trained->termination_reason)) {
     state.nested = std::move(trained->checkpoint);
     state.work = std::move(network);
@@ -573,8 +580,10 @@ absl::StatusOr<std::optional<TerminationReason>> LayersSolver::RunStage(LayersSt
   // A round that a stop cut short is dropped.
   if (engine_.stop_requested()) return std::optional(TerminationReason::kCancelled);
   const bool began = !std::isfinite(state.work_loss);
+  const bool better = next.best_loss < state.best_loss;
   state = std::move(next);
   ++state.iterations;
+  if (observer_.on_network && better) observer_.on_network(FromScaled(joint_, state.best));
   Report(state, began ? SolvePhase::kPrune : SolvePhase::kSwap, state.work, state.work_loss);
   return std::optional<TerminationReason>();
 }

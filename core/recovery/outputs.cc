@@ -241,6 +241,7 @@ absl::StatusOr<RecoveryResult> RecoverOutputs(const Samples& samples,
       case TerminationReason::kConverged:
       case TerminationReason::kStagnated:
       case TerminationReason::kIterationLimit:
+      case TerminationReason::kEarlyStopped:
         state.checkpoint.clear();
         state.worst_residual = worst;
         state.at_limit |= found->termination_reason == TerminationReason::kIterationLimit;

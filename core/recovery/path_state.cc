@@ -4,8 +4,8 @@
 #include <utility>
 #include <variant>
 
+#include "core/iteration/network_state.h"
 #include "core/iteration/state_bytes.h"
-#include "core/network/model.h"
 #include "core/recovery/checkpoint.h"
 #include "core/recovery/solver.h"
 
@@ -19,25 +19,14 @@ bool HasNetwork(const PathTask& task) {
   return task.kind == PathTaskKind::kDescend && task.iterations > 0;
 }
 
-// JSON holds every kind of network exactly.
-void AddNetwork(const Network& network, StateWriter& writer) {
-  Model model;
-  model.network = network;
-  writer.AddText(WriteModelJson(model));
-}
-
 bool TakeNetwork(StateReader& reader, Network& network) {
-  std::string text;
-  if (!reader.TakeText(text)) return false;
-  absl::StatusOr<Model> model = ReadModelJson(text);
-  if (!model.ok()) return false;
-  network = std::move(model->network);
+  if (!TakeAnyNetwork(reader, network)) return false;
   const auto* sparse = std::get_if<SparseNetwork>(&network);
   return sparse == nullptr || sparse->upper_layers.empty();
 }
 
 void AddFit(const PathFit& fit, StateWriter& writer) {
-  AddNetwork(fit.network, writer);
+  AddAnyNetwork(fit.network, writer);
   writer.Add(fit.loss);
   writer.Add(fit.target_norm2);
 }
@@ -169,7 +158,7 @@ std::string SerializePath(const PathState& state, uint64_t fingerprint) {
   writer.Add(state.task.fold);
   writer.Add(state.task.iterations);
   writer.Add(state.task.begin_seconds);
-  if (HasNetwork(state.task)) AddNetwork(state.task.network, writer);
+  if (HasNetwork(state.task)) AddAnyNetwork(state.task.network, writer);
   writer.AddText(state.task.checkpoint);
   writer.Add(static_cast<uint8_t>(state.final_fit.has_value()));
   if (state.final_fit) AddFit(*state.final_fit, writer);

@@ -409,6 +409,9 @@ RecoveryResult Solver::Run(SolverState state, uint64_t fingerprint) {
         static_cast<int64_t>(GroupByNeuron(state.weights, num_columns_).neurons.size());
     report.best_relative_residual = state.best_relative_residual;
     report.elapsed_seconds = state.elapsed_seconds;
+    if (observer_.on_network && report.support_size <= options_.nonzeros) {
+      observer_.on_network(MakeNetwork(state.weights));
+    }
     if (observer_.on_iteration) observer_.on_iteration(report);
     if (observer_.checkpoint_due && observer_.on_checkpoint && observer_.checkpoint_due(report)) {
       observer_.on_checkpoint(SerializeState(state, fingerprint));
@@ -691,9 +694,8 @@ absl::Status MeasureOnSamples(const Samples& samples, RecoveryResult& result) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOptions& given,
-                                       const RecoveryStart& start, const RecoveryObserver& observer,
-                                       std::stop_token stop, std::string_view checkpoint) {
+RecoveryOptions WithLossChosen(const Samples& samples, const RecoveryOptions& given,
+                               const RecoveryStart& start) {
   RecoveryOptions options = given;
   options.choose_loss = false;
   if (given.choose_loss) {
@@ -704,6 +706,13 @@ absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOpt
             : ChooseLoss(given, samples.num_samples, samples.num_inputs, samples.num_outputs,
                          static_cast<int64_t>(samples.class_names.size()));
   }
+  return options;
+}
+
+absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOptions& given,
+                                       const RecoveryStart& start, const RecoveryObserver& observer,
+                                       std::stop_token stop, std::string_view checkpoint) {
+  const RecoveryOptions options = WithLossChosen(samples, given, start);
   if (absl::Status status = ValidateProblem(samples, options, start); !status.ok()) return status;
   const RecoveryOptions resolved =
       ResolveOptions(options, samples.num_samples, start.gates.has_value());

@@ -24,6 +24,7 @@
 #include "core/iteration/termination.h"
 #include "core/network/network.h"
 #include "core/pruning/loss.h"
+#include "core/recovery/fit_quality.h"
 #include "core/samples/samples.h"
 
 namespace thresher {
@@ -155,6 +156,8 @@ struct IterationReport {
   std::optional<double> accuracy = {};
   // Of the relative residual where there are no classes: as in FitQuality.
   std::optional<double> r_squared = {};
+  // Of the network that could be the result, on samples that are not learned from: see validated.h.
+  std::optional<FitQuality> validation = {};
 };
 
 struct RecoveryObserver {
@@ -163,6 +166,9 @@ struct RecoveryObserver {
   // Asked after every iteration; true makes the solver hand a checkpoint over.
   std::function<bool(const IterationReport&)> checkpoint_due;
   std::function<void(std::string checkpoint)> on_checkpoint;
+  // Told before on_iteration of the iteration's network where it could be the result: within the
+  // budget. Stages of several (outputs, layers of `sequential`) tell of none.
+  std::function<void(const Network&)> on_network = {};
 };
 
 // | termination_reason               | network                                     |

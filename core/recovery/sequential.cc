@@ -166,6 +166,7 @@ absl::StatusOr<RecoveryResult> RecoverSequential(
       case TerminationReason::kConverged:
       case TerminationReason::kStagnated:
       case TerminationReason::kIterationLimit:
+      case TerminationReason::kEarlyStopped:
         state.checkpoint.clear();
         state.iterations += found->iterations;
         state.elapsed_seconds = before + found->elapsed_seconds;

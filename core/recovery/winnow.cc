@@ -151,6 +151,8 @@ class Winnower {
   // The network in the user's units, within the budget: the best one, or, where no start has
   // come so far, the largest weights of the one at work.
   SparseNetwork Result(const WinnowState& state) const;
+  // The network at work on the scale of the samples, where it could be the result.
+  std::optional<SparseNetwork> Present(const WinnowState& state) const;
   // Sets relative_residual and psnr_db, after a stop too.
   void Measure(const SparseNetwork& network, RecoveryResult& result) const;
 
@@ -307,6 +309,16 @@ SparseNetwork Winnower::Result(const WinnowState& state) const {
   network = FromScaled(all_, std::move(network));
   if (!options_.linear_term) return network;
   network.linear.resize(NumColumns());  // none yet where no start has begun
+  return OrientNeurons(network);
+}
+
+std::optional<SparseNetwork> Winnower::Present(const WinnowState& state) const {
+  if (!InBudget(state.network) || (!options_.linear_term && !state.network.linear.empty())) {
+    return std::nullopt;
+  }
+  SparseNetwork network = FromScaled(all_, state.network);
+  if (!options_.linear_term) return network;
+  network.linear.resize(NumColumns());
   return OrientNeurons(network);
 }
 
@@ -761,6 +773,10 @@ absl::StatusOr<RecoveryResult> Winnow(const Samples& samples, const RecoveryOpti
     report.best_relative_residual =
         state.best_start >= 0 ? winnower.BestRelativeResidual(state) : report.relative_residual;
     report.elapsed_seconds = state.elapsed_seconds;
+    if (observer.on_network) {
+      const std::optional<SparseNetwork> present = winnower.Present(state);
+      if (present) observer.on_network(*present);
+    }
     if (observer.on_iteration) observer.on_iteration(report);
     if (observer.checkpoint_due && observer.on_checkpoint && observer.checkpoint_due(report)) {
       observer.on_checkpoint(Serialize(state, fingerprint));

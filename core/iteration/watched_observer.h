@@ -1,0 +1,51 @@
+// The observer of a solve whose networks are measured as they come: see early_stopping.h. Internal
+// to core.
+#ifndef THRESHER_CORE_ITERATION_WATCHED_OBSERVER_H_
+#define THRESHER_CORE_ITERATION_WATCHED_OBSERVER_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "core/iteration/early_stopping.h"
+
+namespace thresher {
+
+// Every network that the solve tells of is given to `early` and, as its report's `validation`, to
+// `whole`. measure: the network's fit, or an error, which is left in `failed`; loss_of: the loss of
+// a fit. Observer: RecoveryObserver or PruneObserver, of solves whose networks are `Solved`.
+// What is referred to outlives the result.
+template <typename Solved, typename Observer, typename Measure, typename LossOf>
+Observer WatchedObserver(const Observer& whole, uint64_t fingerprint, Measure measure,
+                         LossOf loss_of, EarlyStopping& early, absl::Status& failed) {
+  Observer watched;
+  auto network = std::make_shared<std::optional<Solved>>();  // since the last report
+  watched.on_network = [network](const Solved& present) { *network = present; };
+  watched.on_iteration = [&, network, measure, loss_of](auto report) {
+    if (network->has_value()) {
+      const auto fit = measure(**network);
+      if (fit.ok()) {
+        report.validation = *fit;
+        early.Consider(std::move(**network), loss_of(*fit), report.iteration);
+      } else {
+        failed = fit.status();
+      }
+      network->reset();
+    }
+    if (whole.on_iteration) whole.on_iteration(report);
+  };
+  if (whole.checkpoint_due && whole.on_checkpoint) {
+    watched.checkpoint_due = whole.checkpoint_due;
+    watched.on_checkpoint = [&, fingerprint](const std::string& bytes) {
+      whole.on_checkpoint(early.Serialize(fingerprint, bytes));
+    };
+  }
+  return watched;
+}
+
+}  // namespace thresher
+
+#endif  // THRESHER_CORE_ITERATION_WATCHED_OBSERVER_H_
