@@ -5,6 +5,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -442,6 +443,55 @@ void AddUpload(CLI::App* datasets, Parameters* p) {
   });
 }
 
+// The flags of samples that choose among a job's networks.
+struct ValidationFlags {
+  std::shared_ptr<std::optional<double>> fraction = std::make_shared<std::optional<double>>();
+  std::vector<CLI::Option*> all;
+};
+
+ValidationFlags AddValidationFlags(CLI::App* app, v1::Validation* validation,
+                                   const std::string& fraction_help) {
+  ValidationFlags flags;
+  CLI::Option* fraction = AddValue<double>(
+      app, "--validation_fraction", [kept = flags.fraction](auto x) { *kept = x; }, fraction_help,
+      "X");
+  CLI::Option* dataset = AddName(
+      app, "--validation_dataset", "datasets",
+      [=](auto name) { validation->set_dataset(std::move(name)); },
+      "Choose by the samples of this data set instead");
+  dataset->excludes(fraction);
+  CLI::Option* patience = AddValue<int64_t>(
+      app, "--patience", [=](auto n) { validation->set_patience(n); },
+      "End after so many networks in a row that were no better for the validation samples; 0: "
+      "never (default)",
+      "N");
+  flags.all = {fraction, dataset, patience};
+  return flags;
+}
+
+// What was given reaches the specification; nothing where nothing was.
+template <typename Spec>
+void FinishValidation(const ValidationFlags& flags, const v1::Validation& validation, Spec* spec) {
+  if (std::all_of(flags.all.begin(), flags.all.end(),
+                  [](const CLI::Option* option) { return option->count() == 0; })) {
+    return;
+  }
+  *spec->mutable_validation() = validation;
+  if (*flags.fraction) spec->mutable_validation()->set_fraction(**flags.fraction);
+}
+
+template <typename Spec>
+void AddHeldOutFlags(CLI::App* app, Spec* spec, const std::string& use) {
+  CLI::Option* fraction = AddValue<double>(
+      app, "--held_out_fraction", [=](auto x) { spec->set_held_out_fraction(x); },
+      "Share of the samples kept for the " + use + ", in [0, 1) (default 0.2)", "X");
+  AddName(
+      app, "--held_out_dataset", "datasets",
+      [=](auto name) { spec->set_held_out_dataset(std::move(name)); },
+      "Use the samples of this data set for the " + use + " instead")
+      ->excludes(fraction);
+}
+
 // The flags that choose the budget from a range, instead of --nonzeros.
 struct PathFlags {
   CLI::Option* min_nonzeros;
@@ -463,10 +513,6 @@ PathFlags AddPathFlags(CLI::App* app, v1::RecoverySpec* spec) {
   flags.others.push_back(AddEnum<v1::PathSearch>(
       app, "--search", [=](auto v) { spec->mutable_path()->set_search(v); },
       "Which budgets the path visits first (default grid)"));
-  flags.others.push_back(AddValue<double>(
-      app, "--validation_fraction",
-      [=](auto x) { spec->mutable_path()->set_validation_fraction(x); },
-      "Share of the training samples that --criterion held_out judges by (default 0.2)", "X"));
   flags.others.push_back(AddValue<int64_t>(
       app, "--num_folds", [=](auto n) { spec->mutable_path()->set_num_folds(n); },
       "Folds of --criterion k_fold, 2 to 20 (default 5)", "K"));
@@ -621,18 +667,28 @@ void AddRecover(CLI::App* root, Parameters* p) {
   AddValue<int64_t>(
       app, "--stagnation_iterations", [=](auto n) { options->set_stagnation_iterations(n); },
       "End after so many steps without progress; 0: never", "N");
-  AddValue<double>(
-      app, "--held_out_fraction", [=](auto x) { spec->set_held_out_fraction(x); },
-      "Share of the samples kept for the report, in [0, 1) (default 0.2)", "X");
+  AddHeldOutFlags(app, spec, "report");
   AddValue<uint64_t>(
       app, "--split_seed", [=](auto seed) { spec->set_split_seed(seed); },
-      "Seed of the choice of held-out samples", "K");
+      "Seed of the choice of held-out and validation samples", "K");
+  auto validation = std::make_shared<v1::Validation>();
+  const ValidationFlags validation_flags = AddValidationFlags(
+      app, validation.get(),
+      "Keep the network that is best for this share of the other samples, which are not learned "
+      "from (default 0.2 where --patience is given); of a path: what --criterion held_out judges "
+      "by");
   AddName(
       app, "--initial_model", "models", [=](auto name) { spec->set_initial_model(name); },
       "Start from this model");
   AddJobFlags(app, &p->recover);
-  app->callback([p, nonzeros, path] {
+  app->callback([=] {
     CheckBudget(*nonzeros, path);
+    const bool has_path = path.min_nonzeros->count() > 0;
+    if (has_path && *validation_flags.fraction) {
+      spec->mutable_path()->set_validation_fraction(**validation_flags.fraction);
+    } else {
+      FinishValidation(validation_flags, *validation, spec);
+    }
     CheckWatch(p->recover);
     p->line.command = p->recover;
   });
@@ -738,9 +794,7 @@ void AddSharedPruneFlags(CLI::App* app, v1::PruningSpec* spec, PruneFlags* flags
         of_model->set_seed(seed);
       },
       "Seed of the initial weights and the orders; equal seeds give equal bits", "K");
-  AddValue<double>(
-      app, "--held_out_fraction", [=](auto x) { spec->set_held_out_fraction(x); },
-      "Share of the samples kept for the report, in [0, 1) (default 0.2)", "X");
+  AddHeldOutFlags(app, spec, "report");
   AddValue<uint64_t>(
       app, "--split_seed", [=](auto seed) { spec->set_split_seed(seed); },
       "Seed of the choice of held-out samples", "K");
@@ -888,9 +942,18 @@ void AddPrune(CLI::App* root, Parameters* p) {
   AddSharedPruneFlags(app, spec, flags.get());
   AddModelPruneFlags(app, p, spec->mutable_model_options(), flags.get());
   AddTrainingFlags(app, spec->mutable_options(), flags.get());
+  const auto validation = std::make_shared<v1::Validation>();
+  const ValidationFlags validation_flags =
+      AddValidationFlags(app, validation.get(),
+                         "Keep the network within the budget that is best for this share of the "
+                         "other samples, which are not learned from: with --schedule gradual or "
+                         "--retrain_after_last_prune (default 0.2 where --patience is given)");
+  flags->of_training.insert(flags->of_training.end(), validation_flags.all.begin(),
+                            validation_flags.all.end());
   AddJobFlags(app, &p->prune);
-  app->callback([p, flags] {
+  app->callback([=] {
     FinishPrune(p, *flags);
+    FinishValidation(validation_flags, *validation, spec);
     CheckWatch(p->prune);
     p->line.command = p->prune;
   });
@@ -1257,9 +1320,7 @@ void AddCompare(CLI::App* root, Parameters* p) {
         shared->distill.set_batch_size(n);
       },
       "Prunings that train: samples that a step looks at (default 5000; distill 128)", "N"));
-  AddValue<double>(
-      app, "--held_out_fraction", [=](auto x) { spec->set_held_out_fraction(x); },
-      "Share of the samples kept for the table, in [0, 1) (default 0.2)", "X");
+  AddHeldOutFlags(app, spec, "table");
   AddDuration(
       app, "--cell_time_limit",
       [=](milliseconds limit) {

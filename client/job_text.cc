@@ -61,6 +61,9 @@ std::string EndSentence(v1::TerminationReason reason, const std::string& effort)
                           ": this is the best network until then.");
     case v1::TERMINATION_REASON_CANCELLED:
       return absl::StrCat("Cancelled after ", effort, ": this is the best network until then.");
+    case v1::TERMINATION_REASON_EARLY_STOPPED:
+      return absl::StrCat("Stopped early, after ", effort,
+                          ": the networks got no better for the validation samples.");
     default:
       return absl::StrCat("Ended after ", effort, ".");
   }
@@ -165,6 +168,25 @@ std::string LossWord(v1::Loss loss, std::string_view before) {
   return absl::StrCat(std::string(before), SmallEnumWord(loss, sizeof("LOSS")));
 }
 
+// Samples apart from those learned from, where they are not a fraction held out.
+template <typename Spec>
+void AddSplit(const Spec& spec, std::vector<Field>* fields) {
+  if (!spec.held_out_dataset().empty()) {
+    fields->push_back({"held-out data", spec.held_out_dataset()});
+  }
+  if (!spec.has_validation()) return;
+  const v1::Validation& validation = spec.validation();
+  std::string text = validation.dataset();
+  if (!validation.has_dataset()) {
+    text = absl::StrCat(FormatShare(validation.has_fraction() ? validation.fraction() : 0.2),
+                        " of the samples");
+  }
+  if (validation.patience() > 0) {
+    absl::StrAppend(&text, ", patience ", FormatCount(validation.patience(), "network"));
+  }
+  fields->push_back({"validation by", text});
+}
+
 void AddSpec(const v1::RecoverySpec& spec, std::vector<Field>* fields) {
   const v1::RecoveryOptions& options = spec.options();
   fields->push_back({"data set", spec.dataset()});
@@ -185,6 +207,7 @@ void AddSpec(const v1::RecoverySpec& spec, std::vector<Field>* fields) {
   absl::StrAppend(&algorithm, ", seed ", options.seed());
   fields->push_back({"algorithm", algorithm});
   if (!spec.initial_model().empty()) fields->push_back({"starts from", spec.initial_model()});
+  AddSplit(spec, fields);
 }
 
 // "300, 100".
@@ -199,6 +222,7 @@ void AddSpec(const v1::PruningSpec& spec, std::vector<Field>* fields) {
     fields->push_back(
         {"network", absl::StrCat(spec.model(), ", ", BudgetText(spec.model_options()))});
     fields->push_back({"pruned by", MethodText(spec.model_options())});
+    AddSplit(spec, fields);
     return;
   }
   fields->push_back(
@@ -216,6 +240,7 @@ void AddSpec(const v1::PruningSpec& spec, std::vector<Field>* fields) {
                     word(SmallEnumWord(options.schedule(), sizeof("PRUNE_SCHEDULE")), "rounds"),
                     ", ", word(SmallEnumWord(options.saliency(), sizeof("SALIENCY")), "magnitude"),
                     LossWord(options.loss(), ", loss "), ", seed ", options.seed())});
+  AddSplit(spec, fields);
 }
 
 template <typename Numbers>
@@ -243,11 +268,23 @@ void AddSpec(const v1::SweepSpec& spec, std::vector<Field>* fields) {
   std::vector<std::string> names;
   for (const v1::SweepMethod& method : spec.methods()) names.push_back(method.name());
   fields->push_back({"methods", absl::StrJoin(names, ", ")});
+  if (!spec.held_out_dataset().empty()) {
+    fields->push_back({"held-out data", spec.held_out_dataset()});
+  }
 }
 
 // Of what was used, where it is not the usual one.
 void AddLoss(v1::Loss loss, std::vector<Field>* fields) {
   if (loss > v1::LOSS_SQUARED) fields->push_back({"loss", LossWord(loss, "")});
+}
+
+std::string ValidationText(const v1::RecoveryReport& report) {
+  return absl::StrCat(FitText(report.validation()), ", after iteration ", report.best_iteration());
+}
+
+std::string ValidationText(const v1::PruningReport& report) {
+  return absl::StrCat(PruningFitText(report.validation()), ", after epoch ",
+                      report.best_iteration());
 }
 
 void AddReport(const v1::PruningReport& report, std::vector<Field>* fields) {
@@ -256,6 +293,7 @@ void AddReport(const v1::PruningReport& report, std::vector<Field>* fields) {
       {"found", NetworkText(report) + (report.partial() ? ", a partial result" : "")});
   AddLoss(report.options_used().loss(), fields);
   if (report.has_training()) fields->push_back({"training", PruningFitText(report.training())});
+  if (report.has_validation()) fields->push_back({"validation", ValidationText(report)});
   if (report.has_held_out()) fields->push_back({"held out", PruningFitText(report.held_out())});
 }
 
@@ -267,6 +305,7 @@ void AddReport(const v1::RecoveryReport& report, std::vector<Field>* fields) {
                                            report.partial() ? ", a partial result" : "")});
   AddLoss(report.options_used().loss(), fields);
   if (report.has_training()) fields->push_back({"training", FitText(report.training())});
+  if (report.has_validation()) fields->push_back({"validation", ValidationText(report)});
   if (report.has_held_out()) fields->push_back({"held out", FitText(report.held_out())});
   if (report.has_planted()) {
     fields->push_back({"planted", PlantedSentence(report, std::nullopt)});
@@ -466,7 +505,9 @@ std::string EventLine(const v1::JobEvent& event) {
   if (event.has_pruning_progress()) {
     const v1::EpochReport& report = event.pruning_progress();
     return absl::StrCat(
-        start, EpochText(report), "  ", LossText(report), "  weights ", report.nonzeros(),
+        start, EpochText(report), "  ", LossText(report),
+        report.has_validation() ? "  validation " + LossText(report.validation()) : "",
+        "  weights ", report.nonzeros(),
         report.epoch() > 0 ? "  learning rate " + FormatNumber(report.learning_rate()) : "",
         "  elapsed ", FormatDuration(report.elapsed()));
   }
@@ -490,6 +531,16 @@ std::string EventLine(const v1::JobEvent& event) {
   if (report.has_loss()) absl::StrAppend(&fit, "  loss ", FormatNumber(report.loss()));
   if (report.has_accuracy()) absl::StrAppend(&fit, "  ", FormatShare(report.accuracy()), " right");
   if (report.has_r_squared()) absl::StrAppend(&fit, "  R^2 ", FormatNumber(report.r_squared()));
+  if (report.has_validation()) {
+    const v1::FitQuality& validation = report.validation();
+    absl::StrAppend(&fit, "  validation ",
+                    validation.has_loss()
+                        ? "loss " + FormatNumber(validation.loss())
+                        : "residual " + FormatNumber(validation.relative_residual()));
+    if (validation.has_accuracy()) {
+      absl::StrAppend(&fit, ", ", FormatShare(validation.accuracy()), " right");
+    }
+  }
   const std::string neurons = trains ? "" : absl::StrCat("  neurons ", report.active_neurons());
   return absl::StrCat(start, "iteration ", report.iteration(), PhaseText(report), "  residual ",
                       FormatNumber(report.relative_residual()), fit, psnr, "  support ",
@@ -541,6 +592,7 @@ std::string SummariseJob(const v1::Job& job, const std::optional<v1::PlantedSour
   if (job.has_recovery_report()) {
     lines.push_back(EndSentence(report));
     if (report.has_training()) lines.push_back("Training: " + FitText(report.training()) + ".");
+    if (report.has_validation()) lines.push_back("Validation: " + ValidationText(report) + ".");
     if (report.has_held_out()) lines.push_back("Held out: " + FitText(report.held_out()) + ".");
     if (report.has_planted()) {
       lines.push_back(PlantedSentence(report, planted));
@@ -561,6 +613,9 @@ std::string SummariseJob(const v1::Job& job, const std::optional<v1::PlantedSour
     } else {
       if (pruning.has_training())
         lines.push_back("Training: " + PruningFitText(pruning.training()) + ".");
+      if (pruning.has_validation()) {
+        lines.push_back("Validation: " + ValidationText(pruning) + ".");
+      }
       if (pruning.has_held_out())
         lines.push_back("Held out: " + PruningFitText(pruning.held_out()) + ".");
     }

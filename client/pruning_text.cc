@@ -171,12 +171,17 @@ std::string PruningEndSentence(const v1::PruningReport& report) {
       return absl::StrCat(begin, effort, ": this is the best network until then.",
                           report.partial() ? " It was pruned to the budget at once." : "");
     }
+    case v1::TERMINATION_REASON_EARLY_STOPPED:
+      return absl::StrCat("Stopped early, after ", effort,
+                          ": the networks got no better for the validation samples.");
     default:
       return absl::StrCat("Ended after ", effort, ".");
   }
 }
 
 std::string LossText(const v1::EpochReport& report) { return LossAndMore(report); }
+
+std::string LossText(const v1::PruningFit& fit) { return LossAndMore(fit); }
 
 std::string PruningFitText(const v1::PruningFit& fit) {
   return absl::StrCat(LossAndMore(fit), " (", FormatCount(fit.num_samples(), "sample"), ")");

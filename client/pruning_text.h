@@ -26,6 +26,7 @@ std::string PruningEndSentence(const v1::PruningReport& report);
 
 // "loss 0.12, 97.1 % right": an epoch or a fit.
 std::string LossText(const v1::EpochReport& report);
+std::string LossText(const v1::PruningFit& fit);
 std::string PruningFitText(const v1::PruningFit& fit);
 
 // The fit of a pruned model beside that of the model as given: "97.1 % right, 0.9 points less than

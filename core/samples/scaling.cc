@@ -91,4 +91,28 @@ absl::Status ScaleSamples(ScalingMode mode, Samples& samples) {
   return absl::OkStatus();
 }
 
+void RescaleInputs(const Scaling& to, Samples& samples) {
+  const Scaling& from = samples.scaling;
+  if (from.input_offset == to.input_offset && from.input_scale == to.input_scale) return;
+  const int64_t d = samples.num_inputs;
+  for (int64_t q = 0; q < d; ++q) {
+    const double from_offset = from.input_offset.empty() ? 0 : from.input_offset[q];
+    const double from_scale = from.input_scale.empty() ? 1 : from.input_scale[q];
+    const double to_offset = to.input_offset.empty() ? 0 : to.input_offset[q];
+    const double to_scale = to.input_scale.empty() ? 1 : to.input_scale[q];
+    for (int64_t i = 0; i < samples.num_samples; ++i) {
+      float& input = samples.inputs[i * d + q];
+      input = static_cast<float>((input * from_scale + from_offset - to_offset) / to_scale);
+    }
+  }
+}
+
+void RescaleTargets(double offset, double scale, Samples& samples) {
+  const Scaling& from = samples.scaling;
+  if (from.target_offset == offset && from.target_scale == scale) return;
+  for (float& target : samples.targets) {
+    target = static_cast<float>((target * from.target_scale + from.target_offset - offset) / scale);
+  }
+}
+
 }  // namespace thresher

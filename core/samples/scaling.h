@@ -22,6 +22,11 @@ enum class ScalingMode {
 // INVALID_ARGUMENT as ValidateSamples.
 absl::Status ScaleSamples(ScalingMode mode, Samples& samples);
 
+// Undoes the scaling of the inputs and applies that of `to`; of the targets, with one offset and
+// scale. samples.scaling stays for the caller to set.
+void RescaleInputs(const Scaling& to, Samples& samples);
+void RescaleTargets(double offset, double scale, Samples& samples);
+
 }  // namespace thresher
 
 #endif  // THRESHER_CORE_SAMPLES_SCALING_H_

@@ -1,56 +1,162 @@
 #include "server/jobs/job_samples.h"
 
 #include <cmath>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/samples/align.h"
 #include "core/samples/split.h"
 
 namespace thresher::jobs {
+
+using store::DatasetRecord;
+using store::SampleSplit;
+
 namespace {
 
-int64_t NumHeldOut(double fraction, int64_t num_samples) {
+// Apart from the choice of held-out samples.
+constexpr uint64_t kValidationSeed = 0x76616c6964617465;
+
+int64_t NumTakenOut(double fraction, int64_t num_samples) {
   return static_cast<int64_t>(std::floor(fraction * static_cast<double>(num_samples)));
+}
+
+SamplesForm FormOf(const DatasetRecord& dataset) {
+  return {dataset.num_inputs, dataset.num_outputs, dataset.class_names};
+}
+
+int64_t RowBytes(const DatasetRecord& dataset) {
+  return static_cast<int64_t>(sizeof(float)) * (dataset.num_inputs + dataset.num_outputs);
+}
+
+// Memory of another data set: as it is cached, and in the terms of the one learned from.
+absl::StatusOr<int64_t> PlanOther(store::Store& store, const DatasetRecord& dataset,
+                                  std::string_view field, const std::string& id) {
+  if (id == dataset.id) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(std::string(field), ": datasets/", id,
+                     " is the data set that is learned from; give another or a fraction of it"));
+  }
+  const absl::StatusOr<DatasetRecord> other = store.datasets().Get(id);
+  if (!other.ok()) return other.status();
+  if (const absl::Status status = CheckAlignment(FormOf(*other), FormOf(dataset)); !status.ok()) {
+    // What it says after the name of a field, which is not one of the job.
+    const auto message = std::string(status.message());
+    return absl::InvalidArgumentError(absl::StrCat(std::string(field), ": datasets/", id, " ",
+                                                   message.substr(message.find(": ") + 2)));
+  }
+  return other->num_samples * (RowBytes(*other) + RowBytes(dataset));
+}
+
+absl::StatusOr<Samples> LoadOther(store::Store& store, const std::string& id,
+                                  const DatasetRecord& dataset, const Scaling& scaling) {
+  const absl::StatusOr<DatasetRecord> other = store.datasets().Get(id);
+  if (!other.ok()) return other.status();
+  const absl::StatusOr<std::shared_ptr<const Samples>> samples = store.datasets().Load(*other);
+  if (!samples.ok()) return samples.status();
+  return Align(**samples, FormOf(dataset), scaling);
 }
 
 }  // namespace
 
-absl::StatusOr<int64_t> NumTrainingSamples(double held_out_fraction, int64_t num_samples) {
-  if (!(held_out_fraction >= 0 && held_out_fraction < 1)) {
+absl::StatusOr<SplitPlan> PlanSplit(store::Store& store, const DatasetRecord& dataset,
+                                    const SampleSplit& split) {
+  if (!(split.held_out_fraction >= 0 && split.held_out_fraction < 1)) {
     return absl::InvalidArgumentError("held_out_fraction: must be at least 0 and less than 1");
   }
-  const int64_t num_training = num_samples - NumHeldOut(held_out_fraction, num_samples);
-  if (num_training < 1) {
+  SplitPlan plan;
+  const int64_t num_held_out = NumTakenOut(split.held_out_fraction, dataset.num_samples);
+  plan.num_training = dataset.num_samples - num_held_out;
+  if (plan.num_training < 1) {
     return absl::InvalidArgumentError(
-        absl::StrCat("held_out_fraction: leaves no sample to learn from of ", num_samples,
+        absl::StrCat("held_out_fraction: leaves no sample to learn from of ", dataset.num_samples,
                      "; use a smaller fraction"));
   }
-  return num_training;
+  // While it is split the data set is there twice, then without its training part.
+  if (num_held_out > 0) {
+    plan.extra_bytes += RowBytes(dataset) * (dataset.num_samples + num_held_out);
+  }
+  if (!split.held_out_dataset_id.empty()) {
+    if (split.held_out_fraction > 0) {
+      return absl::InvalidArgumentError(
+          "held_out_fraction: must be 0 beside held_out_dataset, whose samples are held out");
+    }
+    const absl::StatusOr<int64_t> bytes =
+        PlanOther(store, dataset, "held_out_dataset", split.held_out_dataset_id);
+    if (!bytes.ok()) return bytes.status();
+    plan.extra_bytes += *bytes;
+  }
+  if (!split.validation) return plan;
+  if (split.validation->patience < 0) {
+    return absl::InvalidArgumentError("validation.patience: must be at least 0");
+  }
+  if (!split.validation->dataset_id.empty()) {
+    const absl::StatusOr<int64_t> bytes =
+        PlanOther(store, dataset, "validation.dataset", split.validation->dataset_id);
+    if (!bytes.ok()) return bytes.status();
+    plan.extra_bytes += *bytes;
+    return plan;
+  }
+  const double fraction = split.validation->fraction;
+  if (!(fraction > 0 && fraction < 1)) {
+    return absl::InvalidArgumentError("validation.fraction: must be above 0 and less than 1");
+  }
+  const int64_t num_validation = NumTakenOut(fraction, plan.num_training);
+  if (num_validation < 1 || num_validation == plan.num_training) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("validation.fraction: leaves ", num_validation, " of ", plan.num_training,
+                     " samples to choose by; at least one is needed, and one to learn from"));
+  }
+  plan.extra_bytes += RowBytes(dataset) * (plan.num_training + num_validation);
+  plan.num_training -= num_validation;
+  return plan;
 }
 
-int64_t SplitBytes(const store::DatasetRecord& dataset, int64_t num_training) {
-  const int64_t num_held_out = dataset.num_samples - num_training;
-  if (num_held_out == 0) return 0;
-  // While it is split the data set is there twice, then without its training half.
-  constexpr int64_t kFloatBytes = sizeof(float);
-  const int64_t row_bytes = kFloatBytes * (dataset.num_inputs + dataset.num_outputs);
-  return row_bytes * (dataset.num_samples + num_held_out);
-}
-
-absl::StatusOr<JobSamples> LoadJobSamples(store::Store& store, const store::DatasetRecord& dataset,
-                                          double held_out_fraction, uint64_t split_seed) {
+absl::StatusOr<JobSamples> LoadJobSamples(store::Store& store, const DatasetRecord& dataset,
+                                          const SampleSplit& split) {
   absl::StatusOr<std::shared_ptr<const Samples>> loaded = store.datasets().Load(dataset);
   if (!loaded.ok()) return loaded.status();
   JobSamples samples;
-  if (NumHeldOut(held_out_fraction, dataset.num_samples) == 0) {
-    samples.training = *std::move(loaded);
-    return samples;
+  samples.training = *std::move(loaded);
+  const auto take_out = [&](double fraction, uint64_t seed) -> absl::StatusOr<Samples> {
+    absl::StatusOr<SplitSamples> parts = Split(*samples.training, fraction, seed);
+    if (!parts.ok()) return parts.status();
+    samples.training = std::make_shared<const Samples>(std::move(parts->training));
+    return std::move(parts->held_out);
+  };
+  absl::StatusOr<Samples> held_out;
+  if (!split.held_out_dataset_id.empty()) {
+    held_out = LoadOther(store, split.held_out_dataset_id, dataset, samples.training->scaling);
+  } else if (NumTakenOut(split.held_out_fraction, dataset.num_samples) > 0) {
+    held_out = take_out(split.held_out_fraction, split.split_seed);
+  } else {
+    held_out = Samples();
   }
-  absl::StatusOr<SplitSamples> split = Split(**loaded, held_out_fraction, split_seed);
-  if (!split.ok()) return split.status();
-  samples.training = std::make_shared<const Samples>(std::move(split->training));
-  samples.held_out = std::move(split->held_out);
+  if (!held_out.ok()) return held_out.status();
+  samples.held_out = *std::move(held_out);
+  if (!split.validation) return samples;
+  absl::StatusOr<Samples> validation =
+      split.validation->dataset_id.empty()
+          ? take_out(split.validation->fraction, split.split_seed ^ kValidationSeed)
+          : LoadOther(store, split.validation->dataset_id, dataset, samples.training->scaling);
+  if (!validation.ok()) return validation.status();
+  samples.validation = *std::move(validation);
   return samples;
+}
+
+void AddSplit(const SampleSplit& split, std::map<std::string, std::string>& metadata) {
+  metadata["split_seed"] = absl::StrCat(split.split_seed);
+  metadata["held_out_fraction"] = absl::StrCat(split.held_out_fraction);
+  if (!split.held_out_dataset_id.empty()) metadata["held_out_dataset"] = split.held_out_dataset_id;
+  if (!split.validation) return;
+  if (split.validation->dataset_id.empty()) {
+    metadata["validation_fraction"] = absl::StrCat(split.validation->fraction);
+  } else {
+    metadata["validation_dataset"] = split.validation->dataset_id;
+  }
+  metadata["patience"] = absl::StrCat(split.validation->patience);
 }
 
 // Every so many-th sample, at most `count` of them.

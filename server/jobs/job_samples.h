@@ -1,9 +1,12 @@
-// The samples that a job learns from and those held out for its report.
+// The samples that a job learns from, those that choose among its networks and those held out for
+// its report.
 #ifndef THRESHER_SERVER_JOBS_JOB_SAMPLES_H_
 #define THRESHER_SERVER_JOBS_JOB_SAMPLES_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "core/samples/samples.h"
@@ -11,22 +14,35 @@
 
 namespace thresher::jobs {
 
-// How many of `num_samples` samples the split leaves to learn from.
-// Errors: INVALID_ARGUMENT `held_out_fraction` outside [0, 1), or one that leaves none.
-absl::StatusOr<int64_t> NumTrainingSamples(double held_out_fraction, int64_t num_samples);
-
-// Memory that splitting takes, the training samples not counted.
-int64_t SplitBytes(const store::DatasetRecord& dataset, int64_t num_training);
-
-struct JobSamples {
-  // Without held-out samples the data set itself, shared with other jobs.
-  std::shared_ptr<const Samples> training;
-  Samples held_out;  // may hold no samples
+// How a data set will be divided, from records alone.
+struct SplitPlan {
+  int64_t num_training = 0;  // samples to learn from
+  // Memory of dividing and of the samples apart; those to learn from are not counted.
+  int64_t extra_bytes = 0;
 };
 
-// Reads the data set and splits it. Expects a fraction that NumTrainingSamples takes.
+// Errors: INVALID_ARGUMENT naming the field of the split: `held_out_fraction` outside [0, 1), or
+// above 0 beside a data set; `validation.fraction` outside (0, 1); either where it leaves no
+// sample; `held_out_dataset` or `validation.dataset`, the data set itself or one that does not fit
+// it; `validation.patience` below 0. NOT_FOUND.
+absl::StatusOr<SplitPlan> PlanSplit(store::Store& store, const store::DatasetRecord& dataset,
+                                    const store::SampleSplit& split);
+
+struct JobSamples {
+  // Where none are taken out the data set itself, shared with other jobs.
+  std::shared_ptr<const Samples> training;
+  // Either may hold no samples. Those of another data set are scaled as those learned from and have
+  // their classes.
+  Samples held_out;
+  Samples validation;
+};
+
+// Reads the data sets and divides them. Expects a split that PlanSplit takes.
 absl::StatusOr<JobSamples> LoadJobSamples(store::Store& store, const store::DatasetRecord& dataset,
-                                          double held_out_fraction, uint64_t split_seed);
+                                          const store::SampleSplit& split);
+
+// The split as a model's file tells it.
+void AddSplit(const store::SampleSplit& split, std::map<std::string, std::string>& metadata);
 
 // Every so many-th sample, at most `count` of them.
 Samples Thinned(const Samples& samples, int64_t count);

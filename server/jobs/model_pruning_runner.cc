@@ -18,6 +18,7 @@
 #include "absl/strings/str_join.h"
 #include "core/model_files/model_file.h"
 #include "core/pruning/prune_path.h"
+#include "core/samples/scaling.h"
 #include "server/jobs/job_samples.h"
 #include "server/jobs/pruning_report.h"
 #include "server/store/error_details.h"
@@ -362,8 +363,6 @@ Model MakeModel(const Pruned& pruned, const Model& given, const DatasetRecord& d
       {"dataset_sha256", dataset.sha256},
       {"model", spec.model_id},
       {"seed", absl::StrCat(options.distill.one_shot.seed)},
-      {"split_seed", absl::StrCat(spec.split_seed)},
-      {"held_out_fraction", absl::StrCat(spec.held_out_fraction)},
       {"method",
        options.train ? "distill" : std::string(OneShotMethodName(options.distill.one_shot.method))},
       {"loss", std::string(LossName(task.loss))},
@@ -375,6 +374,7 @@ Model MakeModel(const Pruned& pruned, const Model& given, const DatasetRecord& d
       {"version", std::string(version)},
   };
   for (const auto& [key, value] : own) model.metadata[key] = value;
+  AddSplit(spec.split, model.metadata);
   AddFit("", pruned.training.fit, model.metadata);
   if (pruned.held_out) AddFit("held_out_", pruned.held_out->fit, model.metadata);
   AddFit("given_", report.model->given_training.fit, model.metadata);
@@ -396,21 +396,8 @@ PruningReport ReportOn(const Pruned& pruned, PruningReport report) {
 }  // namespace
 
 Samples InUnitsOf(const Model& model, Loss loss, Samples samples) {
-  const Scaling& from = samples.scaling;
   const Scaling& to = model.scaling;
-  const int64_t d = samples.num_inputs;
-  if (from.input_offset != to.input_offset || from.input_scale != to.input_scale) {
-    for (int64_t q = 0; q < d; ++q) {
-      const double from_offset = from.input_offset.empty() ? 0 : from.input_offset[q];
-      const double from_scale = from.input_scale.empty() ? 1 : from.input_scale[q];
-      const double to_offset = to.input_offset.empty() ? 0 : to.input_offset[q];
-      const double to_scale = to.input_scale.empty() ? 1 : to.input_scale[q];
-      for (int64_t i = 0; i < samples.num_samples; ++i) {
-        float& input = samples.inputs[i * d + q];
-        input = static_cast<float>((input * from_scale + from_offset - to_offset) / to_scale);
-      }
-    }
-  }
+  RescaleInputs(to, samples);
   const double to_offset = loss == Loss::kSquared ? to.target_offset : 0;
   const double to_scale = loss == Loss::kSquared ? to.target_scale : 1;
   if (NumOutputs(model.network) == 2 && samples.num_outputs == 1 &&
@@ -425,13 +412,7 @@ Samples InUnitsOf(const Model& model, Loss loss, Samples samples) {
     samples.num_outputs = 2;
     samples.class_names.clear();
   }
-  const bool same_units = from.target_offset == to_offset && from.target_scale == to_scale;
-  if (!same_units) {
-    for (float& target : samples.targets) {
-      target = static_cast<float>((target * from.target_scale + from.target_offset - to_offset) /
-                                  to_scale);
-    }
-  }
+  RescaleTargets(to_offset, to_scale, samples);
   if (samples.num_outputs == 1 && (to_offset != 0 || to_scale != 1)) samples.class_names.clear();
   samples.scaling = to;
   return samples;
@@ -446,18 +427,21 @@ absl::StatusOr<JobCost> PlanModelPruning(store::Store& store, const PruningSpec&
   for (const absl::Status& status : {CheckModel(*model), CheckDataset(*dataset, *model)}) {
     if (!status.ok()) return status;
   }
-  const absl::StatusOr<int64_t> num_training =
-      NumTrainingSamples(spec.held_out_fraction, dataset->num_samples);
-  if (!num_training.ok()) return NameField(num_training.status(), "pruning.");
+  if (spec.split.validation) {
+    return InvalidField("pruning.validation",
+                        "is for networks that are trained; a model is pruned without");
+  }
+  const absl::StatusOr<SplitPlan> split = PlanSplit(store, *dataset, spec.split);
+  if (!split.ok()) return NameField(split.status(), "pruning.");
   const absl::StatusOr<Task> task =
-      MakeTask(spec, *dataset, *model, threads_per_job, *num_training);
+      MakeTask(spec, *dataset, *model, threads_per_job, split->num_training);
   if (!task.ok()) return task.status();
-  const PruneCost cost = CostOf(*task, SizesOf(*model), *num_training);
+  const PruneCost cost = CostOf(*task, SizesOf(*model), split->num_training);
   // All samples once more in the model's units, the data set as it is cached, the model's file.
   const int64_t row_bytes =
       static_cast<int64_t>(sizeof(float)) *
       (dataset->num_inputs + std::max(dataset->num_outputs, model->num_outputs));
-  const int64_t bytes = cost.peak_memory_bytes + SplitBytes(*dataset, *num_training) +
+  const int64_t bytes = cost.peak_memory_bytes + split->extra_bytes +
                         2 * row_bytes * dataset->num_samples + model->size_bytes +
                         4 * int64_t{12} * model->nonzeros;
   return JobCost{.peak_memory_bytes = bytes,
@@ -478,8 +462,7 @@ absl::StatusOr<JobOutcome> RunModelPruning(store::Store& store, const JobRun& ru
   Samples training;
   Samples held_out;
   {
-    absl::StatusOr<JobSamples> samples =
-        LoadJobSamples(store, *dataset, spec.held_out_fraction, spec.split_seed);
+    absl::StatusOr<JobSamples> samples = LoadJobSamples(store, *dataset, spec.split);
     if (!samples.ok()) return samples.status();
     training = *samples->training;
     held_out = std::move(samples->held_out);

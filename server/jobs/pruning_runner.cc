@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/pruning/prune.h"
+#include "core/pruning/validated.h"
 #include "server/jobs/job_samples.h"
 #include "server/jobs/model_pruning_runner.h"
 #include "server/jobs/pruning_report.h"
@@ -29,8 +30,6 @@ Model MakeModel(SparseNetwork network, const Samples& samples, const DatasetReco
       {"dataset", dataset.id},
       {"dataset_sha256", dataset.sha256},
       {"seed", absl::StrCat(options.seed)},
-      {"split_seed", absl::StrCat(spec.split_seed)},
-      {"held_out_fraction", absl::StrCat(spec.held_out_fraction)},
       {"method", "imp"},
       {"hidden_widths", absl::StrJoin(options.hidden_widths, ",")},
       {"loss", std::string(LossName(options.loss))},
@@ -42,8 +41,13 @@ Model MakeModel(SparseNetwork network, const Samples& samples, const DatasetReco
       {"partial", report.partial ? "true" : "false"},
       {"version", version},
   };
+  AddSplit(spec.split, model.metadata);
   AddFit("", report.training.fit, model.metadata);
   if (report.held_out) AddFit("held_out_", report.held_out->fit, model.metadata);
+  if (report.validation) {
+    AddFit("validation_", report.validation->fit, model.metadata);
+    model.metadata["best_iteration"] = absl::StrCat(report.best_iteration);
+  }
   model.network = std::move(network);
   model.scaling = samples.scaling;
   model.class_names = samples.class_names;
@@ -66,19 +70,18 @@ absl::StatusOr<JobCost> PruningRunner::Plan(const PruningSpec& spec) {
   if (!spec.model_id.empty()) return PlanModelPruning(*store_, spec, threads_per_job_);
   absl::StatusOr<DatasetRecord> dataset = store_->datasets().Get(spec.dataset_id);
   if (!dataset.ok()) return dataset.status();
-  const absl::StatusOr<int64_t> num_training =
-      NumTrainingSamples(spec.held_out_fraction, dataset->num_samples);
-  if (!num_training.ok()) return NameField(num_training.status(), "pruning.");
+  const absl::StatusOr<SplitPlan> split = PlanSplit(*store_, *dataset, spec.split);
+  if (!split.ok()) return NameField(split.status(), "pruning.");
   PruneOptions options = spec.options;
   options.num_threads = threads_per_job_;
   if (options.choose_loss)
     options.loss = PublishedLoss(static_cast<int64_t>(dataset->class_names.size()));
   const absl::Status status =
-      ValidateOptions(options, *num_training, dataset->num_inputs, dataset->num_outputs);
+      ValidateOptions(options, split->num_training, dataset->num_inputs, dataset->num_outputs);
   if (!status.ok()) return NameField(status, "pruning.options.");
   const PruneCost cost =
-      PredictCost(options, *num_training, dataset->num_inputs, dataset->num_outputs);
-  return JobCost{.peak_memory_bytes = cost.peak_memory_bytes + SplitBytes(*dataset, *num_training),
+      PredictCost(options, split->num_training, dataset->num_inputs, dataset->num_outputs);
+  return JobCost{.peak_memory_bytes = cost.peak_memory_bytes + split->extra_bytes,
                  .flops_per_iteration = cost.flops / static_cast<double>(cost.iterations)};
 }
 
@@ -87,8 +90,7 @@ absl::StatusOr<JobOutcome> PruningRunner::Run(const JobRun& run) {
   if (!spec.model_id.empty()) return RunModelPruning(*store_, run, program_version_);
   absl::StatusOr<DatasetRecord> dataset = store_->datasets().Get(spec.dataset_id);
   if (!dataset.ok()) return dataset.status();
-  absl::StatusOr<JobSamples> samples =
-      LoadJobSamples(*store_, *dataset, spec.held_out_fraction, spec.split_seed);
+  absl::StatusOr<JobSamples> samples = LoadJobSamples(*store_, *dataset, spec.split);
   if (!samples.ok()) return samples.status();
 
   PruneOptions options = spec.options;
@@ -97,14 +99,25 @@ absl::StatusOr<JobOutcome> PruningRunner::Run(const JobRun& run) {
   const PruneObserver observer = {.on_iteration = run.on_iteration,
                                   .checkpoint_due = run.checkpoint_due,
                                   .on_checkpoint = run.on_checkpoint};
-  absl::StatusOr<PruneResult> result =
-      Prune(*samples->training, options, observer, run.stop, run.checkpoint);
-  if (!result.ok()) return NameField(result.status(), "");
+  PruningReport report;
+  absl::StatusOr<PruneResult> result;
+  if (spec.split.validation) {
+    absl::StatusOr<ValidatedPruning> validated =
+        PruneValidated(*samples->training, samples->validation, spec.split.validation->patience,
+                       options, observer, run.stop, run.checkpoint);
+    if (!validated.ok()) return NameField(validated.status(), "");
+    result = std::move(validated->pruning);
+    report.validation =
+        PruningFit{.num_samples = samples->validation.num_samples, .fit = validated->validation};
+    report.best_iteration = validated->best_iteration;
+  } else {
+    result = Prune(*samples->training, options, observer, run.stop, run.checkpoint);
+    if (!result.ok()) return NameField(result.status(), "");
+  }
 
   JobOutcome outcome;
   outcome.checkpoint = std::move(result->checkpoint);
   const bool cancelled = result->termination_reason == TerminationReason::kCancelled;
-  PruningReport report;
   report.termination_reason = result->termination_reason;
   report.iterations = result->iterations;
   report.rounds = result->rounds;

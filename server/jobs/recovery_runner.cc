@@ -13,6 +13,7 @@
 #include "core/network/merge.h"
 #include "core/recovery/path.h"
 #include "core/recovery/report.h"
+#include "core/recovery/validated.h"
 #include "server/jobs/job_samples.h"
 #include "server/store/error_details.h"
 
@@ -121,6 +122,11 @@ void AddEvidence(const RecoveryReport& report, std::map<std::string, std::string
     add("held_out_accuracy", report.held_out->accuracy);
     add("held_out_r_squared", report.held_out->r_squared);
   }
+  if (report.validation) {
+    add("validation_relative_residual", report.validation->relative_residual);
+    add("validation_accuracy", report.validation->accuracy);
+    metadata.emplace("best_iteration", absl::StrCat(report.best_iteration));
+  }
   if (report.planted) metadata.emplace("exact", report.planted->exact ? "true" : "false");
   if (!report.evidence) return;
   const RecoveryEvidence& evidence = *report.evidence;
@@ -162,8 +168,6 @@ Model MakeModel(Network network, const Samples& samples, const DatasetRecord& da
       {"dataset", dataset.id},
       {"dataset_sha256", dataset.sha256},
       {"seed", absl::StrCat(report.options_used.seed)},
-      {"split_seed", absl::StrCat(spec.split_seed)},
-      {"held_out_fraction", absl::StrCat(spec.held_out_fraction)},
       {"algorithm", std::string(AlgorithmName(report.options_used.algorithm))},
       {"gates", GatesWord(network)},
       {"loss", std::string(LossName(report.options_used.loss))},
@@ -173,6 +177,7 @@ Model MakeModel(Network network, const Samples& samples, const DatasetRecord& da
       {"partial", report.partial ? "true" : "false"},
       {"version", version},
   };
+  AddSplit(spec.split, model.metadata);
   if (const std::optional<PathOptions>& path = spec.path) {
     model.metadata["path"] =
         absl::StrCat(path->min_nonzeros, " to ", path->max_nonzeros, " weights, by ",
@@ -203,26 +208,32 @@ absl::StatusOr<JobCost> RecoveryRunner::Plan(const RecoverySpec& spec) {
   if (!dataset.ok()) return dataset.status();
   absl::Status status = ValidateDataset(*dataset);
   if (!status.ok()) return status;
-  const absl::StatusOr<int64_t> num_training =
-      NumTrainingSamples(spec.held_out_fraction, dataset->num_samples);
-  if (!num_training.ok()) return NameField(num_training.status(), "recovery.");
+  const absl::StatusOr<SplitPlan> split = PlanSplit(*store_, *dataset, spec.split);
+  if (!split.ok()) return NameField(split.status(), "recovery.");
   RecoveryOptions options = spec.options;
   options.num_threads = threads_per_job_;
   if (options.choose_loss && !spec.path && spec.initial_model_id.empty()) {
-    options.loss = ChooseLoss(options, *num_training, dataset->num_inputs, dataset->num_outputs,
-                              static_cast<int64_t>(dataset->class_names.size()));
+    options.loss =
+        ChooseLoss(options, split->num_training, dataset->num_inputs, dataset->num_outputs,
+                   static_cast<int64_t>(dataset->class_names.size()));
   }
   if (spec.path) {
-    status = ValidatePath(*spec.path, options, *num_training, dataset->num_inputs);
+    status = ValidatePath(*spec.path, options, split->num_training, dataset->num_inputs);
     if (!status.ok()) return NameField(status, "recovery.path.");
-    status = ValidateOptionsOfPath(options, *spec.path, *num_training, dataset->num_inputs);
+    status = ValidateOptionsOfPath(options, *spec.path, split->num_training, dataset->num_inputs);
   } else {
-    status = ValidateOptions(options, *num_training, dataset->num_inputs, dataset->num_outputs);
+    status =
+        ValidateOptions(options, split->num_training, dataset->num_inputs, dataset->num_outputs);
   }
   if (!status.ok()) return NameField(status, "recovery.options.");
   if (spec.path && !spec.initial_model_id.empty()) {
     return InvalidField("recovery.initial_model",
                         "a path starts from networks of its own; leave one of the two out");
+  }
+  if (spec.path && spec.split.validation) {
+    return InvalidField("recovery.validation",
+                        "a path chooses its budget by samples of its own (criterion held_out); "
+                        "leave one of the two out");
   }
   const bool layered =
       dataset->num_outputs > 1 || options.hidden_layers > 1 || options.loss != Loss::kSquared;
@@ -247,9 +258,10 @@ absl::StatusOr<JobCost> RecoveryRunner::Plan(const RecoverySpec& spec) {
     if (!status.ok()) return status;
   }
   const RecoveryCost cost =
-      spec.path ? PredictPathCost(options, *spec.path, *num_training, dataset->num_inputs)
-                : PredictCost(options, *num_training, dataset->num_inputs, dataset->num_outputs);
-  return JobCost{.peak_memory_bytes = cost.peak_memory_bytes + SplitBytes(*dataset, *num_training),
+      spec.path
+          ? PredictPathCost(options, *spec.path, split->num_training, dataset->num_inputs)
+          : PredictCost(options, split->num_training, dataset->num_inputs, dataset->num_outputs);
+  return JobCost{.peak_memory_bytes = cost.peak_memory_bytes + split->extra_bytes,
                  .flops_per_iteration = cost.flops_per_iteration};
 }
 
@@ -257,10 +269,9 @@ absl::StatusOr<JobOutcome> RecoveryRunner::Run(const JobRun& run) {
   const auto& spec = std::get<RecoverySpec>(run.job.spec);
   absl::StatusOr<DatasetRecord> dataset = store_->datasets().Get(spec.dataset_id);
   if (!dataset.ok()) return dataset.status();
-  absl::StatusOr<JobSamples> samples =
-      LoadJobSamples(*store_, *dataset, spec.held_out_fraction, spec.split_seed);
+  absl::StatusOr<JobSamples> samples = LoadJobSamples(*store_, *dataset, spec.split);
   if (!samples.ok()) return samples.status();
-  auto& [training, held_out] = *samples;
+  auto& [training, held_out, validation] = *samples;
 
   RecoveryStart start;
   if (!spec.initial_model_id.empty()) {
@@ -283,6 +294,14 @@ absl::StatusOr<JobOutcome> RecoveryRunner::Run(const JobRun& run) {
     if (!path.ok()) return NameField(path.status(), "");
     result = std::move(path->recovery);
     report.path = std::move(path->points);
+  } else if (spec.split.validation) {
+    absl::StatusOr<ValidatedRecovery> validated =
+        RecoverValidated(*training, validation, spec.split.validation->patience, options, start,
+                         observer, run.stop, run.checkpoint);
+    if (!validated.ok()) return NameField(validated.status(), "");
+    result = std::move(validated->recovery);
+    report.validation = validated->validation;
+    report.best_iteration = validated->best_iteration;
   } else {
     result = Recover(*training, options, start, observer, run.stop, run.checkpoint);
     if (!result.ok()) return NameField(result.status(), "");

@@ -184,6 +184,10 @@ absl::Status ValidateSweep(const SweepSpec& spec) {
   if (!(spec.held_out_fraction >= 0 && spec.held_out_fraction < 1)) {
     return InvalidField("sweep.held_out_fraction", "must be at least 0 and less than 1");
   }
+  if (spec.planted && !spec.held_out_dataset_id.empty()) {
+    return InvalidField("sweep.held_out_dataset",
+                        "is for a data set; of planted samples hold out a fraction");
+  }
   if (spec.cell_time_limit_seconds &&
       !(*spec.cell_time_limit_seconds > 0 &&
         *spec.cell_time_limit_seconds <= kMaxCellTimeLimitSeconds)) {
@@ -241,19 +245,19 @@ PlantedOptions PlantedOf(const SweepSpec& spec, const SweepCell& cell) {
 JobSpec JobOf(const SweepSpec& spec, const SweepCell& cell, const std::string& dataset_id) {
   const auto method = std::find_if(spec.methods.begin(), spec.methods.end(),
                                    [&](const auto& each) { return each.name == cell.method; });
+  const store::SampleSplit split = {.held_out_fraction = spec.held_out_fraction,
+                                    .held_out_dataset_id = spec.held_out_dataset_id,
+                                    .split_seed = cell.seed};
   if (const auto* recovery = std::get_if<RecoveryOptions>(&method->options)) {
     RecoverySpec job = {.dataset_id = dataset_id, .options = *recovery};
     job.options.hidden_width = cell.hidden_width;
     job.options.hidden_layers = spec.hidden_layers;
     job.options.nonzeros = cell.nonzeros;
     job.options.seed = cell.seed;
-    job.held_out_fraction = spec.held_out_fraction;
-    job.split_seed = cell.seed;
+    job.split = split;
     return job;
   }
-  PruningSpec job = {.dataset_id = dataset_id,
-                     .held_out_fraction = spec.held_out_fraction,
-                     .split_seed = cell.seed};
+  PruningSpec job = {.dataset_id = dataset_id, .split = split};
   if (const auto* of_model = std::get_if<store::ModelPruningOptions>(&method->options)) {
     job.model_id = spec.model_id;
     job.model_options = *of_model;

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "core/samples/split.h"
+#include "server/jobs/job_samples.h"
 #include "server/jobs/sweep_grid.h"
 #include "server/store/blob_folder.h"
 #include "server/store/error_details.h"
@@ -21,6 +22,7 @@ namespace thresher::jobs {
 using std::chrono::steady_clock;
 using store::DatasetRecord;
 using store::InvalidField;
+using store::NameField;
 
 namespace {
 
@@ -370,6 +372,11 @@ absl::StatusOr<JobCost> SweepRunner::Plan(const SweepSpec& spec) {
     }
     const absl::StatusOr<DatasetRecord> dataset = store_->datasets().Get(spec.dataset_id);
     if (!dataset.ok()) return dataset.status();
+    const store::SampleSplit split = {.held_out_fraction = spec.held_out_fraction,
+                                      .held_out_dataset_id = spec.held_out_dataset_id};
+    if (absl::Status status = PlanSplit(*store_, *dataset, split).status(); !status.ok()) {
+      return NameField(status, "sweep.");
+    }
     if (!spec.model_id.empty()) {
       if (auto model = store_->models().Get(spec.model_id); !model.ok()) return model.status();
     }

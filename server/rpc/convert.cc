@@ -391,6 +391,8 @@ v1::TerminationReason ToProto(TerminationReason value) {
       return v1::TERMINATION_REASON_TIME_LIMIT;
     case TerminationReason::kCancelled:
       return v1::TERMINATION_REASON_CANCELLED;
+    case TerminationReason::kEarlyStopped:
+      return v1::TERMINATION_REASON_EARLY_STOPPED;
   }
   return v1::TERMINATION_REASON_UNSPECIFIED;
 }
@@ -554,6 +556,58 @@ v1::PathPoint ToProto(const PathPoint& point) {
   return result;
 }
 
+namespace {
+
+// `prefix`: the message's field in the request.
+absl::StatusOr<std::string> HeldOutDataset(const std::string& name, const std::string& prefix) {
+  if (name.empty()) return name;
+  return IdFromName(name, kDatasets, prefix + ".held_out_dataset");
+}
+
+// Of a v1::RecoverySpec or v1::PruningSpec.
+template <typename Spec>
+absl::StatusOr<store::SampleSplit> SplitFromProto(const Spec& spec, const std::string& prefix) {
+  store::SampleSplit split;
+  auto held_out = HeldOutDataset(spec.held_out_dataset(), prefix);
+  if (!held_out.ok()) return held_out.status();
+  split.held_out_dataset_id = *std::move(held_out);
+  if (!split.held_out_dataset_id.empty()) split.held_out_fraction = 0;
+  if (spec.has_held_out_fraction()) split.held_out_fraction = spec.held_out_fraction();
+  if (!(split.held_out_fraction >= 0 && split.held_out_fraction < 1)) {
+    return InvalidField(prefix + ".held_out_fraction", "must be at least 0 and less than 1");
+  }
+  split.split_seed = spec.split_seed();
+  if (!spec.has_validation()) return split;
+  store::ValidationSpec& validation = split.validation.emplace();
+  validation.patience = spec.validation().patience();
+  if (spec.validation().has_fraction()) validation.fraction = spec.validation().fraction();
+  if (spec.validation().has_dataset()) {
+    auto id = IdFromName(spec.validation().dataset(), kDatasets, prefix + ".validation.dataset");
+    if (!id.ok()) return id.status();
+    validation.dataset_id = *std::move(id);
+  }
+  return split;
+}
+
+template <typename Spec>
+void AddSplit(const store::SampleSplit& split, Spec& spec) {
+  spec.set_held_out_fraction(split.held_out_fraction);
+  spec.set_split_seed(split.split_seed);
+  if (!split.held_out_dataset_id.empty()) {
+    spec.set_held_out_dataset(Concatenated(kDatasets, split.held_out_dataset_id));
+  }
+  if (!split.validation) return;
+  v1::Validation& validation = *spec.mutable_validation();
+  validation.set_patience(split.validation->patience);
+  if (split.validation->dataset_id.empty()) {
+    validation.set_fraction(split.validation->fraction);
+  } else {
+    validation.set_dataset(Concatenated(kDatasets, split.validation->dataset_id));
+  }
+}
+
+}  // namespace
+
 absl::StatusOr<store::RecoverySpec> FromProto(const v1::RecoverySpec& spec) {
   store::RecoverySpec result;
   auto dataset = IdFromName(spec.dataset(), kDatasets, "job.recovery.dataset");
@@ -565,14 +619,9 @@ absl::StatusOr<store::RecoverySpec> FromProto(const v1::RecoverySpec& spec) {
   auto options = FromProto(spec.options());
   if (!options.ok()) return options.status();
   result.options = *std::move(options);
-  if (spec.has_held_out_fraction()) {
-    const double fraction = spec.held_out_fraction();
-    if (!(fraction >= 0 && fraction < 1)) {
-      return InvalidField("job.recovery.held_out_fraction", "must be at least 0 and less than 1");
-    }
-    result.held_out_fraction = fraction;
-  }
-  result.split_seed = spec.split_seed();
+  auto split = SplitFromProto(spec, "job.recovery");
+  if (!split.ok()) return split.status();
+  result.split = *std::move(split);
   if (!spec.initial_model().empty()) {
     auto model = IdFromName(spec.initial_model(), kModels, "job.recovery.initial_model");
     if (!model.ok()) return model.status();
@@ -590,8 +639,7 @@ v1::RecoverySpec ToProto(const store::RecoverySpec& spec) {
   v1::RecoverySpec result;
   result.set_dataset(Concatenated(kDatasets, spec.dataset_id));
   *result.mutable_options() = ToProto(spec.options);
-  result.set_held_out_fraction(spec.held_out_fraction);
-  result.set_split_seed(spec.split_seed);
+  AddSplit(spec.split, result);
   if (!spec.initial_model_id.empty()) {
     result.set_initial_model(Concatenated(kModels, spec.initial_model_id));
   }
@@ -617,6 +665,17 @@ v1::SolvePhase ToProto(SolvePhase value) {
   return v1::SOLVE_PHASE_UNSPECIFIED;
 }
 
+v1::FitQuality ToProto(const FitQuality& quality) {
+  v1::FitQuality result;
+  result.set_num_samples(quality.num_samples);
+  result.set_relative_residual(quality.relative_residual);
+  result.set_psnr_db(quality.psnr_db);
+  if (quality.accuracy) result.set_accuracy(*quality.accuracy);
+  if (quality.loss) result.set_loss(*quality.loss);
+  if (quality.r_squared) result.set_r_squared(*quality.r_squared);
+  return result;
+}
+
 v1::IterationReport ToProto(const IterationReport& report) {
   v1::IterationReport result;
   result.set_iteration(report.iteration);
@@ -635,17 +694,7 @@ v1::IterationReport ToProto(const IterationReport& report) {
   if (report.loss) result.set_loss(*report.loss);
   if (report.accuracy) result.set_accuracy(*report.accuracy);
   if (report.r_squared) result.set_r_squared(*report.r_squared);
-  return result;
-}
-
-v1::FitQuality ToProto(const FitQuality& quality) {
-  v1::FitQuality result;
-  result.set_num_samples(quality.num_samples);
-  result.set_relative_residual(quality.relative_residual);
-  result.set_psnr_db(quality.psnr_db);
-  if (quality.accuracy) result.set_accuracy(*quality.accuracy);
-  if (quality.loss) result.set_loss(*quality.loss);
-  if (quality.r_squared) result.set_r_squared(*quality.r_squared);
+  if (report.validation) *result.mutable_validation() = ToProto(*report.validation);
   return result;
 }
 
@@ -718,6 +767,8 @@ v1::RecoveryReport ToProto(const store::RecoveryReport& report) {
   *result.mutable_options_used() = ToProto(report.options_used);
   *result.mutable_training() = ToProto(report.training);
   if (report.held_out) *result.mutable_held_out() = ToProto(*report.held_out);
+  if (report.validation) *result.mutable_validation() = ToProto(*report.validation);
+  result.set_best_iteration(report.best_iteration);
   if (report.planted) *result.mutable_planted() = ToProto(*report.planted);
   result.set_nonzeros(report.nonzeros);
   result.set_active_neurons(report.active_neurons);
@@ -1139,14 +1190,9 @@ absl::StatusOr<store::PruningSpec> FromProto(const v1::PruningSpec& spec) {
   if (!dataset.ok()) return dataset.status();
   result.dataset_id = *std::move(dataset);
   if (absl::Status status = AddWhatToPrune(spec, result); !status.ok()) return status;
-  if (spec.has_held_out_fraction()) {
-    const double fraction = spec.held_out_fraction();
-    if (!(fraction >= 0 && fraction < 1)) {
-      return InvalidField("job.pruning.held_out_fraction", "must be at least 0 and less than 1");
-    }
-    result.held_out_fraction = fraction;
-  }
-  result.split_seed = spec.split_seed();
+  auto split = SplitFromProto(spec, "job.pruning");
+  if (!split.ok()) return split.status();
+  result.split = *std::move(split);
   return result;
 }
 
@@ -1159,8 +1205,17 @@ v1::PruningSpec ToProto(const store::PruningSpec& spec) {
     result.set_model(Concatenated(kModels, spec.model_id));
     *result.mutable_model_options() = ToProto(spec.model_options);
   }
-  result.set_held_out_fraction(spec.held_out_fraction);
-  result.set_split_seed(spec.split_seed);
+  AddSplit(spec.split, result);
+  return result;
+}
+
+v1::PruningFit ToProto(const store::PruningFit& fit) {
+  v1::PruningFit result;
+  result.set_num_samples(fit.num_samples);
+  result.set_loss(fit.fit.loss);
+  if (fit.fit.psnr_db) result.set_psnr_db(*fit.fit.psnr_db);
+  if (fit.fit.accuracy) result.set_accuracy(*fit.fit.accuracy);
+  if (fit.fit.r_squared) result.set_r_squared(*fit.fit.r_squared);
   return result;
 }
 
@@ -1178,16 +1233,9 @@ v1::EpochReport ToProto(const PruneReport& report) {
   result.set_divergences(report.divergences);
   *result.mutable_elapsed() = ToDuration(report.elapsed_seconds);
   result.set_path_nonzeros(report.path_nonzeros);
-  return result;
-}
-
-v1::PruningFit ToProto(const store::PruningFit& fit) {
-  v1::PruningFit result;
-  result.set_num_samples(fit.num_samples);
-  result.set_loss(fit.fit.loss);
-  if (fit.fit.psnr_db) result.set_psnr_db(*fit.fit.psnr_db);
-  if (fit.fit.accuracy) result.set_accuracy(*fit.fit.accuracy);
-  if (fit.fit.r_squared) result.set_r_squared(*fit.fit.r_squared);
+  if (report.validation) {
+    *result.mutable_validation() = ToProto(store::PruningFit{.fit = *report.validation});
+  }
   return result;
 }
 
@@ -1229,6 +1277,8 @@ v1::PruningReport ToProto(const store::PruningReport& report) {
   }
   *result.mutable_training() = ToProto(report.training);
   if (report.held_out) *result.mutable_held_out() = ToProto(*report.held_out);
+  if (report.validation) *result.mutable_validation() = ToProto(*report.validation);
+  result.set_best_iteration(report.best_iteration);
   result.set_nonzeros(report.nonzeros);
   result.set_active_neurons(report.active_neurons);
   result.set_divergences(report.divergences);
@@ -1360,6 +1410,10 @@ absl::StatusOr<store::SweepSpec> FromProto(const v1::SweepSpec& spec) {
     if (!method.ok()) return method.status();
     result.methods.push_back(*std::move(method));
   }
+  auto held_out = HeldOutDataset(spec.held_out_dataset(), "job.sweep");
+  if (!held_out.ok()) return held_out.status();
+  result.held_out_dataset_id = *std::move(held_out);
+  if (!result.held_out_dataset_id.empty()) result.held_out_fraction = 0;
   if (spec.has_held_out_fraction()) result.held_out_fraction = spec.held_out_fraction();
   if (spec.has_cell_time_limit()) {
     const auto seconds = TimeLimit(spec.cell_time_limit());
@@ -1398,6 +1452,9 @@ v1::SweepSpec ToProto(const store::SweepSpec& spec) {
   }
   result.set_hidden_layers(spec.hidden_layers);
   result.set_held_out_fraction(spec.held_out_fraction);
+  if (!spec.held_out_dataset_id.empty()) {
+    result.set_held_out_dataset(Concatenated(kDatasets, spec.held_out_dataset_id));
+  }
   if (spec.cell_time_limit_seconds) {
     *result.mutable_cell_time_limit() = ToDuration(*spec.cell_time_limit_seconds);
   }

@@ -1,5 +1,7 @@
 #include "server/store/job_record.h"
 
+#include <algorithm>
+
 namespace thresher::store {
 namespace {
 
@@ -64,6 +66,23 @@ SweepCell RowOf(const JobRecord& cell) {
 
 const std::string& DatasetIdOf(const JobSpec& spec) {
   return std::visit([](const auto& each) -> const std::string& { return each.dataset_id; }, spec);
+}
+
+std::vector<std::string> DatasetIdsOf(const JobSpec& spec) {
+  std::vector<std::string> ids = {DatasetIdOf(spec)};
+  if (const auto* sweep = std::get_if<SweepSpec>(&spec)) {
+    ids.push_back(sweep->held_out_dataset_id);
+  } else {
+    const SampleSplit& split = std::holds_alternative<RecoverySpec>(spec)
+                                   ? std::get<RecoverySpec>(spec).split
+                                   : std::get<PruningSpec>(spec).split;
+    ids.push_back(split.held_out_dataset_id);
+    if (split.validation) ids.push_back(split.validation->dataset_id);
+  }
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  if (ids.front().empty()) ids.erase(ids.begin());
+  return ids;
 }
 
 std::string ModelIdOf(const JobSpec& spec) {

@@ -36,13 +36,27 @@ std::string_view JobStateName(JobState state);  // "QUEUED", ...
 bool IsEnded(JobState state);
 bool IsLegalTransition(JobState from, JobState to);
 
+// Samples that choose among the networks of a job.
+struct ValidationSpec {
+  double fraction = 0.2;   // of the samples that are not held out; without a data set
+  std::string dataset_id;  // empty: none
+  int64_t patience = 0;    // 0: the job does not end early
+};
+
+// Which samples a job learns from, and which are apart from those.
+struct SampleSplit {
+  double held_out_fraction = 0.2;
+  std::string held_out_dataset_id;  // instead of a fraction, which is then 0; empty: none
+  uint64_t split_seed = 0;
+  std::optional<ValidationSpec> validation = std::nullopt;
+};
+
 struct RecoverySpec {
   std::string dataset_id;
   // num_threads, mask_memory_limit_bytes and termination.time_limit_seconds are the
   // server's to set.
   RecoveryOptions options;
-  double held_out_fraction = 0.2;
-  uint64_t split_seed = 0;
+  SampleSplit split;
   std::string initial_model_id;  // empty: none
   // Chooses options.nonzeros, which is then 0.
   std::optional<PathOptions> path = std::nullopt;
@@ -68,8 +82,7 @@ struct PruningSpec {
   std::string dataset_id;
   // Of a network to train. num_threads and time_limit_seconds are the server's to set.
   PruneOptions options;
-  double held_out_fraction = 0.2;
-  uint64_t split_seed = 0;
+  SampleSplit split;
   std::string model_id;               // the network to prune; empty: one is trained
   ModelPruningOptions model_options;  // of that network
 };
@@ -92,13 +105,16 @@ struct SweepSpec {
   double held_out_fraction = 0.2;
   std::optional<double> cell_time_limit_seconds = std::nullopt;
   bool keep_models = false;
-  std::string model_id;  // what ModelPruningOptions prune; empty: no method has them
+  std::string model_id;             // what ModelPruningOptions prune; empty: no method has them
+  std::string held_out_dataset_id;  // as in SampleSplit
 };
 
 using JobSpec = std::variant<RecoverySpec, PruningSpec, SweepSpec>;
 
 // Empty for a sweep that plants.
 const std::string& DatasetIdOf(const JobSpec& spec);
+// All data sets that the job reads, each once.
+std::vector<std::string> DatasetIdsOf(const JobSpec& spec);
 // The model that the job begins with, or its cells; empty: none.
 std::string ModelIdOf(const JobSpec& spec);
 
@@ -112,6 +128,8 @@ struct RecoveryReport {
   RecoveryOptions options_used;
   FitQuality training;
   std::optional<FitQuality> held_out;
+  std::optional<FitQuality> validation;  // none: no samples chose
+  int64_t best_iteration = 0;            // after which the network was there that they chose
   std::optional<PlantedComparison> planted;
   int64_t nonzeros = 0;
   int64_t active_neurons = 0;
@@ -155,6 +173,8 @@ struct PruningReport {
   PruneOptions options_used;
   PruningFit training;
   std::optional<PruningFit> held_out;
+  std::optional<PruningFit> validation;  // as in RecoveryReport
+  int64_t best_iteration = 0;
   int64_t nonzeros = 0;
   int64_t active_neurons = 0;
   int64_t divergences = 0;

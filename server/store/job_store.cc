@@ -31,10 +31,10 @@ absl::StatusOr<StoredJob> ReadJob(Connection& connection, const RecordRow& row) 
 
 absl::StatusOr<int64_t> InsertJob(Connection& connection, const CreateIdentity& identity,
                                   const JobRecord& record, const JobEvent& event) {
-  const std::string& dataset_id = DatasetIdOf(record.spec);
+  const std::vector<std::string> dataset_ids = DatasetIdsOf(record.spec);
   absl::Status status;
-  if (!dataset_id.empty()) {
-    status = FindRecord(connection, Collection::kDatasets, dataset_id).status();
+  for (const std::string& id : dataset_ids) {
+    if (status.ok()) status = FindRecord(connection, Collection::kDatasets, id).status();
   }
   const std::string model_id = ModelIdOf(record.spec);
   if (status.ok() && !model_id.empty()) {
@@ -50,7 +50,9 @@ absl::StatusOr<int64_t> InsertJob(Connection& connection, const CreateIdentity& 
   row.labels = record.labels;
   absl::StatusOr<int64_t> key = InsertRecord(connection, row);
   if (!key.ok()) return key.status();
-  if (!dataset_id.empty()) status = AddUse(connection, *key, Collection::kDatasets, dataset_id);
+  for (const std::string& id : dataset_ids) {
+    if (status.ok()) status = AddUse(connection, *key, Collection::kDatasets, id);
+  }
   if (status.ok() && !model_id.empty()) {
     status = AddUse(connection, *key, Collection::kModels, model_id);
   }

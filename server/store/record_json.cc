@@ -44,7 +44,8 @@ constexpr Name<TerminationReason> kTerminationReasons[] = {
     {TerminationReason::kStagnated, "stagnated"},
     {TerminationReason::kIterationLimit, "iteration_limit"},
     {TerminationReason::kTimeLimit, "time_limit"},
-    {TerminationReason::kCancelled, "cancelled"}};
+    {TerminationReason::kCancelled, "cancelled"},
+    {TerminationReason::kEarlyStopped, "early_stopped"}};
 constexpr Name<Verdict> kVerdicts[] = {{Verdict::kExplains, "explains"},
                                        {Verdict::kApproximates, "approximates"},
                                        {Verdict::kUnchecked, "unchecked"},
@@ -345,12 +346,35 @@ std::vector<PathPoint> ReadPoints(const Json& json) {
   return points;
 }
 
+void AddSplit(const SampleSplit& split, Json& json) {
+  json["held_out_fraction"] = ToJson(split.held_out_fraction);
+  json["split_seed"] = split.split_seed;
+  if (!split.held_out_dataset_id.empty()) json["held_out_dataset"] = split.held_out_dataset_id;
+  if (split.validation) {
+    json["validation"] = {{"fraction", ToJson(split.validation->fraction)},
+                          {"dataset", split.validation->dataset_id},
+                          {"patience", split.validation->patience}};
+  }
+}
+
+SampleSplit ReadSplit(const Json& json) {
+  SampleSplit split = {.held_out_fraction = ReadDouble(json.at("held_out_fraction")),
+                       .held_out_dataset_id = json.value("held_out_dataset", std::string()),
+                       .split_seed = json.at("split_seed").get<uint64_t>()};
+  if (json.contains("validation")) {
+    const Json& from = json.at("validation");
+    split.validation = ValidationSpec{.fraction = ReadDouble(from.at("fraction")),
+                                      .dataset_id = from.at("dataset").get<std::string>(),
+                                      .patience = from.at("patience").get<int64_t>()};
+  }
+  return split;
+}
+
 Json SpecToJson(const RecoverySpec& spec) {
   Json json = {{"dataset", spec.dataset_id},
                {"options", OptionsToJson(spec.options)},
-               {"held_out_fraction", ToJson(spec.held_out_fraction)},
-               {"split_seed", spec.split_seed},
                {"initial_model", spec.initial_model_id}};
+  AddSplit(spec.split, json);
   if (spec.path) json["path"] = PathToJson(*spec.path);
   return json;
 }
@@ -358,8 +382,7 @@ Json SpecToJson(const RecoverySpec& spec) {
 RecoverySpec ReadRecoverySpec(const Json& json) {
   RecoverySpec spec = {.dataset_id = json.at("dataset").get<std::string>(),
                        .options = ReadRecoveryOptions(json.at("options")),
-                       .held_out_fraction = ReadDouble(json.at("held_out_fraction")),
-                       .split_seed = json.at("split_seed").get<uint64_t>(),
+                       .split = ReadSplit(json),
                        .initial_model_id = json.at("initial_model").get<std::string>()};
   if (json.contains("path")) spec.path = ReadPath(json.at("path"));
   return spec;
@@ -375,6 +398,10 @@ Json ReportToJson(const RecoveryReport& report) {
                {"active_neurons", report.active_neurons},
                {"partial", report.partial}};
   if (report.held_out) json["held_out"] = FitToJson(*report.held_out);
+  if (report.validation) {
+    json["validation"] = FitToJson(*report.validation);
+    json["best_iteration"] = report.best_iteration;
+  }
   if (report.planted) {
     json["planted"] = {{"support_recall", ToJson(report.planted->support_recall)},
                        {"support_precision", ToJson(report.planted->support_precision)},
@@ -400,6 +427,10 @@ RecoveryReport ReadRecoveryReport(const Json& json) {
   report.active_neurons = json.at("active_neurons").get<int64_t>();
   report.partial = json.at("partial").get<bool>();
   if (json.contains("held_out")) report.held_out = ReadFit(json.at("held_out"));
+  if (json.contains("validation")) {
+    report.validation = ReadFit(json.at("validation"));
+    report.best_iteration = json.at("best_iteration").get<int64_t>();
+  }
   if (json.contains("planted")) {
     const Json& from = json.at("planted");
     report.planted =
@@ -543,9 +574,8 @@ ModelPruningOptions ReadModelPruningOptions(const Json& json) {
 }
 
 Json SpecToJson(const PruningSpec& spec) {
-  Json json = {{"dataset", spec.dataset_id},
-               {"held_out_fraction", ToJson(spec.held_out_fraction)},
-               {"split_seed", spec.split_seed}};
+  Json json = {{"dataset", spec.dataset_id}};
+  AddSplit(spec.split, json);
   if (spec.model_id.empty()) {
     json["options"] = OptionsToJson(spec.options);
   } else {
@@ -558,8 +588,7 @@ Json SpecToJson(const PruningSpec& spec) {
 PruningSpec ReadPruningSpec(const Json& json) {
   PruningSpec spec;
   spec.dataset_id = json.at("dataset").get<std::string>();
-  spec.held_out_fraction = ReadDouble(json.at("held_out_fraction"));
-  spec.split_seed = json.at("split_seed").get<uint64_t>();
+  spec.split = ReadSplit(json);
   if (json.contains("model")) {
     spec.model_id = json.at("model").get<std::string>();
     spec.model_options = ReadModelPruningOptions(json.at("model_options"));
@@ -631,6 +660,10 @@ Json ReportToJson(const PruningReport& report) {
                {"divergences", report.divergences},
                {"partial", report.partial}};
   if (report.held_out) json["held_out"] = FitToJson(*report.held_out);
+  if (report.validation) {
+    json["validation"] = FitToJson(*report.validation);
+    json["best_iteration"] = report.best_iteration;
+  }
   if (report.model) {
     json["model_report"] = ReportToJson(*report.model);
   } else {
@@ -651,6 +684,10 @@ PruningReport ReadPruningReport(const Json& json) {
   report.divergences = json.at("divergences").get<int64_t>();
   report.partial = json.at("partial").get<bool>();
   if (json.contains("held_out")) report.held_out = ReadPruningFit(json.at("held_out"));
+  if (json.contains("validation")) {
+    report.validation = ReadPruningFit(json.at("validation"));
+    report.best_iteration = json.at("best_iteration").get<int64_t>();
+  }
   if (json.contains("model_report")) {
     report.model = ReadModelPruningReport(json.at("model_report"));
   } else {
@@ -682,6 +719,7 @@ Json SpecToJson(const SweepSpec& spec) {
   if (spec.planted) json["planted"] = ToJson(DatasetSource(*spec.planted)).at("planted");
   AddDouble("cell_time_limit_seconds", spec.cell_time_limit_seconds, json);
   if (!spec.model_id.empty()) json["model"] = spec.model_id;
+  if (!spec.held_out_dataset_id.empty()) json["held_out_dataset"] = spec.held_out_dataset_id;
   return json;
 }
 
@@ -706,6 +744,7 @@ SweepSpec ReadSweepSpec(const Json& json) {
   }
   spec.hidden_layers = json.at("hidden_layers").get<int64_t>();
   spec.held_out_fraction = ReadDouble(json.at("held_out_fraction"));
+  spec.held_out_dataset_id = json.value("held_out_dataset", std::string());
   spec.keep_models = json.at("keep_models").get<bool>();
   if (json.contains("planted")) spec.planted = std::get<PlantedOptions>(ReadDatasetSource(json));
   spec.cell_time_limit_seconds = ReadOptionalDouble(json, "cell_time_limit_seconds");
@@ -822,22 +861,24 @@ SweepCell ReadCell(const Json& json) {
 
 // A table row: progress events are many.
 Json ProgressToJson(const IterationReport& report) {
-  return {report.iteration,
-          ToJson(report.relative_residual),
-          ToJson(report.psnr_db),
-          ToJson(report.step_size),
-          report.support_size,
-          report.support_changes,
-          report.active_neurons,
-          ToJson(report.best_relative_residual),
-          ToJson(report.elapsed_seconds),
-          NameOf(kSolvePhases, report.phase),
-          report.start,
-          report.path_nonzeros,
-          report.path_points,
-          OrNull(report.loss),
-          OrNull(report.accuracy),
-          OrNull(report.r_squared)};
+  Json row = {report.iteration,
+              ToJson(report.relative_residual),
+              ToJson(report.psnr_db),
+              ToJson(report.step_size),
+              report.support_size,
+              report.support_changes,
+              report.active_neurons,
+              ToJson(report.best_relative_residual),
+              ToJson(report.elapsed_seconds),
+              NameOf(kSolvePhases, report.phase),
+              report.start,
+              report.path_nonzeros,
+              report.path_points,
+              OrNull(report.loss),
+              OrNull(report.accuracy),
+              OrNull(report.r_squared)};
+  if (report.validation) row.push_back(FitToJson(*report.validation));
+  return row;
 }
 
 IterationReport ReadIterationReport(const Json& json) {
@@ -860,22 +901,25 @@ IterationReport ReadIterationReport(const Json& json) {
     report.accuracy = ReadOptionalDouble(json.at(14));
     report.r_squared = ReadOptionalDouble(json.at(15));
   }
+  if (json.size() > 16) report.validation = ReadFit(json.at(16));
   return report;
 }
 
 Json ProgressToJson(const PruneReport& report) {
-  return {report.iteration,
-          report.round,
-          report.epoch,
-          ToJson(report.fit.loss),
-          OrNull(report.fit.psnr_db),
-          OrNull(report.fit.accuracy),
-          report.nonzeros,
-          ToJson(report.learning_rate),
-          report.divergences,
-          ToJson(report.elapsed_seconds),
-          report.path_nonzeros,
-          OrNull(report.fit.r_squared)};
+  Json row = {report.iteration,
+              report.round,
+              report.epoch,
+              ToJson(report.fit.loss),
+              OrNull(report.fit.psnr_db),
+              OrNull(report.fit.accuracy),
+              report.nonzeros,
+              ToJson(report.learning_rate),
+              report.divergences,
+              ToJson(report.elapsed_seconds),
+              report.path_nonzeros,
+              OrNull(report.fit.r_squared)};
+  if (report.validation) row.push_back(FitToJson(PruningFit{.fit = *report.validation}));
+  return row;
 }
 
 PruneReport ReadPruneReport(const Json& json) {
@@ -893,6 +937,7 @@ PruneReport ReadPruneReport(const Json& json) {
   // Not in records of before there were paths.
   if (json.size() > 10) report.path_nonzeros = json.at(10).get<int64_t>();
   if (json.size() > 11) report.fit.r_squared = ReadOptionalDouble(json.at(11));
+  if (json.size() > 12) report.validation = ReadPruningFit(json.at(12)).fit;
   return report;
 }
 

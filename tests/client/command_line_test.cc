@@ -297,7 +297,7 @@ TEST(Prune, CoversEveryOptionOfTheContract) {
   EXPECT_EQ(v1::PruningOptions::descriptor()->field_count(), 17);
   EXPECT_EQ(v1::ModelPruningOptions::descriptor()->field_count(), 21);
   EXPECT_EQ(v1::PruningPath::descriptor()->field_count(), 3);
-  EXPECT_EQ(v1::PruningSpec::descriptor()->field_count(), 6);
+  EXPECT_EQ(v1::PruningSpec::descriptor()->field_count(), 8);
 }
 
 TEST(Recover, TakesARangeOfBudgets) {
@@ -322,6 +322,52 @@ TEST(Recover, TakesARangeOfBudgets) {
   }
 }
 
+// Samples apart from those learned from: of recoveries and of trainings alike.
+TEST(Split, EachFlagReachesItsField) {
+  const std::vector<FlagCase> flags = {
+      {"--held_out_dataset test", "held_out_dataset: 'datasets/test'"},
+      {"--held_out_dataset datasets/test", "held_out_dataset: 'datasets/test'"},
+      {"--validation_fraction 0.1", "validation { fraction: 0.1 }"},
+      {"--validation_dataset more --patience 5",
+       "validation { dataset: 'datasets/more' patience: 5 }"},
+      {"--patience 5", "validation { patience: 5 }"},
+      {"--patience 5 --validation_fraction 0.5", "validation { fraction: 0.5 patience: 5 }"},
+  };
+  for (const FlagCase& each : flags) {
+    ExpectMessage(
+        ParseAs<CreateJobCommand>("recover --dataset a --hidden_width 3 --nonzeros 4 " + each.flag)
+            .request,
+        "job { recovery { dataset: 'datasets/a' options { hidden_width: 3 nonzeros: 4 } " +
+            each.field + " } }");
+    ExpectMessage(
+        ParseAs<CreateJobCommand>("prune --dataset a --hidden_widths 3 --nonzeros 4 " + each.flag)
+            .request,
+        "job { pruning { dataset: 'datasets/a' options { hidden_widths: 3 nonzeros: 4 } " +
+            each.field + " } }");
+  }
+  EXPECT_EQ(ParseAs<CreateSweepCommand>("compare --dataset a --hidden_width 3 --nonzeros 4 "
+                                        "--methods imp --held_out_dataset b")
+                .request.job()
+                .sweep()
+                .held_out_dataset(),
+            "datasets/b");
+}
+
+TEST(Split, RefusesTwoSourcesOfSamples) {
+  for (const std::string command : {"recover --dataset a --hidden_width 3 --nonzeros 4 ",
+                                    "prune --dataset a --hidden_widths 3 --nonzeros 4 "}) {
+    EXPECT_THAT(UsageError(command + "--held_out_dataset b --held_out_fraction 0.1"),
+                HasSubstr("--held_out_fraction excludes --held_out_dataset"));
+    EXPECT_THAT(UsageError(command + "--validation_dataset b --validation_fraction 0.1"),
+                HasSubstr("--validation_fraction excludes --validation_dataset"));
+    EXPECT_THAT(UsageError(command + "--validation_dataset models/b"), HasSubstr("datasets"));
+  }
+  for (const char* flag : {"--validation_fraction 0.1", "--validation_dataset b", "--patience 1"}) {
+    EXPECT_THAT(UsageError(std::string("prune --dataset a --model net --nonzeros 3 ") + flag),
+                HasSubstr("leave it out"));
+  }
+}
+
 TEST(Recover, TakesOneBudgetOrARange) {
   const std::string recover = "recover --dataset toy --hidden_width 3 ";
   EXPECT_THAT(UsageError(recover), HasSubstr("--nonzeros"));
@@ -329,8 +375,8 @@ TEST(Recover, TakesOneBudgetOrARange) {
   EXPECT_THAT(UsageError(recover + "--max_nonzeros 2"), HasSubstr("--min_nonzeros"));
   EXPECT_THAT(UsageError(recover + "--nonzeros 4 --min_nonzeros 2 --max_nonzeros 9"),
               HasSubstr("one or the other"));
-  for (const char* flag : {"--criterion k_fold", "--search grid", "--num_folds 3",
-                           "--validation_fraction 0.1", "--max_points 5"}) {
+  for (const char* flag :
+       {"--criterion k_fold", "--search grid", "--num_folds 3", "--max_points 5"}) {
     EXPECT_THAT(UsageError(recover + "--nonzeros 4 " + flag), HasSubstr("is for a path"));
   }
 }
@@ -338,7 +384,8 @@ TEST(Recover, TakesOneBudgetOrARange) {
 TEST(Recover, CoversEveryOptionOfTheContract) {
   // A field that is added to the options must get a flag, or be left out here with a reason.
   EXPECT_EQ(v1::RecoveryOptions::descriptor()->field_count(), 16);
-  EXPECT_EQ(v1::RecoverySpec::descriptor()->field_count(), 6);
+  EXPECT_EQ(v1::RecoverySpec::descriptor()->field_count(), 8);
+  EXPECT_EQ(v1::Validation::descriptor()->field_count(), 3);
   EXPECT_EQ(v1::PathOptions::descriptor()->field_count(), 7);
   EXPECT_EQ(v1::PlantedSource::descriptor()->field_count(), 13);
   EXPECT_EQ(v1::UploadSource::descriptor()->field_count(), 9);

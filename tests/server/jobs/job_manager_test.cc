@@ -479,15 +479,29 @@ TEST_F(ManagerTest, EndedJobsAreBoundedTheOldestGoFirst) {
   }
 }
 
-TEST_F(ManagerTest, ADataSetIsKeptWhileAJobNeedsIt) {
+TEST_F(ManagerTest, DataSetsAreKeptWhileAJobNeedsThem) {
   auto gate = std::make_shared<Gate>();
   Script("job", HoldAt(gate));
+  for (const char* id : {"test", "more"}) {
+    const auto created = store_->datasets().CreatePlanted(
+        {.id = id, .request_id = "", .fingerprint = ""},
+        {.num_samples = 10, .num_inputs = 2, .hidden_width = 1, .nonzeros = 1}, {});
+    ASSERT_TRUE(created.ok()) << created.status();
+  }
   StartManager();
-  Create(Request("job"));
-  EXPECT_EQ(store::ReasonOf(store_->datasets().Delete("data")), store::kReasonInUse);
+  CreateJobRequest request = Request("job");
+  auto& split = std::get<RecoverySpec>(request.spec).split;
+  split.held_out_dataset_id = "test";
+  split.validation = store::ValidationSpec{.dataset_id = "more"};
+  Create(request);
+  for (const char* id : {"data", "test", "more"}) {
+    EXPECT_EQ(store::ReasonOf(store_->datasets().Delete(id)), store::kReasonInUse) << id;
+  }
   gate->Open();
   WaitFor("job", JobState::kSucceeded);
-  EXPECT_TRUE(store_->datasets().Delete("data").ok());
+  for (const char* id : {"data", "test", "more"}) {
+    EXPECT_TRUE(store_->datasets().Delete(id).ok()) << id;
+  }
 }
 
 TEST_F(ManagerTest, ListsByStateAndLabel) {

@@ -86,7 +86,8 @@ class ModelPruningTest : public ::testing::Test {
     ASSERT_TRUE(created.ok()) << created.status();
   }
   static PruningSpec Spec(const std::string& dataset = "classes") {
-    PruningSpec spec = {.dataset_id = dataset, .held_out_fraction = 0.25, .model_id = "net"};
+    PruningSpec spec = {
+        .dataset_id = dataset, .split = {.held_out_fraction = 0.25}, .model_id = "net"};
     spec.model_options.distill.one_shot.nonzeros = 60;
     spec.model_options.distill.epochs = 6;
     spec.model_options.distill.batch_size = 50;
@@ -178,7 +179,7 @@ TEST_F(ModelPruningTest, PlansFromTheRecordsAndRefusesTheRest) {
   EXPECT_EQ(field([&](auto& s) { options(s).distill.epochs = 0; }), "pruning.model_options.epochs");
   EXPECT_EQ(field([&](auto& s) { options(s).distill.start_factor = 0; }),
             "pruning.model_options.start_factor");
-  EXPECT_EQ(field([](auto& s) { s.held_out_fraction = 1; }), "pruning.held_out_fraction");
+  EXPECT_EQ(field([](auto& s) { s.split.held_out_fraction = 1; }), "pruning.held_out_fraction");
   spec = Path(true);
   spec.model_options.path->max_nonzeros = 100000;
   EXPECT_EQ(FieldOfPlan(spec), "pruning.model_options.path.max_nonzeros");

@@ -64,7 +64,7 @@ class PruningRunnerTest : public ::testing::Test {
   static PruningSpec Spec() {
     PruningSpec spec;
     spec.dataset_id = "two-outputs";
-    spec.held_out_fraction = 0.25;
+    spec.split.held_out_fraction = 0.25;
     spec.options.hidden_widths = {12};
     spec.options.nonzeros = 20;
     spec.options.bias = true;
@@ -114,7 +114,7 @@ TEST_F(PruningRunnerTest, PlansWithinTheDataAndRefusesTheRest) {
   EXPECT_EQ(FieldOfPlan(spec), "pruning.options.loss");
   for (const double fraction : {1.0, -0.1, std::nan("")}) {
     spec = Spec();
-    spec.held_out_fraction = fraction;
+    spec.split.held_out_fraction = fraction;
     EXPECT_EQ(FieldOfPlan(spec), "pruning.held_out_fraction");
   }
   spec = Spec();
@@ -122,6 +122,43 @@ TEST_F(PruningRunnerTest, PlansWithinTheDataAndRefusesTheRest) {
   EXPECT_EQ(FieldOfPlan(spec), "pruning.dataset");
   spec.dataset_id = "missing";
   EXPECT_EQ(runner_->Plan(spec).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(PruningRunnerTest, SamplesApartChooseAndAreReported) {
+  Samples turned = TwoClasses();  // the same classes in another order
+  turned.class_names = {"above", "below"};
+  for (float& target : turned.targets) target = 1 - target;
+  AddDataset("turned", turned);
+  PruningSpec spec = Spec();
+  spec.dataset_id = "classes";
+  spec.options.choose_loss = true;
+  spec.options.schedule = PruneSchedule::kGradual;
+  spec.options.epochs = 40;
+  spec.split = {.held_out_fraction = 0, .held_out_dataset_id = "turned"};
+  spec.split.validation = {.fraction = 0.25, .patience = 3};
+  ASSERT_TRUE(runner_->Plan(spec).ok()) << runner_->Plan(spec).status();
+  auto outcome = runner_->Run(RunOf(spec));
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  const auto& report = std::get<PruningReport>(outcome->report);
+  EXPECT_EQ(report.training.num_samples, kSamples * 3 / 4);
+  EXPECT_EQ(report.validation->num_samples, kSamples / 4);
+  EXPECT_EQ(report.held_out->num_samples, kSamples);
+  EXPECT_GT(report.held_out->fit.accuracy.value_or(0), 0.8);
+  EXPECT_GT(report.validation->fit.accuracy.value_or(0), 0.8);
+  EXPECT_GT(report.best_iteration, 0);
+  EXPECT_LE(report.best_iteration, report.iterations);
+  EXPECT_EQ(report.termination_reason == TerminationReason::kEarlyStopped,
+            report.iterations < spec.options.epochs);
+  EXPECT_FALSE(report.partial);
+  EXPECT_EQ(outcome->model->metadata.at("best_iteration"), std::to_string(report.best_iteration));
+
+  Samples others = TwoClasses();
+  others.class_names = {"below", "beside"};
+  AddDataset("others", others);
+  spec.split.held_out_dataset_id = "others";
+  EXPECT_EQ(FieldOfPlan(spec), "pruning.held_out_dataset");
+  spec.split.held_out_dataset_id = "two-outputs";
+  EXPECT_EQ(FieldOfPlan(spec), "pruning.held_out_dataset");
 }
 
 TEST_F(PruningRunnerTest, ReportsTheFitAndKeepsTheModel) {
@@ -154,7 +191,7 @@ TEST_F(PruningRunnerTest, ReportsTheFitAndKeepsTheModel) {
   EXPECT_EQ(model.metadata.at("dataset_sha256"), store_->datasets().Get("two-outputs")->sha256);
   // The training loss is that of the model, over all outputs.
   PruningSpec whole = Spec();
-  whole.held_out_fraction = 0;
+  whole.split.held_out_fraction = 0;
   outcome = runner_->Run(RunOf(whole));
   ASSERT_TRUE(outcome.ok()) << outcome.status();
   EXPECT_FALSE(std::get<PruningReport>(outcome->report).held_out.has_value());
@@ -176,7 +213,7 @@ TEST_F(PruningRunnerTest, ClassesAreDividedByOneHalf) {
     PruningSpec spec = Spec();
     spec.dataset_id = "classes";
     spec.options.loss = loss;
-    spec.held_out_fraction = 0;
+    spec.split.held_out_fraction = 0;
     auto outcome = runner_->Run(RunOf(spec));
     ASSERT_TRUE(outcome.ok()) << outcome.status();
     const auto& report = std::get<PruningReport>(outcome->report);

@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <string>
+#include <tuple>
 
 #include "core/samples/planted.h"
+#include "core/samples/scaling.h"
 #include "tests/server/jobs/manager_fixture.h"
 
 namespace thresher::jobs {
@@ -73,7 +76,7 @@ TEST_F(RecoveryRunnerTest, PlansWithinTheDataAndRefusesTheRest) {
   EXPECT_EQ(FieldOfPlan(spec), "recovery.options.hidden_width");
   for (const double fraction : {1.0, -0.1, std::nan("")}) {
     spec = Spec();
-    spec.held_out_fraction = fraction;
+    spec.split.held_out_fraction = fraction;
     EXPECT_EQ(FieldOfPlan(spec), "recovery.held_out_fraction");
   }
   spec = Spec();
@@ -86,6 +89,107 @@ TEST_F(RecoveryRunnerTest, PlansWithinTheDataAndRefusesTheRest) {
   EXPECT_EQ(runner_->Plan(spec).status().code(), absl::StatusCode::kNotFound);
   spec.options.algorithm = Algorithm::kSequential;
   EXPECT_EQ(FieldOfPlan(spec), "recovery.initial_model");
+}
+
+TEST_F(RecoveryRunnerTest, RefusesSamplesApartThatDoNotFit) {
+  Samples narrow = {.num_samples = 2, .num_inputs = 1, .inputs = {1, 2}, .targets = {3, 4}};
+  ASSERT_TRUE(AddDataset("narrow", narrow).ok());
+  const auto field = [&](const std::function<void(store::SampleSplit&)>& damage) {
+    RecoverySpec spec = Spec();
+    damage(spec.split);
+    return FieldOfPlan(spec);
+  };
+  EXPECT_EQ(field([](auto& s) { s.held_out_dataset_id = "narrow"; }),
+            "recovery.held_out_fraction");  // which is not 0
+  const auto held_out = [](const std::string& id) {
+    return [id](store::SampleSplit& split) {
+      split.held_out_fraction = 0;
+      split.held_out_dataset_id = id;
+    };
+  };
+  EXPECT_EQ(field(held_out("narrow")), "recovery.held_out_dataset");
+  EXPECT_EQ(field(held_out("planted")), "recovery.held_out_dataset");
+  RecoverySpec missing = Spec();
+  held_out("missing")(missing.split);
+  EXPECT_EQ(runner_->Plan(missing).status().code(), absl::StatusCode::kNotFound);
+  const auto validation = [](const store::ValidationSpec& given) {
+    return [given](store::SampleSplit& split) { split.validation = given; };
+  };
+  EXPECT_EQ(field(validation({.dataset_id = "narrow"})), "recovery.validation.dataset");
+  EXPECT_EQ(field(validation({.patience = -1})), "recovery.validation.patience");
+  for (const double fraction : {0.0, 1.0, -0.5, std::nan(""), 1e-3}) {
+    EXPECT_EQ(field(validation({.fraction = fraction})), "recovery.validation.fraction")
+        << fraction;
+  }
+  RecoverySpec path = Spec();
+  path.options.nonzeros = 0;
+  path.path = PathOptions{.min_nonzeros = 2, .max_nonzeros = 8};
+  path.split.validation.emplace();
+  EXPECT_EQ(FieldOfPlan(path), "recovery.validation");
+}
+
+// Held-out and validation samples may come from data sets of their own, scaled otherwise.
+TEST_F(RecoveryRunnerTest, SamplesApartChooseAndAreReported) {
+  const PlantedProblem problem = *GeneratePlanted({.num_samples = 900,
+                                                   .num_inputs = 8,
+                                                   .hidden_width = 3,
+                                                   .nonzeros = 6,
+                                                   .seed = 5,
+                                                   .noise_db = 10});
+  const auto part = [&](int64_t first, int64_t count) {
+    Samples samples = {.num_samples = count, .num_inputs = 8};
+    const auto& [inputs, targets] = std::tie(problem.samples.inputs, problem.samples.targets);
+    samples.inputs.assign(inputs.begin() + first * 8, inputs.begin() + (first + count) * 8);
+    samples.targets.assign(targets.begin() + first, targets.begin() + first + count);
+    return samples;
+  };
+  Samples learned = part(0, 300);
+  ASSERT_TRUE(ScaleSamples(ScalingMode::kStandardise, learned).ok());
+  ASSERT_TRUE(AddDataset("learned", learned).ok());
+  Samples test = part(300, 400);
+  ASSERT_TRUE(ScaleSamples(ScalingMode::kUnitRange, test).ok());
+  ASSERT_TRUE(AddDataset("test", test).ok());
+  ASSERT_TRUE(AddDataset("more", part(700, 200)).ok());
+  for (const bool by_dataset : {false, true}) {
+    RecoverySpec spec = Spec();
+    spec.dataset_id = "learned";
+    spec.options.algorithm = Algorithm::kNiht;
+    spec.options.nonzeros = 20;
+    spec.split = {.held_out_fraction = 0, .held_out_dataset_id = "test", .split_seed = 3};
+    spec.split.validation = {.fraction = 0.3, .patience = 4};
+    if (by_dataset) spec.split.validation->dataset_id = "more";
+    ASSERT_TRUE(runner_->Plan(spec).ok()) << runner_->Plan(spec).status();
+    RecoverySpec plain = spec;
+    plain.split = {.held_out_fraction = 0};
+    EXPECT_GT(runner_->Plan(spec)->peak_memory_bytes, runner_->Plan(plain)->peak_memory_bytes);
+    JobRun run = RunOf(spec);
+    int64_t judged = 0;
+    run.on_iteration = [&](const JobProgress& progress) {
+      judged += std::get<IterationReport>(progress).validation.has_value() ? 1 : 0;
+    };
+    auto outcome = runner_->Run(run);
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    const auto& report = std::get<RecoveryReport>(outcome->report);
+    EXPECT_EQ(report.training.num_samples, by_dataset ? 300 : 210);
+    EXPECT_EQ(report.validation->num_samples, by_dataset ? 200 : 90);
+    EXPECT_EQ(report.held_out->num_samples, 400);
+    EXPECT_EQ(judged, report.iterations);
+    EXPECT_GT(report.best_iteration, 0);
+    EXPECT_LE(report.best_iteration, report.iterations);
+    // All three are of one function and one noise; without the scaling they would be far apart.
+    EXPECT_NEAR(report.held_out->relative_residual, report.validation->relative_residual, 0.15);
+    EXPECT_GT(report.held_out->r_squared.value_or(0), 0.2);
+    EXPECT_GT(report.validation->r_squared.value_or(0), 0.2);
+    EXPECT_EQ(outcome->model->metadata.at("held_out_dataset"), "test");
+    EXPECT_EQ(outcome->model->metadata.at("best_iteration"), std::to_string(report.best_iteration));
+    EXPECT_EQ(outcome->model->metadata.count("validation_dataset"), by_dataset ? 1 : 0);
+    // The same bits from the checkpoint.
+    JobRun again = RunOf(spec);
+    again.checkpoint = outcome->checkpoint;
+    auto resumed = runner_->Run(again);
+    ASSERT_TRUE(resumed.ok()) << resumed.status();
+    EXPECT_EQ(resumed->model->network, outcome->model->network);
+  }
 }
 
 TEST_F(RecoveryRunnerTest, RefusesDataThatHasNoAnswer) {
@@ -120,7 +224,7 @@ TEST_F(RecoveryRunnerTest, SeveralOutputsAndLayersAndClassesAreRecovered) {
     for (const int64_t layers : {1, 2}) {
       RecoverySpec spec;
       spec.dataset_id = "outputs";
-      spec.held_out_fraction = 0.25;
+      spec.split.held_out_fraction = 0.25;
       spec.options = {.hidden_width = 4, .hidden_layers = layers, .nonzeros = 16};
       spec.options.choose_loss = loss != Loss::kSquared;
       if (loss == Loss::kSquared) spec.options.termination.max_iterations = 20;
@@ -147,7 +251,7 @@ TEST_F(RecoveryRunnerTest, SeveralOutputsAndLayersAndClassesAreRecovered) {
 
 TEST_F(RecoveryRunnerTest, ReportsFitAndComparison) {
   RecoverySpec spec = Spec();
-  spec.held_out_fraction = 0.25;
+  spec.split.held_out_fraction = 0.25;
   int64_t iterations = 0;
   JobRun run = RunOf(spec);
   run.on_iteration = [&iterations](const JobProgress& progress) {
@@ -262,7 +366,7 @@ TEST_F(RecoveryRunnerTest, RefusesPathsThatCannotBe) {
 
 TEST_F(RecoveryRunnerTest, RandomGatesGiveAGatedNetworkWithoutComparison) {
   RecoverySpec spec = Spec(GateMode::kRandom);
-  spec.held_out_fraction = 0;
+  spec.split.held_out_fraction = 0;
   auto outcome = runner_->Run(RunOf(spec));
   ASSERT_TRUE(outcome.ok()) << outcome.status();
   EXPECT_FALSE(std::get<RecoveryReport>(outcome->report).held_out.has_value());

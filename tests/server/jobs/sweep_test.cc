@@ -91,8 +91,8 @@ TEST(SweepGridTest, ACellsJobHasItsParameters) {
   EXPECT_EQ(pruning.options.hidden_widths, std::vector<int64_t>{2});
   EXPECT_EQ(pruning.options.nonzeros, 4);
   EXPECT_EQ(pruning.options.seed, 7u);
-  EXPECT_EQ(pruning.split_seed, 7u);
-  EXPECT_EQ(pruning.held_out_fraction, 0.25);
+  EXPECT_EQ(pruning.split.split_seed, 7u);
+  EXPECT_EQ(pruning.split.held_out_fraction, 0.25);
   const JobSpec first = JobOf(spec, CellAt(spec, 0), "d");
   EXPECT_EQ(std::get<RecoverySpec>(first).options.hidden_width, 1);
   EXPECT_EQ(std::get<RecoverySpec>(first).options.nonzeros, 3);
@@ -118,8 +118,8 @@ TEST(SweepGridTest, APrunedModelHasNoWidthOfTheSweep) {
     const SweepCell cell = CellAt(spec, i);
     const auto job = std::get<PruningSpec>(JobOf(spec, cell, "d"));
     EXPECT_EQ(job.dataset_id, "d");
-    EXPECT_EQ(job.held_out_fraction, 0.25);
-    EXPECT_EQ(job.split_seed, cell.seed);
+    EXPECT_EQ(job.split.held_out_fraction, 0.25);
+    EXPECT_EQ(job.split.split_seed, cell.seed);
     if (cell.method == "imp") {
       EXPECT_EQ(cell.hidden_width, 9);
       EXPECT_EQ(job.model_id, "");

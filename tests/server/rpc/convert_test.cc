@@ -218,8 +218,74 @@ TEST(ConvertJobTest, UnsetOptionsKeepTheSolversDefaults) {
   EXPECT_EQ(options.termination.max_iterations, defaults.termination.max_iterations);
   EXPECT_EQ(options.termination.relative_residual_tolerance,
             defaults.termination.relative_residual_tolerance);
-  EXPECT_EQ(std::get<store::RecoverySpec>(converted->spec).held_out_fraction, 0.2);
+  EXPECT_EQ(std::get<store::RecoverySpec>(converted->spec).split.held_out_fraction, 0.2);
   EXPECT_FALSE(converted->time_limit_seconds);
+}
+
+TEST(ConvertJobTest, SamplesApartComeBack) {
+  const auto recovery = [](v1::CreateJobRequest& request) {
+    return request.mutable_job()->mutable_recovery();
+  };
+  for (int kind = 0; kind < 4; ++kind) {
+    v1::CreateJobRequest request = FullRequest();
+    v1::RecoverySpec& spec = *recovery(request);
+    if (kind == 0) {
+      spec.set_held_out_dataset("datasets/test");
+      spec.set_held_out_fraction(0);
+    }
+    if (kind == 1) spec.mutable_validation()->set_dataset("datasets/more");
+    if (kind > 1) spec.mutable_validation()->set_fraction(0.125);
+    if (kind == 3) spec.mutable_validation()->set_patience(7);
+    const auto converted = FromProto(request);
+    ASSERT_TRUE(converted.ok()) << converted.status();
+    const v1::Job back = ToProto(RecordOf(*converted));
+    EXPECT_TRUE(MessageDifferencer::Equals(back.recovery(), spec)) << back.DebugString();
+  }
+  // Nothing is held out beside a data set, and a fifth chooses where nothing else is said.
+  v1::CreateJobRequest request = FullRequest();
+  recovery(request)->set_held_out_dataset("datasets/test");
+  recovery(request)->clear_held_out_fraction();
+  recovery(request)->mutable_validation()->set_patience(2);
+  const auto converted = FromProto(request);
+  ASSERT_TRUE(converted.ok()) << converted.status();
+  const store::SampleSplit& split = std::get<store::RecoverySpec>(converted->spec).split;
+  EXPECT_EQ(split.held_out_fraction, 0);
+  EXPECT_EQ(split.validation->fraction, 0.2);
+  const auto field = [&](const std::function<void(v1::RecoverySpec&)>& damage) {
+    v1::CreateJobRequest damaged = FullRequest();
+    damage(*recovery(damaged));
+    return store::FieldOf(FromProto(damaged).status()).value_or("none");
+  };
+  EXPECT_EQ(field([](auto& s) { s.set_held_out_dataset("test"); }),
+            "job.recovery.held_out_dataset");
+  EXPECT_EQ(field([](auto& s) { s.mutable_validation()->set_dataset(""); }),
+            "job.recovery.validation.dataset");
+}
+
+TEST(ConvertJobTest, TheChoiceBySamplesApartIsShown) {
+  store::JobRecord record;
+  record.spec = store::RecoverySpec{.dataset_id = "a"};
+  record.progress = IterationReport{.iteration = 2, .validation = FitQuality{.loss = 0.5}};
+  record.report =
+      store::RecoveryReport{.termination_reason = TerminationReason::kEarlyStopped,
+                            .validation = FitQuality{.num_samples = 8, .relative_residual = 0.25},
+                            .best_iteration = 6};
+  v1::Job job = ToProto(record);
+  EXPECT_EQ(job.progress().validation().loss(), 0.5);
+  EXPECT_EQ(job.recovery_report().termination_reason(), v1::TERMINATION_REASON_EARLY_STOPPED);
+  EXPECT_EQ(job.recovery_report().validation().num_samples(), 8);
+  EXPECT_EQ(job.recovery_report().validation().relative_residual(), 0.25);
+  EXPECT_EQ(job.recovery_report().best_iteration(), 6);
+
+  record.spec = store::PruningSpec{.dataset_id = "a", .options = {.hidden_widths = {4}}};
+  record.progress = PruneReport{.iteration = 2, .validation = Fit{.loss = 0.5}};
+  record.report =
+      store::PruningReport{.validation = store::PruningFit{8, {.loss = 0.75}}, .best_iteration = 6};
+  job = ToProto(record);
+  EXPECT_EQ(job.pruning_progress().validation().loss(), 0.5);
+  EXPECT_EQ(job.pruning_report().validation().num_samples(), 8);
+  EXPECT_EQ(job.pruning_report().validation().loss(), 0.75);
+  EXPECT_EQ(job.pruning_report().best_iteration(), 6);
 }
 
 v1::CreateJobRequest PruningRequest(v1::PruneSchedule schedule) {
@@ -282,7 +348,7 @@ TEST(ConvertJobTest, UnsetOptionsOfAPruningKeepTheDefaults) {
   ASSERT_TRUE(converted.ok()) << converted.status();
   const PruneOptions defaults;
   const auto& pruning = std::get<store::PruningSpec>(converted->spec);
-  EXPECT_EQ(pruning.held_out_fraction, 0.2);
+  EXPECT_EQ(pruning.split.held_out_fraction, 0.2);
   EXPECT_EQ(pruning.options.loss, defaults.loss);
   EXPECT_EQ(pruning.options.epochs, defaults.epochs);
   EXPECT_EQ(pruning.options.batch_size, defaults.batch_size);

@@ -1,5 +1,6 @@
 #include "server/store/job_record.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -25,8 +26,8 @@ JobRecord FullRecord() {
   std::get<RecoverySpec>(record.spec).options.seed = std::numeric_limits<uint64_t>::max();
   std::get<RecoverySpec>(record.spec).options.step_size = 0.1;
   std::get<RecoverySpec>(record.spec).options.termination.max_iterations = 7;
-  std::get<RecoverySpec>(record.spec).held_out_fraction = 1.0 / 3;
-  std::get<RecoverySpec>(record.spec).split_seed = 9;
+  std::get<RecoverySpec>(record.spec).split.held_out_fraction = 1.0 / 3;
+  std::get<RecoverySpec>(record.spec).split.split_seed = 9;
   std::get<RecoverySpec>(record.spec).initial_model_id = "start";
   std::get<RecoverySpec>(record.spec).path = PathOptions{.min_nonzeros = 3,
                                                          .max_nonzeros = 2000,
@@ -101,6 +102,59 @@ JobRecord FullRecord() {
   return record;
 }
 
+TEST(JobRecordTest, SamplesApartRoundTrip) {
+  JobRecord record = FullRecord();
+  auto& spec = std::get<RecoverySpec>(record.spec);
+  spec.split = {.held_out_fraction = 0,
+                .held_out_dataset_id = "test",
+                .split_seed = 9,
+                .validation = ValidationSpec{.fraction = 1.0 / 3, .patience = 4}};
+  std::get<IterationReport>(*record.progress).validation =
+      FitQuality{.num_samples = 3, .relative_residual = 0.5, .loss = 0.75};
+  auto& report = std::get<RecoveryReport>(*record.report);
+  report.termination_reason = TerminationReason::kEarlyStopped;
+  report.validation = FitQuality{.num_samples = 5, .relative_residual = 1.0 / 7};
+  report.best_iteration = 12;
+  auto read = JobRecordFromJson(JobRecordToJson(record));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(JobRecordToJson(*read), JobRecordToJson(record));
+  const SampleSplit& split = std::get<RecoverySpec>(read->spec).split;
+  EXPECT_EQ(split.held_out_dataset_id, "test");
+  EXPECT_EQ(split.validation->fraction, 1.0 / 3);
+  EXPECT_EQ(split.validation->patience, 4);
+  EXPECT_EQ(std::get<IterationReport>(*read->progress).validation->loss, 0.75);
+  EXPECT_EQ(std::get<RecoveryReport>(*read->report).validation->relative_residual, 1.0 / 7);
+  EXPECT_EQ(std::get<RecoveryReport>(*read->report).best_iteration, 12);
+  EXPECT_EQ(std::get<RecoveryReport>(*read->report).termination_reason,
+            TerminationReason::kEarlyStopped);
+  EXPECT_THAT(DatasetIdsOf(read->spec), testing::ElementsAre("data", "test"));
+
+  PruningSpec pruning;
+  pruning.dataset_id = "data";
+  pruning.split = {.validation = ValidationSpec{.dataset_id = "more"}};
+  record.spec = pruning;
+  record.progress = PruneReport{.iteration = 1, .validation = Fit{.loss = 1.0 / 3}};
+  record.report =
+      PruningReport{.validation = PruningFit{7, {.loss = 1.0 / 9}}, .best_iteration = 3};
+  read = JobRecordFromJson(JobRecordToJson(record));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(JobRecordToJson(*read), JobRecordToJson(record));
+  EXPECT_EQ(std::get<PruningSpec>(read->spec).split.validation->dataset_id, "more");
+  EXPECT_EQ(std::get<PruneReport>(*read->progress).validation->loss, 1.0 / 3);
+  EXPECT_EQ(std::get<PruningReport>(*read->report).validation->fit.loss, 1.0 / 9);
+  EXPECT_EQ(std::get<PruningReport>(*read->report).best_iteration, 3);
+  EXPECT_THAT(DatasetIdsOf(read->spec), testing::ElementsAre("data", "more"));
+
+  record.spec = SweepSpec{.dataset_id = "data", .nonzeros = {3}, .held_out_dataset_id = "test"};
+  record.progress.reset();
+  record.report.reset();
+  read = JobRecordFromJson(JobRecordToJson(record));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(std::get<SweepSpec>(read->spec).held_out_dataset_id, "test");
+  EXPECT_THAT(DatasetIdsOf(read->spec), testing::ElementsAre("data", "test"));
+  EXPECT_THAT(DatasetIdsOf(SweepSpec{}), testing::IsEmpty());
+}
+
 // Records of before there was the option read as records without it.
 TEST(JobRecordTest, WithoutALinearTermNothingIsWritten) {
   JobRecord record = FullRecord();
@@ -135,8 +189,7 @@ TEST(JobRecordTest, APruningRoundTripsEveryField) {
                   .prune_end = 0.6,
                   .num_threads = 8,
                   .time_limit_seconds = 9.5};
-  spec.held_out_fraction = 1.0 / 3;
-  spec.split_seed = 6;
+  spec.split = {.held_out_fraction = 1.0 / 3, .split_seed = 6};
   record.spec = spec;
   record.progress = PruneReport{.iteration = 1,
                                 .round = 2,
@@ -431,7 +484,7 @@ TEST(JobRecordTest, JsonRoundTripsEveryField) {
             std::get<RecoverySpec>(record.spec).options.seed);
   EXPECT_EQ(std::get<RecoverySpec>(read->spec).options.step_size, 0.1);
   EXPECT_TRUE(std::get<RecoverySpec>(read->spec).options.linear_term);
-  EXPECT_EQ(std::get<RecoverySpec>(read->spec).held_out_fraction, 1.0 / 3);
+  EXPECT_EQ(std::get<RecoverySpec>(read->spec).split.held_out_fraction, 1.0 / 3);
   EXPECT_EQ(read->create_time, record.create_time);
   EXPECT_EQ(read->time_limit_seconds, 12.5);
   EXPECT_TRUE(std::isinf(std::get<IterationReport>(*read->progress).psnr_db));
