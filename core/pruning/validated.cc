@@ -82,7 +82,9 @@ absl::StatusOr<ValidatedPruning> PruneValidated(const Samples& samples, const Sa
   absl::StatusOr<Fit> fit = measure(pruning.network);
   if (!fit.ok()) return fit.status();
   result.best_iteration = pruning.iterations;
-  if (early.has_best() && !(fit->loss <= early.best_loss())) {
+  if (early.has_best() && early.best() == Network(pruning.network)) {
+    result.best_iteration = early.best_iteration();
+  } else if (early.has_best() && !(fit->loss <= early.best_loss())) {
     pruning.network = std::get<SparseNetwork>(early.best());
     fit = measure(pruning.network);
     const absl::StatusOr<Fit> training =

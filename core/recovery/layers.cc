@@ -271,6 +271,7 @@ class LayersSolver {
   double target_loss_ = 0;
   double least_residual_ = std::numeric_limits<double>::infinity();
   double earlier_seconds_ = 0;
+  int64_t partial_iterations_ = 0;  // of a stage that was not brought to its end
   std::chrono::steady_clock::time_point deadline_;
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
@@ -331,6 +332,7 @@ absl::StatusOr<std::optional<TerminationReason>> LayersSolver::FindNeurons(Layer
   if (!found.ok()) return found.status();
   if (IsPartial(found->termination_reason)) {
     state.nested = std::move(found->checkpoint);
+    partial_iterations_ = found->iterations;
     return std::optional(found->termination_reason);
   }
   state.nested.clear();
@@ -347,6 +349,7 @@ absl::StatusOr<std::optional<TerminationReason>> LayersSolver::FindRows(LayersSt
   if (!found.ok()) return found.status();
   if (IsPartial(found->termination_reason)) {
     state.nested = std::move(found->checkpoint);
+    partial_iterations_ = found->iterations;
     return std::optional(found->termination_reason);
   }
   state.nested.clear();
@@ -456,6 +459,7 @@ absl::StatusOr<std::optional<TerminationReason>> LayersSolver::Train(LayersState
   SparseNetwork network = ToScaled(joint_, unscaled(std::move(trained->network)));
   if (IsPartial(trained->termination_reason)) {
     state.nested = std::move(trained->checkpoint);
+    partial_iterations_ = trained->iterations;
     state.work = std::move(network);
     return std::optional(trained->termination_reason);
   }
@@ -631,7 +635,7 @@ absl::StatusOr<RecoveryResult> LayersSolver::Run(std::string_view checkpoint) {
           ? TerminationReason::kConverged
       : for_classes() ? TerminationReason::kIterationLimit
                       : TerminationReason::kStagnated;
-  result.iterations = state.iterations;
+  result.iterations = state.iterations + partial_iterations_;
   state.elapsed_seconds = Elapsed();
   result.elapsed_seconds = state.elapsed_seconds;
   result.nonzeros = Nonzeros(network);

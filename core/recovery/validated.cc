@@ -63,7 +63,9 @@ absl::StatusOr<ValidatedRecovery> RecoverValidated(
     fit = *measured;
     result.best_iteration = recovery.iterations;
   }
-  if (early.has_best() && !(fit && LossOf(*fit) <= early.best_loss())) {
+  if (early.has_best() && early.best() == recovery.network) {
+    result.best_iteration = early.best_iteration();
+  } else if (early.has_best() && !(fit && LossOf(*fit) <= early.best_loss())) {
     recovery.network = early.best();
     absl::StatusOr<FitQuality> best = measure(recovery.network);
     const absl::StatusOr<FitQuality> training = MeasureFit(recovery.network, samples, options.loss);

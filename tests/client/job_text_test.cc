@@ -301,6 +301,38 @@ TEST(Describe, NamesTheResourceAndItsLabels) {
   EXPECT_THAT(text, HasSubstr("SUCCEEDED"));
 }
 
+TEST(Describe, SamplesApartAreNamed) {
+  v1::Job job = ExactJob();
+  v1::RecoverySpec& spec = *job.mutable_recovery();
+  spec.set_held_out_dataset("datasets/test");
+  spec.mutable_validation()->set_patience(5);
+  v1::RecoveryReport& report = *job.mutable_recovery_report();
+  report.set_termination_reason(v1::TERMINATION_REASON_EARLY_STOPPED);
+  report.mutable_validation()->set_relative_residual(0.125);
+  report.mutable_validation()->set_num_samples(40);
+  report.set_best_iteration(17);
+  const std::string page = FormatFields(DescribeJob(job));
+  EXPECT_THAT(page, HasSubstr("datasets/test"));
+  EXPECT_THAT(page, HasSubstr("20.0 % of the samples, patience 5 networks"));
+  EXPECT_THAT(page, HasSubstr("relative residual 0.125 (40 samples), after iteration 17"));
+  const std::string summary = SummariseJob(job, std::nullopt);
+  EXPECT_THAT(summary, HasSubstr("Stopped early, after "));
+  EXPECT_THAT(summary, HasSubstr("Validation: "));
+  spec.mutable_validation()->set_dataset("datasets/more");
+  EXPECT_THAT(FormatFields(DescribeJob(job)), HasSubstr("datasets/more, patience 5 networks"));
+
+  v1::JobEvent event;
+  event.mutable_progress()->mutable_validation()->set_relative_residual(0.25);
+  EXPECT_THAT(EventLine(event), HasSubstr("validation residual 0.25"));
+  event.mutable_progress()->mutable_validation()->set_loss(0.5);
+  event.mutable_progress()->mutable_validation()->set_accuracy(0.75);
+  EXPECT_THAT(EventLine(event), HasSubstr("validation loss 0.5, 75.0 % right"));
+  event.mutable_pruning_progress()->set_loss(2);
+  EXPECT_THAT(EventLine(event), testing::Not(HasSubstr("validation")));
+  event.mutable_pruning_progress()->mutable_validation()->set_loss(0.5);
+  EXPECT_THAT(EventLine(event), HasSubstr("validation loss 0.5"));
+}
+
 // A finished pruning of a data set with classes.
 v1::Job PrunedJob() {
   v1::Job job;

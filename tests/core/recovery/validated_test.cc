@@ -97,15 +97,21 @@ TEST(ValidatedTest, TheBestOfAllNetworksIsReturned) {
     SCOPED_TRACE(problem.name);
     double least = std::numeric_limits<double>::infinity();
     int64_t measured = 0;
+    int64_t best = 0;
     RecoveryObserver observer;
     observer.on_iteration = [&](const IterationReport& report) {
       if (!report.validation) return;
       ++measured;
+      if (LossOf(*report.validation) < least) best = report.iteration;
       least = std::min(least, LossOf(*report.validation));
     };
     const ValidatedRecovery result = RecoverOrFail(problem, 0, observer);
     EXPECT_GT(measured, 0);
     EXPECT_LE(LossOf(result.validation), least);
+    EXPECT_GT(result.best_iteration, 0);
+    if (LossOf(result.validation) == least) {
+      EXPECT_EQ(result.best_iteration, best);
+    }
     EXPECT_LE(result.recovery.nonzeros, problem.options.nonzeros);
     EXPECT_EQ(result.recovery.nonzeros, Nonzeros(result.recovery.network));
     const FitQuality fit = *MeasureFit(result.recovery.network, problem.split.held_out,
@@ -129,10 +135,12 @@ TEST(ValidatedTest, EndsAfterPatience) {
     SCOPED_TRACE(problem.name);
     constexpr int64_t kPatience = 3;
     int64_t since = 0;
+    int64_t iterations = 0;
     double least = std::numeric_limits<double>::infinity();
     RecoveryObserver observer;
     observer.on_iteration = [&](const IterationReport& report) {
       EXPECT_LT(since, kPatience) << "an iteration after the end";
+      iterations = report.iteration;
       if (!report.validation) return;
       since = LossOf(*report.validation) < least ? 0 : since + 1;
       least = std::min(least, LossOf(*report.validation));
@@ -141,6 +149,7 @@ TEST(ValidatedTest, EndsAfterPatience) {
     EXPECT_LE(LossOf(result.validation), least);
     EXPECT_EQ(result.recovery.termination_reason == TerminationReason::kEarlyStopped,
               since >= kPatience);
+    EXPECT_EQ(result.recovery.iterations, iterations);
     ended += since >= kPatience ? 1 : 0;
   }
   EXPECT_GE(ended, 4);
