@@ -22,9 +22,10 @@ class Fingerprint {
     hash_ ^= hash_ >> 29;
   }
   void AddBytes(const void* data, size_t size);
-  template <typename T>
-  void AddVector(const std::vector<T>& values) {
-    AddBytes(values.data(), values.size() * sizeof(T));
+  // Of a vector, or what is read like one.
+  template <typename Vector>
+  void AddVector(const Vector& values) {
+    AddBytes(values.data(), values.size() * sizeof(*values.data()));
   }
   uint64_t value() const { return hash_; }
 

@@ -42,7 +42,8 @@ uint64_t ValidationFingerprint(const Samples& validation, int64_t patience) {
 
 absl::StatusOr<ValidatedPruning> PruneValidated(const Samples& samples, const Samples& validation,
                                                 int64_t patience, const PruneOptions& given,
-                                                const PruneObserver& observer, std::stop_token stop,
+                                                const PruneObserver& observer,
+                                                const std::stop_token& stop,
                                                 std::string_view checkpoint) {
   if (absl::Status status = ValidateSamples(samples); !status.ok()) return status;
   if (absl::Status status = ValidateValidation(samples, validation, patience); !status.ok()) {

@@ -38,7 +38,7 @@ struct ValidatedPruning {
 absl::StatusOr<ValidatedPruning> PruneValidated(const Samples& samples, const Samples& validation,
                                                 int64_t patience, const PruneOptions& options,
                                                 const PruneObserver& observer = {},
-                                                std::stop_token stop = {},
+                                                const std::stop_token& stop = {},
                                                 std::string_view checkpoint = {});
 
 }  // namespace thresher

@@ -20,7 +20,7 @@ double LossOf(const FitQuality& fit) { return fit.loss.value_or(fit.relative_res
 absl::StatusOr<ValidatedRecovery> RecoverValidated(
     const Samples& samples, const Samples& validation, int64_t patience,
     const RecoveryOptions& given, const RecoveryStart& start, const RecoveryObserver& observer,
-    std::stop_token stop, std::string_view checkpoint) {
+    const std::stop_token& stop, std::string_view checkpoint) {
   if (absl::Status status = ValidateSamples(samples); !status.ok()) return status;
   if (absl::Status status = ValidateValidation(samples, validation, patience); !status.ok()) {
     return status;

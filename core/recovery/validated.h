@@ -35,7 +35,7 @@ absl::StatusOr<ValidatedRecovery> RecoverValidated(const Samples& samples,
                                                    const RecoveryOptions& options,
                                                    const RecoveryStart& start = {},
                                                    const RecoveryObserver& observer = {},
-                                                   std::stop_token stop = {},
+                                                   const std::stop_token& stop = {},
                                                    std::string_view checkpoint = {});
 
 }  // namespace thresher

@@ -133,7 +133,7 @@ absl::StatusOr<Samples> ImageSamples(const Image& image, const ImageOptions& opt
   return samples;
 }
 
-Image ImageOfSamples(const ImageShape& shape, const std::vector<float>& values) {
+Image ImageOfSamples(const ImageShape& shape, std::span<const float> values) {
   Image image = {.height = shape.height, .width = shape.width, .channels = shape.channels};
   const int64_t num_pixels = shape.height * shape.width;
   image.values.reserve(values.size());

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -61,7 +62,7 @@ absl::StatusOr<Samples> ImageSamples(const Image& image, const ImageOptions& opt
                                      int64_t max_bytes);
 
 // The image that values, one a sample, stand for; the inverse of the order above.
-Image ImageOfSamples(const ImageShape& shape, const std::vector<float>& values);
+Image ImageOfSamples(const ImageShape& shape, std::span<const float> values);
 
 }  // namespace thresher
 

@@ -10,8 +10,8 @@
 namespace thresher {
 namespace {
 
-absl::Status CheckMatrix(absl::string_view field, const std::vector<float>& values,
-                         int64_t num_rows, int64_t num_columns) {
+absl::Status CheckMatrix(absl::string_view field, std::span<const float> values, int64_t num_rows,
+                         int64_t num_columns) {
   // Divided, not multiplied: the product may overflow.
   const int64_t size = static_cast<int64_t>(values.size());
   if (size / num_columns != num_rows || size % num_columns != 0) {

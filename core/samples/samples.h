@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "core/network/model.h"
 #include "core/network/network.h"
+#include "core/samples/float_array.h"
 
 namespace thresher {
 
@@ -24,8 +25,8 @@ struct Samples {
   int64_t num_samples = 0;
   int64_t num_inputs = 0;
   int64_t num_outputs = 1;
-  std::vector<float> inputs = {};   // num_samples x num_inputs, row-major
-  std::vector<float> targets = {};  // num_samples x num_outputs, row-major
+  FloatArray inputs = {};   // num_samples x num_inputs, row-major
+  FloatArray targets = {};  // num_samples x num_outputs, row-major
   // Names of the classes behind targets 0, 1, ...; empty for regression. Two classes
   // are one output with targets 0 and 1, k > 2 classes k outputs, one-hot.
   std::vector<std::string> class_names = {};

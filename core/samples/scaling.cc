@@ -15,7 +15,7 @@ struct Affine {
 
 // Mean and standard deviation of each column, in two passes over the rows. A constant column
 // gets its own value as the offset, so that it becomes exactly 0.
-std::vector<Affine> ColumnMoments(const std::vector<float>& values, int64_t num_columns) {
+std::vector<Affine> ColumnMoments(std::span<const float> values, int64_t num_columns) {
   const int64_t num_rows = static_cast<int64_t>(values.size()) / num_columns;
   std::vector<double> mean(num_columns, 0);
   std::vector<double> variance(num_columns, 0);

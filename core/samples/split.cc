@@ -31,8 +31,8 @@ Samples EmptyLike(const Samples& samples, int64_t num_samples) {
 void AppendRow(const Samples& samples, int64_t row, Samples& part) {
   const auto inputs = samples.inputs.begin() + row * samples.num_inputs;
   const auto targets = samples.targets.begin() + row * samples.num_outputs;
-  part.inputs.insert(part.inputs.end(), inputs, inputs + samples.num_inputs);
-  part.targets.insert(part.targets.end(), targets, targets + samples.num_outputs);
+  part.inputs.append(inputs, inputs + samples.num_inputs);
+  part.targets.append(targets, targets + samples.num_outputs);
   ++part.num_samples;
 }
 

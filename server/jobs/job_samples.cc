@@ -31,7 +31,7 @@ int64_t RowBytes(const DatasetRecord& dataset) {
   return static_cast<int64_t>(sizeof(float)) * (dataset.num_inputs + dataset.num_outputs);
 }
 
-// Memory of another data set: as it is cached, and in the terms of the one learned from.
+// Memory of another data set in the terms of the one learned from.
 absl::StatusOr<int64_t> PlanOther(store::Store& store, const DatasetRecord& dataset,
                                   std::string_view field, const std::string& id) {
   if (id == dataset.id) {
@@ -47,7 +47,7 @@ absl::StatusOr<int64_t> PlanOther(store::Store& store, const DatasetRecord& data
     return absl::InvalidArgumentError(absl::StrCat(std::string(field), ": datasets/", id, " ",
                                                    message.substr(message.find(": ") + 2)));
   }
-  return other->num_samples * (RowBytes(*other) + RowBytes(dataset));
+  return other->num_samples * RowBytes(dataset);
 }
 
 absl::StatusOr<Samples> LoadOther(store::Store& store, const std::string& id,
@@ -66,18 +66,14 @@ absl::StatusOr<SplitPlan> PlanSplit(store::Store& store, const DatasetRecord& da
   if (!(split.held_out_fraction >= 0 && split.held_out_fraction < 1)) {
     return absl::InvalidArgumentError("held_out_fraction: must be at least 0 and less than 1");
   }
-  SplitPlan plan;
   const int64_t num_held_out = NumTakenOut(split.held_out_fraction, dataset.num_samples);
-  plan.num_training = dataset.num_samples - num_held_out;
-  if (plan.num_training < 1) {
+  int64_t num_training = dataset.num_samples - num_held_out;
+  if (num_training < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("held_out_fraction: leaves no sample to learn from of ", dataset.num_samples,
                      "; use a smaller fraction"));
   }
-  // While it is split the data set is there twice, then without its training part.
-  if (num_held_out > 0) {
-    plan.extra_bytes += RowBytes(dataset) * (dataset.num_samples + num_held_out);
-  }
+  int64_t other_bytes = 0;
   if (!split.held_out_dataset_id.empty()) {
     if (split.held_out_fraction > 0) {
       return absl::InvalidArgumentError(
@@ -86,32 +82,39 @@ absl::StatusOr<SplitPlan> PlanSplit(store::Store& store, const DatasetRecord& da
     const absl::StatusOr<int64_t> bytes =
         PlanOther(store, dataset, "held_out_dataset", split.held_out_dataset_id);
     if (!bytes.ok()) return bytes.status();
-    plan.extra_bytes += *bytes;
+    other_bytes += *bytes;
   }
-  if (!split.validation) return plan;
-  if (split.validation->patience < 0) {
-    return absl::InvalidArgumentError("validation.patience: must be at least 0");
+  int64_t num_validation = 0;
+  if (split.validation) {
+    if (split.validation->patience < 0) {
+      return absl::InvalidArgumentError("validation.patience: must be at least 0");
+    }
+    if (!split.validation->dataset_id.empty()) {
+      const absl::StatusOr<int64_t> bytes =
+          PlanOther(store, dataset, "validation.dataset", split.validation->dataset_id);
+      if (!bytes.ok()) return bytes.status();
+      other_bytes += *bytes;
+    } else {
+      const double fraction = split.validation->fraction;
+      if (!(fraction > 0 && fraction < 1)) {
+        return absl::InvalidArgumentError("validation.fraction: must be above 0 and less than 1");
+      }
+      num_validation = NumTakenOut(fraction, num_training);
+      if (num_validation < 1) {
+        return absl::InvalidArgumentError(absl::StrCat("validation.fraction: leaves none of ",
+                                                       num_training,
+                                                       " samples to choose by; use a larger one"));
+      }
+    }
   }
-  if (!split.validation->dataset_id.empty()) {
-    const absl::StatusOr<int64_t> bytes =
-        PlanOther(store, dataset, "validation.dataset", split.validation->dataset_id);
-    if (!bytes.ok()) return bytes.status();
-    plan.extra_bytes += *bytes;
-    return plan;
-  }
-  const double fraction = split.validation->fraction;
-  if (!(fraction > 0 && fraction < 1)) {
-    return absl::InvalidArgumentError("validation.fraction: must be above 0 and less than 1");
-  }
-  const int64_t num_validation = NumTakenOut(fraction, plan.num_training);
-  if (num_validation < 1 || num_validation == plan.num_training) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("validation.fraction: leaves ", num_validation, " of ", plan.num_training,
-                     " samples to choose by; at least one is needed, and one to learn from"));
-  }
-  plan.extra_bytes += RowBytes(dataset) * (plan.num_training + num_validation);
-  plan.num_training -= num_validation;
-  return plan;
+  const int64_t held_and_validation = num_held_out + num_validation;
+  // What the first split left is there beside its two parts while the second is made.
+  const int64_t twice = num_held_out > 0 && num_validation > 0 ? num_training : 0;
+  const int64_t mapped = held_and_validation > 0 ? 0 : num_training;
+  num_training -= num_validation;
+  return SplitPlan{
+      .num_training = num_training,
+      .extra_bytes = RowBytes(dataset) * (held_and_validation + twice - mapped) + other_bytes};
 }
 
 absl::StatusOr<JobSamples> LoadJobSamples(store::Store& store, const DatasetRecord& dataset,
@@ -169,9 +172,9 @@ Samples Thinned(const Samples& samples, int64_t count) {
   const int64_t stride = (samples.num_samples + count - 1) / count;
   for (int64_t i = 0; i < samples.num_samples; i += stride) {
     const auto input = samples.inputs.begin() + i * samples.num_inputs;
-    thinned.inputs.insert(thinned.inputs.end(), input, input + samples.num_inputs);
+    thinned.inputs.append(input, input + samples.num_inputs);
     const auto target = samples.targets.begin() + i * samples.num_outputs;
-    thinned.targets.insert(thinned.targets.end(), target, target + samples.num_outputs);
+    thinned.targets.append(target, target + samples.num_outputs);
     ++thinned.num_samples;
   }
   return thinned;

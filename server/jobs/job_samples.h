@@ -17,7 +17,8 @@ namespace thresher::jobs {
 // How a data set will be divided, from records alone.
 struct SplitPlan {
   int64_t num_training = 0;  // samples to learn from
-  // Memory of dividing and of the samples apart; those to learn from are not counted.
+  // Memory beside what the solve is predicted to need, which counts the samples to learn from. Below
+  // 0 where nothing is taken out of the data set: it is mapped then and takes none.
   int64_t extra_bytes = 0;
 };
 
@@ -29,7 +30,7 @@ absl::StatusOr<SplitPlan> PlanSplit(store::Store& store, const store::DatasetRec
                                     const store::SampleSplit& split);
 
 struct JobSamples {
-  // Where none are taken out the data set itself, shared with other jobs.
+  // Where none are taken out the data set itself, mapped and shared with other jobs.
   std::shared_ptr<const Samples> training;
   // Either may hold no samples. Those of another data set are scaled as those learned from and have
   // their classes.

@@ -58,6 +58,10 @@ class Descriptor {
   int value_;
 };
 
+absl::Status Damaged(const std::string& name) {
+  return absl::DataLossError(absl::StrCat("blob ", name, " is damaged: its hash differs"));
+}
+
 bool IsBlobName(std::string_view name) {
   return name.size() == 64 && name.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
@@ -238,6 +242,27 @@ absl::StatusOr<BlobPin> BlobFolder::Put(std::string_view bytes) {
   return Keep(std::move(*file));
 }
 
+absl::StatusOr<MappedBlob> BlobFolder::Map(std::string_view sha256) {
+  const std::string name(sha256);
+  if (!IsBlobName(name)) return absl::NotFoundError("no such blob");
+  const Descriptor file(CloseOnExec(PathOf(name), O_RDONLY));
+  if (file.get() < 0) return ErrnoStatus(errno, absl::StrCat("opening blob ", name));
+  struct stat about = {};
+  if (fstat(file.get(), &about) != 0)
+    return ErrnoStatus(errno, absl::StrCat("reading blob ", name));
+  const auto size = static_cast<size_t>(about.st_size);
+  MappedBlob blob;
+  if (size > 0) {
+    void* mapping = mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
+    if (mapping == MAP_FAILED) return ErrnoStatus(errno, absl::StrCat("mapping blob ", name));
+    blob.owner = std::shared_ptr<const void>(
+        mapping, [size](const void* start) { munmap(const_cast<void*>(start), size); });
+    blob.bytes = {static_cast<const char*>(mapping), size};
+  }
+  if (Sha256Hex(blob.bytes) != name) return Damaged(name);
+  return blob;
+}
+
 absl::Status BlobFolder::Stream(std::string_view sha256,
                                 const std::function<absl::Status(std::string_view)>& consume) {
   const std::string name(sha256);
@@ -258,9 +283,7 @@ absl::Status BlobFolder::Stream(std::string_view sha256,
     absl::Status status = consume(bytes);
     if (!status.ok()) return status;
   }
-  if (hash.Finish() != name) {
-    return absl::DataLossError(absl::StrCat("blob ", name, " is damaged: its hash differs"));
-  }
+  if (hash.Finish() != name) return Damaged(name);
   return absl::OkStatus();
 }
 

@@ -86,6 +86,13 @@ class BlobPin {
   int64_t size_ = 0;
 };
 
+// A blob's bytes, mapped: they take no memory that the system cannot have back. Good as long as
+// `owner` lives, after Collect too.
+struct MappedBlob {
+  std::string_view bytes;
+  std::shared_ptr<const void> owner;
+};
+
 class BlobFolder {
  public:
   // Creates the folder and its subfolder for temporary files, and removes the temporary
@@ -103,6 +110,9 @@ class BlobFolder {
   // Hands the file to `consume` in pieces; the hash is checked at the end.
   absl::Status Stream(std::string_view sha256,
                       const std::function<absl::Status(std::string_view piece)>& consume);
+
+  // Reads the bytes once, to check the hash. Errors: as Get.
+  absl::StatusOr<MappedBlob> Map(std::string_view sha256);
 
   // Removes the blob unless it is pinned or `referenced` says yes. No pin can be taken
   // meanwhile.

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
+#include <span>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -32,8 +32,8 @@ std::string NpyHeader(int64_t rows, int64_t columns) {
   return header + text;
 }
 
-std::string_view BytesOf(const std::vector<float>& values) {
-  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
+std::string_view BytesOf(std::span<const float> values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size_bytes()};
 }
 
 absl::Status CheckIdentity(const CreateIdentity& identity, const Labels& labels) {
@@ -122,41 +122,12 @@ absl::StatusOr<DatasetRecord> RecordFromJson(std::string_view text) {
   });
 }
 
-bool AllEqual(const std::vector<float>& values) {
+bool AllEqual(std::span<const float> values) {
   return std::all_of(values.begin(), values.end(), [&](float v) { return v == values[0]; });
 }
 
-// Copies a stream of pieces into places that lie one behind the other.
-class Scatter {
- public:
-  void Add(char* place, size_t size) { places_.push_back({place, size}); }
-
-  absl::Status Take(std::string_view piece) {
-    while (!piece.empty()) {
-      while (next_ < places_.size() && places_[next_].second == 0) ++next_;
-      if (next_ == places_.size()) return absl::DataLossError("the data set's blob is too long");
-      auto& [place, size] = places_[next_];
-      const size_t count = std::min(size, piece.size());
-      std::memcpy(place, piece.data(), count);
-      place += count;
-      size -= count;
-      piece.remove_prefix(count);
-    }
-    return absl::OkStatus();
-  }
-
-  bool full() const {
-    return std::all_of(places_.begin(), places_.end(),
-                       [](const auto& place) { return place.second == 0; });
-  }
-
- private:
-  std::vector<std::pair<char*, size_t>> places_;
-  size_t next_ = 0;
-};
-
-absl::StatusOr<std::shared_ptr<const Samples>> ReadBlob(BlobFolder& blobs,
-                                                        const DatasetRecord& record) {
+absl::StatusOr<std::shared_ptr<const Samples>> MapBlob(BlobFolder& blobs,
+                                                       const DatasetRecord& record) {
   auto samples = std::make_shared<Samples>();
   samples->num_samples = record.num_samples;
   samples->num_inputs = record.num_inputs;
@@ -164,24 +135,23 @@ absl::StatusOr<std::shared_ptr<const Samples>> ReadBlob(BlobFolder& blobs,
   samples->class_names = record.class_names;
   samples->image_shape = record.image_shape;
   samples->scaling = record.scaling;
-  samples->inputs.resize(static_cast<size_t>(record.num_samples * record.num_inputs));
-  samples->targets.resize(static_cast<size_t>(record.num_samples * record.num_outputs));
-  const std::string inputs_header = NpyHeader(record.num_samples, record.num_inputs);
-  const std::string targets_header = NpyHeader(record.num_samples, record.num_outputs);
-  std::string read_inputs_header(inputs_header.size(), '\0');
-  std::string read_targets_header(targets_header.size(), '\0');
-  Scatter scatter;
-  scatter.Add(read_inputs_header.data(), read_inputs_header.size());
-  scatter.Add(reinterpret_cast<char*>(samples->inputs.data()),
-              samples->inputs.size() * sizeof(float));
-  scatter.Add(read_targets_header.data(), read_targets_header.size());
-  scatter.Add(reinterpret_cast<char*>(samples->targets.data()),
-              samples->targets.size() * sizeof(float));
-  absl::Status status = blobs.Stream(
-      record.sha256, [&scatter](std::string_view piece) { return scatter.Take(piece); });
-  if (!status.ok()) return status;
-  if (!scatter.full() || read_inputs_header != inputs_header ||
-      read_targets_header != targets_header) {
+  const absl::StatusOr<MappedBlob> blob = blobs.Map(record.sha256);
+  if (!blob.ok()) return blob.status();
+  std::string_view rest = blob->bytes;
+  bool fits = true;
+  // A matrix behind its header, whose size keeps the numbers aligned.
+  const auto take = [&](int64_t columns) {
+    const std::string header = NpyHeader(record.num_samples, columns);
+    const size_t size = static_cast<size_t>(record.num_samples * columns) * sizeof(float);
+    fits = fits && rest.substr(0, header.size()) == header && rest.size() >= header.size() + size;
+    if (!fits) return FloatArray();
+    const auto* values = reinterpret_cast<const float*>(rest.data() + header.size());
+    rest.remove_prefix(header.size() + size);
+    return FloatArray(std::span(values, size / sizeof(float)), blob->owner);
+  };
+  samples->inputs = take(record.num_inputs);
+  samples->targets = take(record.num_outputs);
+  if (!fits || !rest.empty()) {
     return absl::DataLossError(
         absl::StrCat("the blob of datasets/", record.id, " does not fit its record"));
   }
@@ -350,7 +320,7 @@ absl::StatusOr<std::shared_ptr<const Samples>> DatasetStore::Load(const DatasetR
   }
   MutexLock lock(loading->mutex);
   if (std::shared_ptr<const Samples> samples = loading->samples.lock()) return samples;
-  absl::StatusOr<std::shared_ptr<const Samples>> samples = ReadBlob(*blobs_, record);
+  absl::StatusOr<std::shared_ptr<const Samples>> samples = MapBlob(*blobs_, record);
   if (samples.ok()) loading->samples = *samples;
   return samples;
 }

@@ -99,7 +99,7 @@ Samples TwoDigits(const Samples& ten) {
     const float* targets = ten.targets.data() + i * kDigits;
     if (targets[0] + targets[1] == 0) continue;
     const float* inputs = ten.inputs.data() + i * kPixels;
-    two.inputs.insert(two.inputs.end(), inputs, inputs + kPixels);
+    two.inputs.append(inputs, inputs + kPixels);
     two.targets.push_back(targets[1]);
     ++two.num_samples;
   }

@@ -331,8 +331,8 @@ TEST(EnumeratedTest, TinyProblemsAreTaken) {
   RecoveryOptions options = OptionsFor({.hidden_width = 1});
   for (const int64_t n : {2, 3}) {
     samples.num_samples = n;
-    samples.inputs.assign({1, 2, -1, 1, 0, 0});
-    samples.targets.assign({3, 0, 1});
+    samples.inputs = {1, 2, -1, 1, 0, 0};
+    samples.targets = {3, 0, 1};
     samples.inputs.resize(2 * n);
     samples.targets.resize(n);
     for (const int64_t nonzeros : {1, 2}) {

@@ -41,8 +41,8 @@ Problem Divide(const PlantedProblem& planted, int64_t num_training) {
   problem.training.targets.resize(num_training);
   Samples& held_out = problem.held_out;
   held_out.num_samples -= num_training;
-  held_out.inputs.erase(held_out.inputs.begin(), held_out.inputs.begin() + num_training * d);
-  held_out.targets.erase(held_out.targets.begin(), held_out.targets.begin() + num_training);
+  held_out.inputs = std::vector(held_out.inputs.begin() + num_training * d, held_out.inputs.end());
+  held_out.targets = std::vector(held_out.targets.begin() + num_training, held_out.targets.end());
   return problem;
 }
 

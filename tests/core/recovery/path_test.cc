@@ -421,7 +421,7 @@ TEST(RecoverPathErrorsTest, NameTheField) {
     });
   }
   Samples broken = problem.samples;
-  broken.targets.pop_back();
+  broken.targets.resize(broken.targets.size() - 1);
   EXPECT_TRUE(absl::IsInvalidArgument(RecoverPath(broken, Options(), Range(2, 20)).status()));
 }
 

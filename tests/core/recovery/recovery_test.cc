@@ -580,7 +580,7 @@ TEST(RecoverErrorsTest, NameTheField) {
   std::fill(samples.targets.begin(), samples.targets.end(), 3.0f);
   ExpectInvalid(samples, options, {}, "targets");
   samples = good;
-  samples.inputs.pop_back();
+  samples.inputs.resize(samples.inputs.size() - 1);
   ExpectInvalid(samples, options, {}, "inputs");
   samples = {};
   ExpectInvalid(samples, options, {}, "num_samples");

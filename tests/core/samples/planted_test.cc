@@ -214,7 +214,7 @@ TEST(GeneratePlantedTest, InputsHaveUnitVarianceAndTheCorrelationAsked) {
                                                .seed = 11,
                                                .input_distribution = distribution,
                                                .input_correlation = rho});
-      const std::vector<float>& x = problem.samples.inputs;
+      const FloatArray& x = problem.samples.inputs;
       for (int64_t a = 0; a < kInputs; ++a) {
         for (int64_t b = 0; b < kInputs; ++b) {
           double covariance = 0;
@@ -339,9 +339,9 @@ TEST(GeneratePlantedTest, NoiseIsOverAllOutputs) {
   options.num_samples = 4000;
   options.num_outputs = 3;
   options.nonzeros = 30;
-  const std::vector<float> clean = Generate(options).samples.targets;
+  const FloatArray clean = Generate(options).samples.targets;
   options.noise_db = 10;
-  const std::vector<float> noisy = Generate(options).samples.targets;
+  const FloatArray noisy = Generate(options).samples.targets;
   double power = 0;
   double noise = 0;
   for (size_t i = 0; i < clean.size(); ++i) {

@@ -51,7 +51,7 @@ TEST(ValidateSamplesTest, NamesTheField) {
   samples.num_outputs = -1;
   EXPECT_THAT(Error(samples), StartsWith("num_outputs:"));
   samples = Valid();
-  samples.inputs.pop_back();
+  samples.inputs.resize(samples.inputs.size() - 1);
   EXPECT_THAT(Error(samples), StartsWith("inputs: 5 entries, expected 2 x 3"));
   samples = Valid();
   samples.targets.push_back(1);

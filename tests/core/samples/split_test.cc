@@ -46,8 +46,8 @@ TEST(SplitTest, EveryRowIsInOnePartInItsOrder) {
       EXPECT_EQ(split->training.num_samples + split->held_out.num_samples, n);
       ExpectRowsBelongTogether(split->training);
       ExpectRowsBelongTogether(split->held_out);
-      std::vector<float> targets = split->training.targets;
-      targets.insert(targets.end(), split->held_out.targets.begin(), split->held_out.targets.end());
+      FloatArray targets = split->training.targets;
+      targets.append(split->held_out.targets.begin(), split->held_out.targets.end());
       std::sort(targets.begin(), targets.end());
       EXPECT_EQ(targets, Numbered(n).targets);
       EXPECT_EQ(split->held_out.class_names, Numbered(n).class_names);
@@ -130,7 +130,7 @@ TEST(RandomSubsetTest, HasSoManyRowsInTheirOrderAndIsPartOfTheNext) {
     ExpectRowsBelongTogether(*subset);
     EXPECT_TRUE(std::includes(subset->targets.begin(), subset->targets.end(), smaller.begin(),
                               smaller.end()));
-    smaller = subset->targets;
+    smaller.assign(subset->targets.begin(), subset->targets.end());
   }
   EXPECT_NE(RandomSubset(Numbered(100), 30, 4)->targets,
             RandomSubset(Numbered(100), 30, 5)->targets);

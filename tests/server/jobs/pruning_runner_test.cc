@@ -27,7 +27,7 @@ Samples TwoOutputs() {
     const float x[] = {static_cast<float>(random.NextNormal()),
                        static_cast<float>(random.NextNormal()),
                        static_cast<float>(random.NextNormal())};
-    samples.inputs.insert(samples.inputs.end(), x, x + 3);
+    samples.inputs.append(x, x + 3);
     samples.targets.push_back(std::abs(x[0]));
     samples.targets.push_back(x[1] - std::max(x[2], 0.0f));
   }

@@ -57,6 +57,9 @@ TEST_F(BlobFolderTest, RoundTripsPiecesOfAnySize) {
     auto read = folder_->Get(pin->sha256());
     ASSERT_TRUE(read.ok()) << read.status();
     EXPECT_EQ(*read, bytes);
+    const auto blob = folder_->Map(pin->sha256());
+    ASSERT_TRUE(blob.ok()) << blob.status();
+    EXPECT_EQ(blob->bytes, bytes);
   }
 }
 
@@ -90,6 +93,23 @@ TEST_F(BlobFolderTest, DamageIsDataLossAndAbsenceNotFound) {
   EXPECT_EQ(folder_->Get(pin->sha256()).status().code(), absl::StatusCode::kDataLoss);
   EXPECT_EQ(folder_->Get(Sha256Hex("never")).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(folder_->Get("../../etc/passwd").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(folder_->Map(pin->sha256()).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(folder_->Map(Sha256Hex("never")).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(folder_->Map("../../etc/passwd").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(BlobFolderTest, AMappedBlobOutlivesItsFile) {
+  std::string sha256;
+  {
+    auto pin = folder_->Put("precious");
+    ASSERT_TRUE(pin.ok());
+    sha256 = pin->sha256();
+  }
+  const auto blob = folder_->Map(sha256);
+  ASSERT_TRUE(blob.ok()) << blob.status();
+  ASSERT_TRUE(folder_->Collect(sha256, Unreferenced).ok());
+  EXPECT_EQ(NumFiles(path()), 0);
+  EXPECT_EQ(blob->bytes, "precious");
 }
 
 TEST_F(BlobFolderTest, CollectsOnlyWhatNobodyNeeds) {

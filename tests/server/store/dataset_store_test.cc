@@ -105,6 +105,8 @@ TEST_F(DatasetStoreTest, SamplesAreReadBackBitForBit) {
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ((*loaded)->inputs, samples.inputs);
   EXPECT_EQ((*loaded)->targets, samples.targets);
+  EXPECT_TRUE((*loaded)->inputs.is_shared()) << "mapped, not copied";
+  EXPECT_TRUE((*loaded)->targets.is_shared());
   EXPECT_EQ((*loaded)->scaling, samples.scaling);
 }
 
