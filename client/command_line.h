@@ -99,6 +99,7 @@ struct ConvertModelCommand {
 struct ReportModelCommand {
   std::string input;
   v1::ModelFormat input_format = v1::MODEL_FORMAT_UNSPECIFIED;
+  std::string given;  // a file or an id; empty: as the model says
 };
 // Inputs are in `path`, or in `rows` when it is empty.
 struct PredictCommand {

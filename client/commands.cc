@@ -204,9 +204,20 @@ class Runner {
     const auto model = IsFile(command.input) ? ReadModelAt(command.input, command.input_format)
                                              : FetchModel(ModelName(command.input));
     if (!model.ok()) return Fail(model.status());
-    const auto report = ReportModel(*model, kMaxBytes);
+    std::optional<Model> given;
+    const auto pruned_from = model->metadata.find("model");
+    if (!command.given.empty()) {
+      auto read = IsFile(command.given) ? ReadModelAt(command.given, ModelFormatOf(command.given))
+                                        : FetchModel(ModelName(command.given));
+      if (!read.ok()) return Fail(read.status());
+      given = *std::move(read);
+    } else if (!IsFile(command.input) && pruned_from != model->metadata.end()) {
+      auto fetched = FetchModel(ModelName(pruned_from->second));
+      if (fetched.ok()) given = *std::move(fetched);  // unless it was deleted
+    }
+    const auto report = ReportModel(*model, given ? &*given : nullptr, kMaxBytes);
     if (!report.ok()) return Fail(report.status());
-    return Text(line_.json ? ReportJson(*report) + "\n" : ReportPage(*report));
+    return Text(line_.json ? ReportJson(*report) + "\n" : ReportPage(*report, model->metadata));
   }
 
   int operator()(const PredictCommand& command) {

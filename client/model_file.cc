@@ -10,8 +10,10 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "client/formatting.h"
 #include "nlohmann/json.hpp"
@@ -32,6 +34,39 @@ std::string Percent(int64_t part, int64_t whole) {
 absl::Status WithPath(const absl::Status& status, const std::string& path) {
   return status.ok() ? status
                      : absl::Status(status.code(), absl::StrCat(path, ": ", status.message()));
+}
+
+// As a model's file carries it.
+struct Metric {
+  const char* key;
+  const char* before;
+  const char* after;
+  std::string (*format)(double value);
+};
+constexpr Metric kMetrics[] = {{"accuracy", "", " right", FormatShare},
+                               {"r_squared", "R^2 ", "", FormatNumber},
+                               {"psnr_db", "PSNR ", "", FormatDecibel},
+                               {"mean_loss", "loss ", "", FormatNumber},
+                               {"relative_residual", "relative residual ", "", FormatNumber}};
+
+// On one set of samples, beside those of the network that was given.
+void AddFit(const std::map<std::string, std::string>& metadata, const std::string& prefix,
+            const char* name, std::vector<Field>& fields) {
+  const auto value_of = [&metadata](const std::string& key, double& value) {
+    const auto found = metadata.find(key);
+    return found != metadata.end() && absl::SimpleAtod(found->second, &value);
+  };
+  std::vector<std::string> texts;
+  for (const Metric& metric : kMetrics) {
+    double value = 0;
+    if (!value_of(prefix + metric.key, value)) continue;
+    std::string& text =
+        texts.emplace_back(absl::StrCat(metric.before, metric.format(value), metric.after));
+    if (value_of(absl::StrCat("given_", prefix, metric.key), value)) {
+      absl::StrAppend(&text, " (", metric.format(value), " as given)");
+    }
+  }
+  if (!texts.empty()) fields.push_back({name, absl::StrJoin(texts, ", ")});
 }
 
 }  // namespace
@@ -118,13 +153,18 @@ absl::StatusOr<int64_t> WriteModelAt(const Model& model, const std::string& path
   return static_cast<int64_t>(bytes->size());
 }
 
-std::string ReportPage(const ModelReport& report) {
-  std::string page =
-      FormatFields({{"weights", absl::StrCat(report.nonzeros, " of ", report.dense_weights, ", ",
-                                             Percent(report.nonzeros, report.dense_weights))},
-                    {"multiply-adds", absl::StrCat(report.multiply_adds, " of ",
-                                                   report.dense_multiply_adds, " a sample")},
-                    {"dense weights", FormatBytes(report.dense_bytes)}});
+std::string ReportPage(const ModelReport& report,
+                       const std::map<std::string, std::string>& metadata) {
+  std::vector<Field> fields = {
+      {"weights", absl::StrCat(report.nonzeros, " of ", report.dense_weights, ", ",
+                               Percent(report.nonzeros, report.dense_weights))},
+      {"multiply-adds",
+       absl::StrCat(report.multiply_adds, " of ", report.dense_multiply_adds, " a sample")},
+      {"dense weights", FormatBytes(report.dense_bytes)}};
+  AddFit(metadata, "", "training", fields);
+  AddFit(metadata, "held_out_", "held out", fields);
+  std::string page = FormatFields(fields);
+  if (report.has_given) page += "Dense is the network that was given.\n";
   if (!report.layers.empty()) {
     std::vector<std::vector<std::string>> rows = {{"LAYER", "INPUTS", "UNITS", "WEIGHTS"}};
     for (const LayerReport& layer : report.layers) {
@@ -161,7 +201,8 @@ std::string ReportPage(const ModelReport& report) {
 }
 
 std::string ReportJson(const ModelReport& report) {
-  nlohmann::ordered_json object = {{"nonzeros", report.nonzeros},
+  nlohmann::ordered_json object = {{"hasGiven", report.has_given},
+                                   {"nonzeros", report.nonzeros},
                                    {"denseWeights", report.dense_weights},
                                    {"multiplyAdds", report.multiply_adds},
                                    {"denseMultiplyAdds", report.dense_multiply_adds},

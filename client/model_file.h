@@ -3,6 +3,7 @@
 #define THRESHER_CLIENT_MODEL_FILE_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "absl/status/status.h"
@@ -27,7 +28,9 @@ absl::StatusOr<int64_t> WriteModelAt(const Model& model, const std::string& path
                                      v1::ModelFormat format);
 
 // A page for people, with the sentence where the sparse network is not smaller or not faster.
-std::string ReportPage(const ModelReport& report);
+// metadata: the model's, which says how good it and the one that it was pruned from are.
+std::string ReportPage(const ModelReport& report,
+                       const std::map<std::string, std::string>& metadata);
 // One JSON object, numbers of 64 bits as numbers.
 std::string ReportJson(const ModelReport& report);
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <optional>
 #include <utility>
 #include <variant>
 
@@ -82,7 +83,7 @@ double MedianSeconds(const Call& call) {
 // The plan is made once, as for a model that stays in use.
 std::vector<LatencyReport> MeasureLatencies(const EvaluationPlan& plan,
                                             const LayeredNetwork& network) {
-  const std::vector<DenseLayer> layers = DenseLayers(network);
+  const std::vector<DenseLayer> layers = DenseLayers(network);  // of as many inputs
   std::vector<LatencyReport> latencies;
   for (const int64_t batch : {int64_t{1}, int64_t{256}}) {
     const std::vector<float> inputs(static_cast<size_t>(batch * network.num_inputs), 0.5f);
@@ -102,9 +103,10 @@ std::vector<LatencyReport> MeasureLatencies(const EvaluationPlan& plan,
 
 }  // namespace
 
-absl::StatusOr<ModelReport> ReportModel(const Model& model, int64_t max_bytes) {
+absl::StatusOr<ModelReport> ReportModel(const Model& model, const Model* given, int64_t max_bytes) {
   if (absl::Status status = ValidateModel(model); !status.ok()) return status;
   ModelReport report;
+  report.has_given = given != nullptr;
   for (const ModelFileFormat format : kModelFileFormats) {
     const absl::StatusOr<std::string> file = WriteModelFile(model, format, "network", max_bytes);
     FileSize& size = report.files.emplace_back(FileSize{.format = format, .bytes = std::nullopt});
@@ -115,6 +117,17 @@ absl::StatusOr<ModelReport> ReportModel(const Model& model, int64_t max_bytes) {
     report.nonzeros = Nonzeros(model.network);
     return report;
   }
+  std::optional<LayeredNetwork> of_given;
+  if (given != nullptr) {
+    if (absl::Status status = ValidateModel(*given); !status.ok()) return status;
+    absl::StatusOr<LayeredNetwork> layers = ToLayers(given->network);
+    if (!layers.ok() || layers->num_inputs != network->num_inputs) {
+      return absl::InvalidArgumentError(
+          "given: must be a ReLU network of the model's inputs, which it was pruned from");
+    }
+    of_given = *std::move(layers);
+  }
+  const LayeredNetwork& dense = of_given ? *of_given : *network;
   int64_t width = network->num_inputs;
   for (const Layer& layer : network->layers) {
     const int64_t num_units = layer.weights.num_rows();
@@ -124,17 +137,22 @@ absl::StatusOr<ModelReport> ReportModel(const Model& model, int64_t max_bytes) {
                              .num_units = num_units,
                              .nonzeros = layer.weights.nonzeros() + used_biases});
     report.nonzeros += report.layers.back().nonzeros;
-    report.dense_weights += width * num_units + biases;
     report.multiply_adds += layer.weights.nonzeros();
+    width = num_units;
+  }
+  width = dense.num_inputs;
+  for (const Layer& layer : dense.layers) {
+    const int64_t num_units = layer.weights.num_rows();
+    report.dense_weights += width * num_units + static_cast<int64_t>(layer.bias.size());
     report.dense_multiply_adds += width * num_units;
     width = num_units;
   }
-  report.dense_bytes = DenseBytes(*network, WeightTypeOf(model, *network));
+  report.dense_bytes = DenseBytes(dense, WeightTypeOf(model, *network));
   const auto* sparse = std::get_if<SparseNetwork>(&model.network);
   if (sparse == nullptr || report.dense_bytes > max_bytes) return report;
   const absl::StatusOr<EvaluationPlan> plan = MakeEvaluationPlan(*sparse);
   if (!plan.ok()) return plan.status();
-  report.latencies = MeasureLatencies(*plan, *network);
+  report.latencies = MeasureLatencies(*plan, dense);
   return report;
 }
 

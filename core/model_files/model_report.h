@@ -1,4 +1,4 @@
-// What a network costs as it is and as if it were dense: sizes, work, time.
+// What a network costs as it is and as a dense one: sizes, work, time.
 #ifndef THRESHER_CORE_MODEL_FILES_MODEL_REPORT_H_
 #define THRESHER_CORE_MODEL_FILES_MODEL_REPORT_H_
 
@@ -22,7 +22,7 @@ struct LayerReport {
 struct LatencyReport {
   int64_t batch = 0;  // samples at once
   double sparse_seconds = 0;
-  // Eigen's float32 products of the same network, as this program is built.
+  // Eigen's float32 products of the dense network, as this program is built.
   double dense_seconds = 0;
 };
 
@@ -31,21 +31,24 @@ struct FileSize {
   std::optional<int64_t> bytes;  // none: cannot be written so
 };
 
+// The dense network is the one that was pruned, where it is given, else that of these widths.
 struct ModelReport {
+  bool has_given = false;
   std::vector<LayerReport> layers;  // none for a gated network
   int64_t nonzeros = 0;             // of all layers, as written to files
-  int64_t dense_weights = 0;        // of matrices and biases of these widths
+  int64_t dense_weights = 0;        // of its matrices and biases
   int64_t multiply_adds = 0;        // a sample, without biases
   int64_t dense_multiply_adds = 0;
-  int64_t dense_bytes = 0;  // of all weights in the model's weight type
+  int64_t dense_bytes = 0;  // of all its weights in the model's weight type
   std::vector<FileSize> files;
   std::vector<LatencyReport> latencies;  // of one sample and 256; none where dense is too large
 };
 
 // Files larger than max_bytes are not written; dense products are timed where the dense weights
-// take at most that. Cost: that of writing every format, and about a second of timing.
-// Errors: INVALID_ARGUMENT as ValidateModel.
-absl::StatusOr<ModelReport> ReportModel(const Model& model, int64_t max_bytes);
+// take at most that. given: what the model was pruned from, to compare with; null: none.
+// Cost: that of writing every format, and about a second of timing.
+// Errors: INVALID_ARGUMENT as ValidateModel, and `given` for a gated network or other inputs.
+absl::StatusOr<ModelReport> ReportModel(const Model& model, const Model* given, int64_t max_bytes);
 
 }  // namespace thresher
 

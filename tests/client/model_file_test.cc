@@ -66,7 +66,8 @@ TEST_F(ModelFileTest, ErrorsNameTheFile) {
 
 TEST_F(ModelFileTest, ReportsCountWhatTheFilesHold) {
   const Model model = RandomModel({.widths = {30, 20, 10}, .density = 0.1}, 6);
-  const ModelReport report = ReportModel(model, 1 << 20).value();
+  const ModelReport report = ReportModel(model, nullptr, 1 << 20).value();
+  EXPECT_FALSE(report.has_given);
   EXPECT_EQ(report.nonzeros, Nonzeros(model.network));
   EXPECT_EQ(report.dense_weights, 30 * 20 + 20 + 20 * 10 + 10);
   EXPECT_EQ(report.dense_multiply_adds, 30 * 20 + 20 * 10);
@@ -81,11 +82,35 @@ TEST_F(ModelFileTest, ReportsCountWhatTheFilesHold) {
     EXPECT_GT(each.sparse_seconds, 0);
     EXPECT_GT(each.dense_seconds, 0);
   }
-  const std::string page = ReportPage(report);
+  const std::string page = ReportPage(report, model.metadata);
   EXPECT_THAT(page, AllOf(HasSubstr("onnx_sparse"), HasSubstr("multiply-adds")));
   const auto json = nlohmann::json::parse(ReportJson(report));
   EXPECT_EQ(json.at("nonzeros"), report.nonzeros);
   EXPECT_EQ(json.at("fileBytes").size(), 6u);
+}
+
+TEST_F(ModelFileTest, ReportsCompareWithTheNetworkThatWasGiven) {
+  const Model given = RandomModel({.widths = {30, 40, 10}, .density = 0.9}, 5);
+  Model model = RandomModel({.widths = {30, 20, 10}, .density = 0.1}, 6);
+  const ModelReport report = ReportModel(model, &given, 1 << 20).value();
+  EXPECT_TRUE(report.has_given);
+  EXPECT_EQ(report.nonzeros, Nonzeros(model.network));
+  EXPECT_EQ(report.dense_weights, 30 * 40 + 40 + 40 * 10 + 10);
+  EXPECT_EQ(report.dense_multiply_adds, 30 * 40 + 40 * 10);
+  EXPECT_EQ(report.dense_bytes, 4 * report.dense_weights);
+  EXPECT_EQ(report.latencies.size(), 2u);
+  model.metadata = {{"held_out_accuracy", "0.975"},
+                    {"given_held_out_accuracy", "0.98"},
+                    {"held_out_mean_loss", "0.25"},
+                    {"accuracy", "a file of another tool may hold anything"}};
+  const std::string page = ReportPage(report, model.metadata);
+  EXPECT_THAT(page, HasSubstr("97.5 % right (98.0 % as given), loss 0.25"));
+  EXPECT_THAT(page, HasSubstr("Dense is the network that was given."));
+  EXPECT_THAT(page, ::testing::Not(HasSubstr("another tool")));
+
+  const Model narrow = RandomModel({.widths = {29, 40, 10}, .density = 0.9}, 5);
+  EXPECT_THAT(std::string(ReportModel(model, &narrow, 1 << 20).status().message()),
+              HasSubstr("given: must be"));
 }
 
 TEST_F(ModelFileTest, ReportsSayWhereNothingIsWon) {
@@ -94,7 +119,7 @@ TEST_F(ModelFileTest, ReportsSayWhereNothingIsWon) {
   report.files = {{ModelFileFormat::kNpz, 99}, {ModelFileFormat::kOnnxSparse, 100}};
   report.latencies = {{.batch = 1, .sparse_seconds = 1, .dense_seconds = 2},
                       {.batch = 256, .sparse_seconds = 2, .dense_seconds = 1}};
-  const std::string page = ReportPage(report);
+  const std::string page = ReportPage(report, {});
   EXPECT_THAT(
       page, AllOf(HasSubstr("As onnx_sparse it is not smaller"),
                   HasSubstr("At a batch of 256 it is not faster"),
