@@ -33,6 +33,9 @@ constexpr double kExactWeightError = 1e-4;
 
 constexpr double kRounding = 3e-6;
 constexpr double kUnexplained = 0.3;
+// Of classes: a share of the errors of naming the most frequent one that no difference counts
+// below.
+constexpr double kFewErrors = 0.05;
 // Held-out residuals above this multiple of what the training residual leads one to expect.
 constexpr double kWorse = 1.5;
 constexpr double kMostOverfit = 2;
@@ -397,77 +400,116 @@ std::vector<std::string> CausesOfUndetermined(const Facts& facts,
   return causes;
 }
 
+// Errors that naming the most frequent class of them leaves, as a share of the samples.
+double MajorityError(const Samples& samples) {
+  const int64_t k = samples.num_outputs;
+  std::vector<int64_t> counts(std::max<int64_t>(k, 2));
+  for (int64_t i = 0; i < samples.num_samples; ++i) {
+    const float* row = samples.targets.data() + i * k;
+    ++counts[k == 1 ? static_cast<int64_t>(row[0] >= 0.5F) : std::max_element(row, row + k) - row];
+  }
+  const int64_t most = *std::max_element(counts.begin(), counts.end());
+  return 1 - static_cast<double>(most) / static_cast<double>(samples.num_samples);
+}
+
+// What is left of one where nothing is explained: of the norm of the targets, of classes of the
+// errors of naming the most frequent one.
+double Unexplained(const Facts& facts, const FitQuality& fit) {
+  if (!fit.accuracy) return fit.relative_residual;
+  const double majority = MajorityError(facts.training);
+  return majority > 0 ? (1 - *fit.accuracy) / majority : 1;
+}
+
 bool Generalises(const Facts& facts) {
-  const double held_out = facts.held_out->relative_residual;
-  if (held_out <= kRounding) return true;
+  const double training = Unexplained(facts, facts.fit);
+  double held_out = Unexplained(facts, *facts.held_out);
+  if (facts.held_out->accuracy) {
+    // Few errors are as few by chance; so are they where the larger part of them is gone.
+    const double error = 1 - *facts.held_out->accuracy;
+    const double deviation =
+        std::sqrt(error * (1 - error) / static_cast<double>(facts.held_out->num_samples));
+    if (held_out <= kFewErrors) return true;
+    if (held_out > kUnexplained) return false;
+    held_out *= std::max(0.0, error - 3 * deviation) / error;
+  } else if (held_out <= kRounding) {
+    return true;
+  }
   // Least squares on s of n samples: the residual is smaller than the noise by
   // sqrt(1 - s/n) on training samples and larger by sqrt(1 + s/n) on others.
   const double share = std::min(
       0.999, static_cast<double>(facts.parameters()) / static_cast<double>(facts.fit.num_samples));
   const double overfit = std::min(kMostOverfit, std::sqrt((1 + share) / (1 - share)));
-  return held_out <= kWorse * overfit * facts.fit.relative_residual;
+  return held_out <= kWorse * overfit * training;
 }
 
 Verdict Judge(const Facts& facts, bool undetermined) {
-  const double training = facts.fit.relative_residual;
-  if (facts.parameters() == 0 || !(training <= kUnexplained)) return Verdict::kDoesNotExplain;
+  if (facts.parameters() == 0 || !(Unexplained(facts, facts.fit) <= kUnexplained)) {
+    return Verdict::kDoesNotExplain;
+  }
   if (undetermined) return Verdict::kUndetermined;
   if (!facts.held_out) return Verdict::kUnchecked;
   if (!Generalises(facts)) return Verdict::kFitsNotGeneralises;
-  return training <= kRounding && facts.held_out->relative_residual <= kRounding
+  return facts.fit.relative_residual <= kRounding && facts.held_out->relative_residual <= kRounding
              ? Verdict::kExplains
              : Verdict::kApproximates;
 }
 
-// "to rounding (relative residual 3e-08)" or "up to a relative residual of 0.01".
-std::string HowWell(double relative_residual) {
-  if (relative_residual <= kRounding) {
-    return absl::StrCat("to rounding (relative residual ", Number(relative_residual), ")");
+// "800 training samples to rounding (relative residual 3e-08)" or "... up to a relative residual of
+// 0.01", of classes "97.5 % of 800 training samples".
+std::string HowWell(const FitQuality& fit, const char* kind) {
+  const std::string samples = Count(fit.num_samples, kind);
+  if (fit.accuracy) return absl::StrCat(Percent(*fit.accuracy), " of ", samples);
+  if (fit.relative_residual <= kRounding) {
+    return absl::StrCat(samples, " to rounding (relative residual ", Number(fit.relative_residual),
+                        ")");
   }
-  return absl::StrCat("up to a relative residual of ", Number(relative_residual));
+  return absl::StrCat(samples, " up to a relative residual of ", Number(fit.relative_residual));
 }
 
 std::string VerdictSentence(const Facts& facts, Verdict verdict) {
-  const double training = facts.fit.relative_residual;
-  const std::string on_training = Count(facts.fit.num_samples, "training sample");
-  const std::string held_out =
-      !facts.held_out ? ""
-                      : absl::StrCat(Count(facts.held_out->num_samples, "held-out sample"), " ",
-                                     HowWell(facts.held_out->relative_residual));
+  const bool classes = facts.fit.accuracy.has_value();
+  const std::string begin = classes ? "The network names " : "The network explains ";
+  const std::string right = classes ? " right" : "";
+  const std::string training = HowWell(facts.fit, "training sample");
+  const std::string held_out = facts.held_out ? HowWell(*facts.held_out, "held-out sample") : "";
   switch (verdict) {
     case Verdict::kExplains:
-      return absl::StrCat("The network explains ", on_training, " and ",
-                          Count(facts.held_out->num_samples, "held-out sample"),
-                          " to rounding (relative residuals ", Number(training), " and ",
-                          Number(facts.held_out->relative_residual),
+      return absl::StrCat("The network explains ", Count(facts.fit.num_samples, "training sample"),
+                          " and ", Count(facts.held_out->num_samples, "held-out sample"),
+                          " to rounding (relative residuals ", Number(facts.fit.relative_residual),
+                          " and ", Number(facts.held_out->relative_residual),
                           "). That is strong evidence, though no proof, that it computes the "
                           "function behind the data.");
     case Verdict::kApproximates:
-      return absl::StrCat("The network explains ", on_training, " ", HowWell(training), " and ",
-                          held_out, ", so what it found carries over. The rest is noise or a ",
+      return absl::StrCat(begin, training, " and ", held_out, right,
+                          ", so what it found carries over. The rest is noise or a ",
                           "part of the function that the budget does not reach.");
     case Verdict::kUnchecked:
-      return absl::StrCat("The network explains ", on_training, " ", HowWell(training),
+      return absl::StrCat(begin, training, right,
                           ". No samples were held out, so nothing here checks whether that ",
                           "carries over to others.");
     case Verdict::kFitsNotGeneralises:
-      return absl::StrCat("The network explains ", on_training, " ", HowWell(training), " but ",
-                          held_out, ": it fits these samples, not the function behind them. Add ",
+      return absl::StrCat(begin, training, " but ", held_out, right,
+                          ": it fits these samples, not the function behind them. Add ",
                           "samples or lower the budget.");
     case Verdict::kUndetermined:
-      return absl::StrCat("The network explains ", on_training, " ", HowWell(training),
-                          held_out.empty() ? "" : " and ", held_out,
+      return absl::StrCat(begin, training, held_out.empty() ? "" : " and ", held_out, right,
                           ", but the samples do not determine its weights: other networks fit ",
                           "them as well.");
     case Verdict::kDoesNotExplain:
       break;
   }
   if (facts.parameters() == 0) return "The network has no weights and explains nothing.";
-  return absl::StrCat(
-      "The network leaves ", Percent(training), " of the norm of the targets on ", on_training,
-      " unexplained. A larger budget or width, mixed output signs, ",
-      "a bias, a linear term, more time or another seed may help; or the data are not those of ",
-      "a sparse network.");
+  const std::string remedy =
+      " A larger budget or width, mixed output signs, a bias, a linear term, more time or another "
+      "seed may help; or the data are not those of a sparse network.";
+  if (classes) {
+    return absl::StrCat(begin, training, " right, where the most frequent class alone is ",
+                        Percent(1 - MajorityError(facts.training)), " of them.", remedy);
+  }
+  return absl::StrCat("The network leaves ", Percent(facts.fit.relative_residual),
+                      " of the norm of the targets on ",
+                      Count(facts.fit.num_samples, "training sample"), " unexplained.", remedy);
 }
 
 // What else a reader should know: findings that leave the verdict as it is.

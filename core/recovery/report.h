@@ -38,7 +38,8 @@ absl::StatusOr<std::optional<PlantedComparison>> ComparePlanted(const Network& n
                                                                 InputView inputs);
 
 // What the numbers amount to. "Rounding" is a relative residual of at most 3e-6, what
-// single-precision data may leave.
+// single-precision data may leave. Of classes the samples named wrong count instead of residuals,
+// against those that naming the most frequent class gets wrong.
 enum class Verdict {
   // To rounding on training and held-out samples.
   kExplains,

@@ -243,6 +243,50 @@ TEST(GatherEvidenceTest, AFitToNoiseDoesNotGeneralise) {
   EXPECT_EQ(outcome.evidence.verdict, Verdict::kFitsNotGeneralises) << Text(outcome.evidence);
 }
 
+// Classes are judged by the samples that are named right, not by how sure the outputs are.
+TEST(GatherEvidenceTest, ClassesAreJudgedByTheirNames) {
+  PlantedProblem problem = *GeneratePlanted(Easy());
+  Samples& samples = problem.samples;
+  std::vector<float> sorted(samples.targets.begin(), samples.targets.end());
+  std::sort(sorted.begin(), sorted.end());
+  const float middle = sorted[sorted.size() / 2];  // half of the samples are of either class
+  for (float& target : samples.targets) target = target >= middle ? 1 : 0;
+  samples.class_names = {"no", "yes"};
+  const RecoveryResult result = ResultOf(problem.network);
+  struct Case {
+    double training;
+    std::optional<double> held_out;
+    int64_t num_held_out;
+    Verdict verdict;
+    const char* words;
+  };
+  const Case cases[] = {
+      {0.975, 0.96, 200, Verdict::kApproximates,
+       "names 97.5 % of 800 training samples and 96 % of 200 held-out samples right"},
+      {1.0, 0.98, 100000, Verdict::kApproximates, "100 % of 800 training samples and 98 %"},
+      {1.0, 0.9, 100, Verdict::kFitsNotGeneralises, "but 90 % of 100 held-out samples right"},
+      {0.97, 0.92, 100, Verdict::kApproximates, "and 92 %"},  // as few samples may have it
+      {0.97, 0.92, 10000, Verdict::kFitsNotGeneralises, "but 92 %"},
+      {0.9, 0.89, 10000, Verdict::kApproximates, "and 89 %"},
+      {0.9, 0.8, 10000, Verdict::kFitsNotGeneralises, "but 80 %"},
+      {0.8, 0.8, 10000, Verdict::kDoesNotExplain, "where the most frequent class alone is 50 %"},
+      {0.9, std::nullopt, 0, Verdict::kUnchecked, "names 90 % of 800 training samples right."},
+  };
+  for (const Case& each : cases) {
+    const FitQuality training = {
+        .num_samples = 800, .relative_residual = 0.4, .accuracy = each.training};
+    std::optional<FitQuality> held_out;
+    if (each.held_out) {
+      held_out = FitQuality{
+          .num_samples = each.num_held_out, .relative_residual = 0.5, .accuracy = *each.held_out};
+    }
+    const auto evidence = GatherEvidence(result, samples, training, held_out);
+    ASSERT_TRUE(evidence.ok()) << evidence.status();
+    EXPECT_EQ(evidence->verdict, each.verdict) << Text(*evidence);
+    EXPECT_THAT(Text(*evidence), HasSubstr(each.words));
+  }
+}
+
 TEST(GatherEvidenceTest, MultiplesOfAnInputLeaveTheWeightsUndetermined) {
   PlantedProblem problem = *GeneratePlanted(Easy());
   const int32_t used = DropDeadNeurons(problem.network).weights.column[0];
