@@ -179,7 +179,7 @@ void AddSplit(const Spec& spec, std::vector<Field>* fields) {
   std::string text = validation.dataset();
   if (!validation.has_dataset()) {
     text = absl::StrCat(FormatShare(validation.has_fraction() ? validation.fraction() : 0.2),
-                        " of the samples");
+                        " of the samples not held out");
   }
   if (validation.patience() > 0) {
     absl::StrAppend(&text, ", patience ", FormatCount(validation.patience(), "network"));

@@ -16,9 +16,10 @@ constexpr std::string_view kMagic = "THRSHE01";
 EarlyStopping::EarlyStopping(int64_t patience, std::stop_token stop)
     : patience_(patience), pass_on_(std::move(stop), PassOn{&source_}) {}
 
-void EarlyStopping::Consider(Network network, double loss, int64_t iteration) {
+bool EarlyStopping::Consider(Network network, double loss, int64_t iteration) {
   if (std::isnan(loss)) loss = std::numeric_limits<double>::infinity();
-  if (!has_best() || loss < best_loss_) {
+  const bool is_best = !has_best() || loss < best_loss_;
+  if (is_best) {
     best_ = std::move(network);
     best_loss_ = loss;
     best_iteration_ = iteration;
@@ -27,6 +28,12 @@ void EarlyStopping::Consider(Network network, double loss, int64_t iteration) {
     ++since_best_;
   }
   if (patience_is_over()) source_.request_stop();
+  return is_best;
+}
+
+void EarlyStopping::Fail(const absl::Status& failure) {
+  failure_.Update(failure);
+  source_.request_stop();
 }
 
 std::string EarlyStopping::Serialize(uint64_t fingerprint, std::string_view checkpoint) const {
@@ -59,6 +66,14 @@ absl::StatusOr<std::string> EarlyStopping::Restore(std::string_view bytes, uint6
   since_best_ = since_best;
   if (patience_is_over()) source_.request_stop();
   return checkpoint;
+}
+
+int64_t EarlyStoppingBytes(int64_t nonzeros) {
+  // The network as the solve tells it, the one at hand, the best, and the best as bytes; of a
+  // weight its value, its column and at most a row.
+  constexpr int64_t kCopies = 4;
+  constexpr int64_t kBytesPerWeight = sizeof(double) + sizeof(int32_t) + sizeof(int64_t) + 1;
+  return kCopies * kBytesPerWeight * nonzeros;
 }
 
 }  // namespace thresher

@@ -2,6 +2,7 @@
 
 #include <string>
 #include <utility>
+#include <variant>
 
 #include "core/network/model.h"
 
@@ -44,14 +45,33 @@ bool TakeNetwork(StateReader& reader, SparseNetwork& network) {
   return ValidateNetwork(network).ok();
 }
 
-// JSON holds every kind of network exactly.
 void AddAnyNetwork(const Network& network, StateWriter& writer) {
+  const auto* sparse = std::get_if<SparseNetwork>(&network);
+  writer.Add(static_cast<uint8_t>(sparse != nullptr ? 1 : 0));
+  if (sparse != nullptr) {
+    writer.Add(sparse->num_inputs);
+    writer.Add(static_cast<uint8_t>(sparse->has_bias ? 1 : 0));
+    AddNetwork(*sparse, writer);
+    return;
+  }
+  // JSON holds every kind of gates exactly.
   Model model;
   model.network = network;
   writer.AddText(WriteModelJson(model));
 }
 
 bool TakeAnyNetwork(StateReader& reader, Network& network) {
+  uint8_t is_sparse = 0;
+  if (!reader.Take(is_sparse)) return false;
+  if (is_sparse != 0) {
+    SparseNetwork sparse;
+    uint8_t has_bias = 0;
+    if (!reader.Take(sparse.num_inputs) || !reader.Take(has_bias)) return false;
+    sparse.has_bias = has_bias != 0;
+    if (!TakeNetwork(reader, sparse)) return false;
+    network = std::move(sparse);
+    return true;
+  }
   std::string text;
   if (!reader.TakeText(text)) return false;
   absl::StatusOr<Model> model = ReadModelJson(text);

@@ -9,18 +9,17 @@
 #include <string>
 #include <utility>
 
-#include "absl/status/status.h"
 #include "core/iteration/early_stopping.h"
 
 namespace thresher {
 
-// Every network that the solve tells of is given to `early` and, as its report's `validation`, to
-// `whole`. measure: the network's fit, or an error, which is left in `failed`; loss_of: the loss of
-// a fit. Observer: RecoveryObserver or PruneObserver, of solves whose networks are `Solved`.
-// What is referred to outlives the result.
-template <typename Solved, typename Observer, typename Measure, typename LossOf>
+// Every network that the solve tells of is given to `early` and its fit, as the report's
+// `validation`, to `whole`; that of the best is left in `best_fit`. measure: the network's fit or
+// an error; loss_of: the loss of a fit. Observer: RecoveryObserver or PruneObserver, of solves
+// whose networks are `Solved`. What is referred to outlives the result.
+template <typename Solved, typename Observer, typename Fit, typename Measure, typename LossOf>
 Observer WatchedObserver(const Observer& whole, uint64_t fingerprint, Measure measure,
-                         LossOf loss_of, EarlyStopping& early, absl::Status& failed) {
+                         LossOf loss_of, EarlyStopping& early, std::optional<Fit>& best_fit) {
   Observer watched;
   auto network = std::make_shared<std::optional<Solved>>();  // since the last report
   watched.on_network = [network](const Solved& present) { *network = present; };
@@ -29,9 +28,9 @@ Observer WatchedObserver(const Observer& whole, uint64_t fingerprint, Measure me
       const auto fit = measure(**network);
       if (fit.ok()) {
         report.validation = *fit;
-        early.Consider(std::move(**network), loss_of(*fit), report.iteration);
+        if (early.Consider(std::move(**network), loss_of(*fit), report.iteration)) best_fit = *fit;
       } else {
-        failed = fit.status();
+        early.Fail(fit.status());
       }
       network->reset();
     }

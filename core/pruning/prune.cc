@@ -263,13 +263,16 @@ absl::StatusOr<PruneResult> Training::Run(TrainingState state, uint64_t fingerpr
     if (now.round == 0 && now.epoch == options_.rewind_epoch) {
       for (PerceptronLayer& layer : now.perceptron.layers) layer.rewind_weight = layer.weight;
     }
-    if (now.epoch == options_.epochs) EndRound(now);
+    const bool ends_round = now.epoch == options_.epochs;
+    if (ends_round) EndRound(now);
+    // What the next round begins with is not what this epoch has trained.
+    const bool rewound = ends_round && !now.finished;
     state.elapsed_seconds = elapsed();
     report.nonzeros = now.perceptron.nonzeros();
     report.learning_rate = learning_rate;
     report.divergences = state.divergences;
     report.elapsed_seconds = state.elapsed_seconds;
-    if (observer_.on_network && report.nonzeros <= options_.nonzeros) {
+    if (observer_.on_network && !rewound && report.nonzeros <= options_.nonzeros) {
       observer_.on_network(DropDeadNeurons(FoldConstantUnits(MakeNetwork(now.perceptron))));
     }
     if (observer_.on_iteration) observer_.on_iteration(report);

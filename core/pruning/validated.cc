@@ -11,14 +11,16 @@
 
 namespace thresher {
 
+absl::Status InValidation(const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat("validation: ", std::string(status.message())));
+}
+
 absl::Status ValidateValidation(const Samples& samples, const Samples& validation,
                                 int64_t patience) {
   if (patience < 0) {
     return absl::InvalidArgumentError(absl::StrCat("patience: must be at least 0, is ", patience));
   }
-  if (absl::Status status = ValidateSamples(validation); !status.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("validation: ", std::string(status.message())));
-  }
+  if (absl::Status status = ValidateSamples(validation); !status.ok()) return InValidation(status);
   if (validation.num_inputs != samples.num_inputs ||
       validation.num_outputs != samples.num_outputs ||
       validation.class_names != samples.class_names) {
@@ -54,6 +56,9 @@ absl::StatusOr<ValidatedPruning> PruneValidated(const Samples& samples, const Sa
   if (given.choose_loss) {
     options.loss = PublishedLoss(static_cast<int64_t>(samples.class_names.size()));
   }
+  if (absl::Status status = ValidateTargets(options.loss, validation); !status.ok()) {
+    return InValidation(status);
+  }
   const uint64_t fingerprint = ValidationFingerprint(validation, patience);
   EarlyStopping early(patience, stop);
   std::string nested;
@@ -66,38 +71,46 @@ absl::StatusOr<ValidatedPruning> PruneValidated(const Samples& samples, const Sa
   const auto measure = [&](const SparseNetwork& network) {
     return MeasureFit(network, validation, options.loss, options.num_threads);
   };
-  absl::Status failed;
+  std::optional<Fit> best_fit;
+  if (early.has_best()) {
+    const absl::StatusOr<Fit> fit = measure(std::get<SparseNetwork>(early.best()));
+    if (!fit.ok()) return fit.status();
+    best_fit = *fit;
+  }
   const PruneObserver watched = WatchedObserver<SparseNetwork>(
-      observer, fingerprint, measure, [](const Fit& fit) { return fit.loss; }, early, failed);
+      observer, fingerprint, measure, [](const Fit& fit) { return fit.loss; }, early, best_fit);
   absl::StatusOr<PruneResult> found = Prune(samples, options, watched, early.token(), nested);
   if (!found.ok()) return found.status();
-  if (!failed.ok()) return failed;
+  if (!early.failure().ok()) return early.failure();
 
   ValidatedPruning result = {.pruning = *std::move(found)};
   PruneResult& pruning = result.pruning;
   pruning.checkpoint = early.Serialize(fingerprint, pruning.checkpoint);
+  const bool stopped = stop.stop_requested();
   if (pruning.termination_reason == TerminationReason::kCancelled && early.patience_is_over() &&
-      !stop.stop_requested()) {
+      !stopped) {
     pruning.termination_reason = TerminationReason::kEarlyStopped;
   }
-  absl::StatusOr<Fit> fit = measure(pruning.network);
-  if (!fit.ok()) return fit.status();
-  result.best_iteration = pruning.iterations;
-  if (early.has_best() && early.best() == Network(pruning.network)) {
-    result.best_iteration = early.best_iteration();
-  } else if (early.has_best() && !(fit->loss <= early.best_loss())) {
-    pruning.network = std::get<SparseNetwork>(early.best());
-    fit = measure(pruning.network);
-    const absl::StatusOr<Fit> training =
-        MeasureFit(pruning.network, samples, options.loss, options.num_threads);
-    if (!fit.ok()) return fit.status();
-    if (!training.ok()) return training.status();
-    result.best_iteration = early.best_iteration();
-    pruning.fit = *training;
-    pruning.nonzeros = Nonzeros(pruning.network);
-    pruning.active_neurons = ActiveNeurons(pruning.network);
+  const bool is_best = early.has_best() && early.best() == Network(pruning.network);
+  if (!is_best && !(stopped && early.has_best())) {  // somebody waits
+    const absl::StatusOr<Fit> last_fit = measure(pruning.network);
+    if (!last_fit.ok()) return last_fit.status();
+    if (!early.has_best() || !(last_fit->loss > early.best_loss())) {
+      result.validation = *last_fit;
+      result.best_iteration = pruning.iterations;
+      return result;
+    }
   }
-  result.validation = *fit;
+  result.validation = *best_fit;
+  result.best_iteration = early.best_iteration();
+  if (is_best) return result;
+  pruning.network = std::get<SparseNetwork>(early.best());
+  const absl::StatusOr<Fit> training =
+      MeasureFit(pruning.network, samples, options.loss, options.num_threads);
+  if (!training.ok()) return training.status();
+  pruning.fit = *training;
+  pruning.nonzeros = Nonzeros(pruning.network);
+  pruning.active_neurons = ActiveNeurons(pruning.network);
   return result;
 }
 

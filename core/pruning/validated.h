@@ -14,6 +14,9 @@
 
 namespace thresher {
 
+// A fault of the validation samples: `validation` before its field.
+absl::Status InValidation(const absl::Status& status);
+
 // Errors: INVALID_ARGUMENT `validation` for samples that are none, or of other inputs, outputs or
 // classes than those learned from; `patience` below 0.
 absl::Status ValidateValidation(const Samples& samples, const Samples& validation,
@@ -31,10 +34,10 @@ struct ValidatedPruning {
 };
 
 // As Prune. Every network within the budget after an epoch and the one at the end is measured on
-// `validation`. The least loss wins, of equals the last. With patience > 0 the training ends after
-// so many epochs in a row within the budget that were no better. Reports carry the fit.
-// Errors: as Prune and ValidateValidation.
-// Cost: as Prune, and an evaluation on `validation` of every such network.
+// `validation`. The least loss wins, of equals the one that the solve ends with, else the first.
+// With patience > 0 the training ends after so many epochs in a row within the budget that were no
+// better. Reports carry the fit. Errors: as Prune and ValidateValidation. Cost: as Prune, and an
+// evaluation on `validation` of every such network.
 absl::StatusOr<ValidatedPruning> PruneValidated(const Samples& samples, const Samples& validation,
                                                 int64_t patience, const PruneOptions& options,
                                                 const PruneObserver& observer = {},

@@ -628,7 +628,8 @@ absl::StatusOr<RecoveryResult> CountSketchSolver::Run(std::string_view checkpoin
   result.termination_reason = *reason;
   result.checkpoint = Serialize(state, fingerprint_);
   SparseNetwork network = MakeNetwork(state.best_weights);
-  const absl::StatusOr<FitQuality> fit = MeasureFit(network, samples_, options_.loss);
+  const absl::StatusOr<FitQuality> fit =
+      MeasureFitQuality(network, samples_, options_.loss, options_.num_threads);
   if (!fit.ok()) return fit.status();
   result.relative_residual = fit->relative_residual;
   result.psnr_db = fit->psnr_db;

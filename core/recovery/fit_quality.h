@@ -22,14 +22,16 @@ struct FitQuality {
   std::optional<double> loss = {};
   // Without classes, where targets are not constant: 1 - || f(X) - y ||^2 / || y - mean y ||^2.
   std::optional<double> r_squared = {};
+  double mean_squared_error = 0;  // over samples and outputs; in no record
 };
 
 // Samples scaled as the network was fitted. Of several outputs the residual and the PSNR are over
 // all, and the class is the largest. For losses of classes outputs are turned into probabilities
 // first. Errors: INVALID_ARGUMENT as Evaluate, for no samples and
-// for another number of outputs. Cost: as Evaluate.
-absl::StatusOr<FitQuality> MeasureFit(const Network& network, const Samples& samples,
-                                      Loss loss = Loss::kSquared);
+// for another number of outputs. Cost: as Evaluate, in blocks; the same bits for any number of
+// threads.
+absl::StatusOr<FitQuality> MeasureFitQuality(const Network& network, const Samples& samples,
+                                             Loss loss = Loss::kSquared, int num_threads = 1);
 
 }  // namespace thresher
 

@@ -624,7 +624,8 @@ absl::StatusOr<RecoveryResult> LayersSolver::Run(std::string_view checkpoint) {
     network = CutToBudget(budget(), BalanceLayers(state.work));
   }
   network = FromScaled(joint_, std::move(network));
-  absl::StatusOr<FitQuality> fit = MeasureFit(network, samples_, options_.loss);
+  absl::StatusOr<FitQuality> fit =
+      MeasureFitQuality(network, samples_, options_.loss, options_.num_threads);
   if (!fit.ok() && network == empty_) fit = FitQuality{.relative_residual = 1};
   if (!fit.ok()) return fit.status();
   result.relative_residual = fit->relative_residual;

@@ -12,7 +12,7 @@
 namespace thresher {
 namespace {
 
-constexpr std::string_view kMagic = "THRSHS01";
+constexpr std::string_view kMagic = "THRSHS02";
 
 // Whether the task has a network of its own by now.
 bool HasNetwork(const PathTask& task) {

@@ -184,7 +184,8 @@ absl::StatusOr<RecoveryResult> RecoverSequential(
   }
 
   network = DropDeadNeurons(network);
-  const absl::StatusOr<FitQuality> fit = MeasureFit(network, samples, options.loss);
+  const absl::StatusOr<FitQuality> fit =
+      MeasureFitQuality(network, samples, options.loss, options.num_threads);
   if (!fit.ok()) return fit.status();
   result.relative_residual = fit->relative_residual;
   result.psnr_db = fit->psnr_db;

@@ -262,7 +262,7 @@ RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int6
   const double candidate_neurons = std::min(candidates, all_gates);
   const double chunks = static_cast<double>(MakeRowChunks(num_samples).size());
   double bytes = static_cast<double>(DesignBytes(num_samples, num_columns));
-  bytes += n * (static_cast<double>(num_inputs) + 1) * sizeof(float);  // the samples
+  bytes += n * static_cast<double>(num_inputs + num_outputs) * sizeof(float);  // the samples
   bytes += masks_kept ? mask_bytes : 0;
   bytes += 3 * n / 8 * candidate_neurons;
   bytes +=

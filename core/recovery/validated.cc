@@ -13,7 +13,7 @@
 namespace thresher {
 namespace {
 
-double LossOf(const FitQuality& fit) { return fit.loss.value_or(fit.relative_residual); }
+double LossOf(const FitQuality& fit) { return fit.loss.value_or(fit.mean_squared_error); }
 
 }  // namespace
 
@@ -26,6 +26,9 @@ absl::StatusOr<ValidatedRecovery> RecoverValidated(
     return status;
   }
   const RecoveryOptions options = WithLossChosen(samples, given, start);
+  if (absl::Status status = ValidateTargets(options.loss, validation); !status.ok()) {
+    return InValidation(status);
+  }
   const uint64_t fingerprint = ValidationFingerprint(validation, patience);
   EarlyStopping early(patience, stop);
   std::string nested;
@@ -36,50 +39,57 @@ absl::StatusOr<ValidatedRecovery> RecoverValidated(
   }
 
   const auto measure = [&](const Network& network) {
-    return MeasureFit(network, validation, options.loss);
+    return MeasureFitQuality(network, validation, options.loss, options.num_threads);
   };
-  absl::Status failed;
+  std::optional<FitQuality> best_fit;
+  if (early.has_best()) {
+    const absl::StatusOr<FitQuality> fit = measure(early.best());
+    if (!fit.ok()) return fit.status();
+    best_fit = *fit;
+  }
   const RecoveryObserver watched =
-      WatchedObserver<Network>(observer, fingerprint, measure, LossOf, early, failed);
+      WatchedObserver<Network>(observer, fingerprint, measure, LossOf, early, best_fit);
   absl::StatusOr<RecoveryResult> found =
       Recover(samples, options, start, watched, early.token(), nested);
   if (!found.ok()) return found.status();
-  if (!failed.ok()) return failed;
+  if (!early.failure().ok()) return early.failure();
 
   ValidatedRecovery result = {.recovery = *std::move(found)};
   RecoveryResult& recovery = result.recovery;
   recovery.checkpoint = early.Serialize(fingerprint, recovery.checkpoint);
+  const bool stopped = stop.stop_requested();
   if (recovery.termination_reason == TerminationReason::kCancelled && early.patience_is_over() &&
-      !stop.stop_requested()) {
+      !stopped) {
     recovery.termination_reason = TerminationReason::kEarlyStopped;
   }
   const auto* sparse = std::get_if<SparseNetwork>(&recovery.network);
   // A solve that was stopped before its first network may end without outputs.
   const bool has_outputs = sparse == nullptr || NumOutputs(*sparse) == validation.num_outputs;
-  std::optional<FitQuality> fit;
-  if (has_outputs) {
-    absl::StatusOr<FitQuality> measured = measure(recovery.network);
-    if (!measured.ok()) return measured.status();
-    fit = *measured;
+  const bool is_best = early.has_best() && early.best() == recovery.network;
+  std::optional<FitQuality> last_fit;
+  if (has_outputs && !is_best && !(stopped && early.has_best())) {  // somebody waits
+    const absl::StatusOr<FitQuality> fit = measure(recovery.network);
+    if (!fit.ok()) return fit.status();
+    last_fit = *fit;
+  }
+  if (last_fit && !(early.has_best() && LossOf(*last_fit) > early.best_loss())) {
+    result.validation = *last_fit;
     result.best_iteration = recovery.iterations;
+    return result;
   }
-  if (early.has_best() && early.best() == recovery.network) {
-    result.best_iteration = early.best_iteration();
-  } else if (early.has_best() && !(fit && LossOf(*fit) <= early.best_loss())) {
-    recovery.network = early.best();
-    absl::StatusOr<FitQuality> best = measure(recovery.network);
-    const absl::StatusOr<FitQuality> training = MeasureFit(recovery.network, samples, options.loss);
-    if (!best.ok()) return best.status();
-    if (!training.ok()) return training.status();
-    fit = *best;
-    result.best_iteration = early.best_iteration();
-    recovery.relative_residual = training->relative_residual;
-    recovery.psnr_db = training->psnr_db;
-    recovery.nonzeros = Nonzeros(recovery.network);
-    recovery.active_neurons = ActiveNeurons(recovery.network);
-    recovery.starts_agreeing = 1;
-  }
-  if (fit) result.validation = *fit;
+  if (!early.has_best()) return result;
+  result.validation = *best_fit;
+  result.best_iteration = early.best_iteration();
+  if (is_best) return result;
+  recovery.network = early.best();
+  const absl::StatusOr<FitQuality> training =
+      MeasureFitQuality(recovery.network, samples, options.loss, options.num_threads);
+  if (!training.ok()) return training.status();
+  recovery.relative_residual = training->relative_residual;
+  recovery.psnr_db = training->psnr_db;
+  recovery.nonzeros = Nonzeros(recovery.network);
+  recovery.active_neurons = ActiveNeurons(recovery.network);
+  recovery.starts_agreeing = 1;
   return result;
 }
 

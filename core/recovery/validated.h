@@ -24,12 +24,12 @@ struct ValidatedRecovery {
 
 // As Recover. Every network within the budget that the solve passes through (see
 // RecoveryObserver::on_network) and the one it ends with is measured on `validation`: by the mean
-// loss for classes, else by the residual. The least wins, of equals the last. With patience > 0
-// the solve ends after so many networks in a row that were no better. Reports carry the fit where
-// the iteration had such a network.
-// Errors: as Recover; INVALID_ARGUMENT `validation` for samples that are none, or of other inputs,
-// outputs or classes, and `patience` below 0.
-// Cost: as Recover, and an evaluation on `validation` of every such network.
+// loss for classes, else by the residual. The least wins, of equals the one that the solve ends
+// with, else the first. With patience > 0 the solve ends after so many networks in a row that were
+// no better. Reports carry the fit where the iteration had such a network. Errors: as Recover;
+// INVALID_ARGUMENT `validation` for samples that are none, or of other inputs, outputs or classes,
+// and `patience` below 0. Cost: as Recover, and an evaluation on `validation` of every such
+// network.
 absl::StatusOr<ValidatedRecovery> RecoverValidated(const Samples& samples,
                                                    const Samples& validation, int64_t patience,
                                                    const RecoveryOptions& options,

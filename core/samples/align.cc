@@ -63,9 +63,9 @@ absl::StatusOr<Samples> Align(Samples samples, const SamplesForm& to, const Scal
                          to.class_names.begin());
     }
     std::vector<float> targets(samples.num_samples * to.num_outputs);
+    const float* given_targets = std::as_const(samples.targets).data();
     for (int64_t i = 0; i < samples.num_samples; ++i) {
-      const int64_t given =
-          ClassOf(samples.targets.data() + i * samples.num_outputs, samples.num_outputs);
+      const int64_t given = ClassOf(given_targets + i * samples.num_outputs, samples.num_outputs);
       SetClass(label_of[given], to.num_outputs, targets.data() + i * to.num_outputs);
     }
     samples.targets = std::move(targets);

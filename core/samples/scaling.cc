@@ -95,14 +95,20 @@ void RescaleInputs(const Scaling& to, Samples& samples) {
   const Scaling& from = samples.scaling;
   if (from.input_offset == to.input_offset && from.input_scale == to.input_scale) return;
   const int64_t d = samples.num_inputs;
-  for (int64_t q = 0; q < d; ++q) {
-    const double from_offset = from.input_offset.empty() ? 0 : from.input_offset[q];
-    const double from_scale = from.input_scale.empty() ? 1 : from.input_scale[q];
-    const double to_offset = to.input_offset.empty() ? 0 : to.input_offset[q];
-    const double to_scale = to.input_scale.empty() ? 1 : to.input_scale[q];
-    for (int64_t i = 0; i < samples.num_samples; ++i) {
-      float& input = samples.inputs[i * d + q];
-      input = static_cast<float>((input * from_scale + from_offset - to_offset) / to_scale);
+  // (x * from_scale + from_offset - to_offset) / to_scale, column by column.
+  std::vector<double> from_offset = from.input_offset;
+  std::vector<double> from_scale = from.input_scale;
+  std::vector<double> to_offset = to.input_offset;
+  std::vector<double> to_scale = to.input_scale;
+  from_offset.resize(d, 0);
+  from_scale.resize(d, 1);
+  to_offset.resize(d, 0);
+  to_scale.resize(d, 1);
+  float* row = samples.inputs.data();
+  for (int64_t i = 0; i < samples.num_samples; ++i, row += d) {
+    for (int64_t q = 0; q < d; ++q) {
+      row[q] = static_cast<float>((row[q] * from_scale[q] + from_offset[q] - to_offset[q]) /
+                                  to_scale[q]);
     }
   }
 }

@@ -34,13 +34,13 @@ int64_t RowBytes(const DatasetRecord& dataset) {
 // Memory of another data set in the terms of the one learned from.
 absl::StatusOr<int64_t> PlanOther(store::Store& store, const DatasetRecord& dataset,
                                   std::string_view field, const std::string& id) {
-  if (id == dataset.id) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(std::string(field), ": datasets/", id,
-                     " is the data set that is learned from; give another or a fraction of it"));
-  }
   const absl::StatusOr<DatasetRecord> other = store.datasets().Get(id);
   if (!other.ok()) return other.status();
+  if (id == dataset.id || other->sha256 == dataset.sha256) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(std::string(field), ": datasets/", id,
+                     " holds the samples that are learned from; give others or a fraction"));
+  }
   if (const absl::Status status = CheckAlignment(FormOf(*other), FormOf(dataset)); !status.ok()) {
     // What it says after the name of a field, which is not one of the job.
     const auto message = std::string(status.message());
@@ -90,6 +90,11 @@ absl::StatusOr<SplitPlan> PlanSplit(store::Store& store, const DatasetRecord& da
       return absl::InvalidArgumentError("validation.patience: must be at least 0");
     }
     if (!split.validation->dataset_id.empty()) {
+      if (split.validation->dataset_id == split.held_out_dataset_id) {
+        return absl::InvalidArgumentError(
+            "validation.dataset: is held_out_dataset too, whose samples choose nothing; give "
+            "another or a fraction");
+      }
       const absl::StatusOr<int64_t> bytes =
           PlanOther(store, dataset, "validation.dataset", split.validation->dataset_id);
       if (!bytes.ok()) return bytes.status();

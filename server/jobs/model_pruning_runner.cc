@@ -404,7 +404,7 @@ Samples InUnitsOf(const Model& model, Loss loss, Samples samples) {
       samples.class_names.size() == 2) {
     std::vector<float> of_classes;
     of_classes.reserve(2 * samples.targets.size());
-    for (const float target : samples.targets) {
+    for (const float target : std::as_const(samples.targets)) {
       of_classes.push_back(1 - target);
       of_classes.push_back(target);
     }
@@ -437,12 +437,12 @@ absl::StatusOr<JobCost> PlanModelPruning(store::Store& store, const PruningSpec&
       MakeTask(spec, *dataset, *model, threads_per_job, split->num_training);
   if (!task.ok()) return task.status();
   const PruneCost cost = CostOf(*task, SizesOf(*model), split->num_training);
-  // All samples once more in the model's units, the data set as it is cached, the model's file.
+  // All samples once more in the model's units, the model's file.
   const int64_t row_bytes =
       static_cast<int64_t>(sizeof(float)) *
       (dataset->num_inputs + std::max(dataset->num_outputs, model->num_outputs));
   const int64_t bytes = cost.peak_memory_bytes + split->extra_bytes +
-                        2 * row_bytes * dataset->num_samples + model->size_bytes +
+                        row_bytes * dataset->num_samples + model->size_bytes +
                         4 * int64_t{12} * model->nonzeros;
   return JobCost{.peak_memory_bytes = bytes,
                  .flops_per_iteration =

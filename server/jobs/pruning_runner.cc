@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "core/iteration/early_stopping.h"
 #include "core/pruning/prune.h"
 #include "core/pruning/validated.h"
 #include "server/jobs/job_samples.h"
@@ -81,7 +82,8 @@ absl::StatusOr<JobCost> PruningRunner::Plan(const PruningSpec& spec) {
   if (!status.ok()) return NameField(status, "pruning.options.");
   const PruneCost cost =
       PredictCost(options, split->num_training, dataset->num_inputs, dataset->num_outputs);
-  return JobCost{.peak_memory_bytes = cost.peak_memory_bytes + split->extra_bytes,
+  const int64_t choice_bytes = spec.split.validation ? EarlyStoppingBytes(options.nonzeros) : 0;
+  return JobCost{.peak_memory_bytes = cost.peak_memory_bytes + split->extra_bytes + choice_bytes,
                  .flops_per_iteration = cost.flops / static_cast<double>(cost.iterations)};
 }
 

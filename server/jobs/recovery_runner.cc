@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "core/iteration/early_stopping.h"
 #include "core/network/merge.h"
 #include "core/recovery/path.h"
 #include "core/recovery/report.h"
@@ -261,7 +262,8 @@ absl::StatusOr<JobCost> RecoveryRunner::Plan(const RecoverySpec& spec) {
       spec.path
           ? PredictPathCost(options, *spec.path, split->num_training, dataset->num_inputs)
           : PredictCost(options, split->num_training, dataset->num_inputs, dataset->num_outputs);
-  return JobCost{.peak_memory_bytes = cost.peak_memory_bytes + split->extra_bytes,
+  const int64_t choice_bytes = spec.split.validation ? EarlyStoppingBytes(options.nonzeros) : 0;
+  return JobCost{.peak_memory_bytes = cost.peak_memory_bytes + split->extra_bytes + choice_bytes,
                  .flops_per_iteration = cost.flops_per_iteration};
 }
 
@@ -334,11 +336,13 @@ absl::StatusOr<JobOutcome> RecoveryRunner::Run(const JobRun& run) {
   }
 
   const Loss loss = report.options_used.loss;
-  absl::StatusOr<FitQuality> fit = MeasureFit(result->network, *training, loss);
+  absl::StatusOr<FitQuality> fit =
+      MeasureFitQuality(result->network, *training, loss, run.num_threads);
   if (!fit.ok()) return fit.status();
   report.training = *fit;
   if (held_out.num_samples > 0) {
-    absl::StatusOr<FitQuality> held_out_fit = MeasureFit(result->network, held_out, loss);
+    absl::StatusOr<FitQuality> held_out_fit =
+        MeasureFitQuality(result->network, held_out, loss, run.num_threads);
     if (!held_out_fit.ok()) return held_out_fit.status();
     report.held_out = *held_out_fit;
   }

@@ -87,7 +87,8 @@ class BlobPin {
 };
 
 // A blob's bytes, mapped: they take no memory that the system cannot have back. Good as long as
-// `owner` lives, after Collect too.
+// `owner` lives, after Collect too. A disk that fails later, or a file that somebody cuts short,
+// ends the process when its pages are looked at again (SIGBUS).
 struct MappedBlob {
   std::string_view bytes;
   std::shared_ptr<const void> owner;

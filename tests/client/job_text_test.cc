@@ -313,7 +313,7 @@ TEST(Describe, SamplesApartAreNamed) {
   report.set_best_iteration(17);
   const std::string page = FormatFields(DescribeJob(job));
   EXPECT_THAT(page, HasSubstr("datasets/test"));
-  EXPECT_THAT(page, HasSubstr("20.0 % of the samples, patience 5 networks"));
+  EXPECT_THAT(page, HasSubstr("20.0 % of the samples not held out, patience 5 networks"));
   EXPECT_THAT(page, HasSubstr("relative residual 0.125 (40 samples), after iteration 17"));
   const std::string summary = SummariseJob(job, std::nullopt);
   EXPECT_THAT(summary, HasSubstr("Stopped early, after "));

@@ -53,6 +53,14 @@ TEST(EarlyStoppingTest, ANetworkWithoutALossIsOneToo) {
   EXPECT_FALSE(early.patience_is_over());
 }
 
+TEST(EarlyStoppingTest, AFailureEndsTheSolveAndTheFirstCounts) {
+  EarlyStopping early(0, {});
+  early.Fail(absl::InvalidArgumentError("first"));
+  early.Fail(absl::InternalError("second"));
+  EXPECT_TRUE(early.token().stop_requested());
+  EXPECT_EQ(early.failure().message(), "first");
+}
+
 TEST(EarlyStoppingTest, StopsWithTheWhole) {
   std::stop_source source;
   EarlyStopping early(0, source.get_token());

@@ -65,7 +65,7 @@ void ExpectWithinBudget(const RecoveryResult& result, const RecoveryOptions& opt
   EXPECT_LE(network.hidden_width(), options.hidden_width);
   EXPECT_EQ(NumOutputs(network), samples.num_outputs);
   EXPECT_TRUE(std::isfinite(result.relative_residual));
-  const absl::StatusOr<FitQuality> fit = MeasureFit(network, samples, options.loss);
+  const absl::StatusOr<FitQuality> fit = MeasureFitQuality(network, samples, options.loss);
   ASSERT_TRUE(fit.ok()) << fit.status();
   EXPECT_DOUBLE_EQ(fit->relative_residual, result.relative_residual);
 }
@@ -168,7 +168,7 @@ TEST(CountSketchTest, ClassesByCrossEntropy) {
   const absl::StatusOr<RecoveryResult> result = Recover(samples, options);
   ASSERT_TRUE(result.ok()) << result.status();
   ExpectWithinBudget(*result, options, samples);
-  const absl::StatusOr<FitQuality> fit = MeasureFit(result->network, samples, options.loss);
+  const absl::StatusOr<FitQuality> fit = MeasureFitQuality(result->network, samples, options.loss);
   ASSERT_TRUE(fit.ok()) << fit.status();
   EXPECT_GT(fit->accuracy.value_or(0), 0.75);
 }

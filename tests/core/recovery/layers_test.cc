@@ -61,7 +61,7 @@ TEST(LayersTest, ThePlantedFunctionIsFoundWithinTheBudget) {
     EXPECT_LE(result->nonzeros, options.nonzeros);
     EXPECT_EQ(result->nonzeros, Nonzeros(network));
     for (const int64_t width : HiddenWidths(network)) EXPECT_LE(width, options.hidden_width);
-    const absl::StatusOr<FitQuality> fit = MeasureFit(network, problem.samples);
+    const absl::StatusOr<FitQuality> fit = MeasureFitQuality(network, problem.samples);
     ASSERT_TRUE(fit.ok()) << fit.status();
     EXPECT_NEAR(fit->relative_residual, result->relative_residual, 1e-9);
     EXPECT_EQ(result->termination_reason == TerminationReason::kConverged,
@@ -99,9 +99,9 @@ TEST(LayersTest, ThreeHiddenLayersAndSeveralOutputsStayWithinTheBudget) {
     EXPECT_LT(result->relative_residual, 0.5);
     for (const int64_t width : HiddenWidths(result->network)) EXPECT_LE(width, 5);
     EXPECT_EQ(NumOutputs(result->network), outputs);
-    EXPECT_TRUE(
-        GatherEvidence(*result, problem.samples, *MeasureFit(result->network, problem.samples), {})
-            .ok());
+    EXPECT_TRUE(GatherEvidence(*result, problem.samples,
+                               *MeasureFitQuality(result->network, problem.samples), {})
+                    .ok());
   }
 }
 
@@ -125,7 +125,7 @@ TEST(LayersTest, ClassesAreNamed) {
     EXPECT_LE(result->nonzeros, 40);
     const Loss loss = result->options_used.loss;
     EXPECT_EQ(loss, outputs == 1 ? Loss::kLogistic : Loss::kCrossEntropy);
-    const absl::StatusOr<FitQuality> fit = MeasureFit(result->network, samples, loss);
+    const absl::StatusOr<FitQuality> fit = MeasureFitQuality(result->network, samples, loss);
     ASSERT_TRUE(fit.ok()) << fit.status();
     EXPECT_GT(fit->accuracy.value_or(0), 0.9);
     EXPECT_LT(fit->relative_residual, 0.5);

@@ -148,7 +148,8 @@ TEST_P(LinearTermTest, ThePlantedNetworkIsFoundUpToItsSymmetries) {
     ExpectSound(*result, options);
     EXPECT_EQ(result->options_used.algorithm, Algorithm::kWinnow);
     EXPECT_TRUE(Comparison(*result, problem).exact) << seed;
-    EXPECT_GT(MeasureFit(result->network, problem.held_out)->psnr_db, kHeldOutPsnrDb) << seed;
+    EXPECT_GT(MeasureFitQuality(result->network, problem.held_out)->psnr_db, kHeldOutPsnrDb)
+        << seed;
   }
 }
 
@@ -198,10 +199,11 @@ TEST(LinearTermRecoveryTest, TargetsThatTheLinearTermExplainsNeedNoNeuron) {
       ASSERT_TRUE(result.ok()) << result.status();
       ExpectSound(*result, options);
       EXPECT_EQ(result->termination_reason, TerminationReason::kConverged);
-      EXPECT_GT(MeasureFit(result->network, problem.held_out)->psnr_db, kHeldOutPsnrDb);
-      const FitQuality fit = *MeasureFit(result->network, problem.training);
-      const auto evidence = GatherEvidence(*result, problem.training, fit,
-                                           MeasureFit(result->network, problem.held_out).value());
+      EXPECT_GT(MeasureFitQuality(result->network, problem.held_out)->psnr_db, kHeldOutPsnrDb);
+      const FitQuality fit = *MeasureFitQuality(result->network, problem.training);
+      const auto evidence =
+          GatherEvidence(*result, problem.training, fit,
+                         MeasureFitQuality(result->network, problem.held_out).value());
       ASSERT_TRUE(evidence.ok()) << evidence.status();
       EXPECT_EQ(evidence->verdict, Verdict::kExplains);
     }
@@ -294,8 +296,8 @@ TEST(LinearTermRecoveryTest, StoppedAnywhereTheResultIsWithinTheBudget) {
     const auto result = Recover(samples, options, {}, observer, stop.get_token());
     ASSERT_TRUE(result.ok()) << result.status();
     ExpectSound(*result, options);
-    EXPECT_NEAR(result->relative_residual, MeasureFit(result->network, samples)->relative_residual,
-                1e-9);
+    EXPECT_NEAR(result->relative_residual,
+                MeasureFitQuality(result->network, samples)->relative_residual, 1e-9);
   }
 }
 
@@ -328,7 +330,7 @@ TEST(LinearTermRecoveryTest, DegenerateInputsDoNotBreakAnything) {
       ExpectSound(*result, options);
       EXPECT_LE(result->relative_residual, 1);
       const auto evidence =
-          GatherEvidence(*result, samples, *MeasureFit(result->network, samples), {});
+          GatherEvidence(*result, samples, *MeasureFitQuality(result->network, samples), {});
       ASSERT_TRUE(evidence.ok()) << evidence.status();
       EXPECT_EQ(evidence->verdict, Verdict::kUndetermined);
     }
@@ -419,8 +421,8 @@ TEST(LinearTermReportTest, TheTermIsJoinedToTheWeights) {
   const auto evidence = [&](const Network& network) {
     result.network = network;
     const auto gathered =
-        GatherEvidence(result, problem.training, *MeasureFit(network, problem.training),
-                       MeasureFit(network, problem.held_out).value());
+        GatherEvidence(result, problem.training, *MeasureFitQuality(network, problem.training),
+                       MeasureFitQuality(network, problem.held_out).value());
     EXPECT_TRUE(gathered.ok()) << gathered.status();
     return gathered.value_or(RecoveryEvidence());
   };
@@ -457,7 +459,7 @@ TEST(LinearTermReportTest, SamplesMustBeMoreThanWeightsAndEntries) {
   RecoveryResult result;
   result.network = planted.network;
   result.nonzeros = 18;
-  const auto evidence = GatherEvidence(result, few, *MeasureFit(result.network, few), {});
+  const auto evidence = GatherEvidence(result, few, *MeasureFitQuality(result.network, few), {});
   ASSERT_TRUE(evidence.ok()) << evidence.status();
   EXPECT_EQ(evidence->verdict, Verdict::kUndetermined);
   EXPECT_THAT(evidence->findings,

@@ -52,7 +52,7 @@ TEST(OutputsTest, ThePlantedNetworkIsFound) {
     EXPECT_TRUE(comparison->same_support) << seed;
     EXPECT_LE(comparison->relative_weight_error, 1e-5) << seed;
     EXPECT_GT(comparison->psnr_db, 120) << seed;
-    const absl::StatusOr<FitQuality> fit = MeasureFit(network, problem.samples);
+    const absl::StatusOr<FitQuality> fit = MeasureFitQuality(network, problem.samples);
     ASSERT_TRUE(fit.ok());
     EXPECT_NEAR(fit->relative_residual, result->relative_residual, 1e-8);
     const absl::StatusOr<RecoveryEvidence> evidence =

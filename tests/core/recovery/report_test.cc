@@ -48,9 +48,9 @@ struct Outcome {
 
 Outcome Reported(RecoveryResult result, SplitSamples split) {
   Outcome outcome{std::move(result), std::move(split), {}, {}, {}};
-  outcome.training = *MeasureFit(outcome.result.network, outcome.split.training);
+  outcome.training = *MeasureFitQuality(outcome.result.network, outcome.split.training);
   if (outcome.split.held_out.num_samples > 0) {
-    outcome.held_out = *MeasureFit(outcome.result.network, outcome.split.held_out);
+    outcome.held_out = *MeasureFitQuality(outcome.result.network, outcome.split.held_out);
   }
   absl::StatusOr<RecoveryEvidence> evidence =
       GatherEvidence(outcome.result, outcome.split.training, outcome.training, outcome.held_out);
@@ -432,7 +432,7 @@ TEST(GatherEvidenceTest, AnEmptyNetworkExplainsNothing) {
 TEST(GatherEvidenceTest, StopsAndRefuses) {
   const PlantedProblem problem = *GeneratePlanted(Easy());
   const RecoveryResult result = ResultOf(problem.network);
-  const FitQuality fit = *MeasureFit(problem.network, problem.samples);
+  const FitQuality fit = *MeasureFitQuality(problem.network, problem.samples);
   std::stop_source stop;
   stop.request_stop();
   EXPECT_EQ(GatherEvidence(result, problem.samples, fit, {}, stop.get_token()).status().code(),
@@ -443,7 +443,8 @@ TEST(GatherEvidenceTest, StopsAndRefuses) {
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(GatherEvidence(result, {}, fit, {}).status().code(),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(MeasureFit(problem.network, {}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(MeasureFitQuality(problem.network, {}).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 TEST(MeasureFitTest, GivesHandComputedNumbers) {
@@ -458,16 +459,16 @@ TEST(MeasureFitTest, GivesHandComputedNumbers) {
   samples.targets = {0, 1, 1, 0};
   samples.class_names = {"no", "yes"};
   // f(x) = 2.5 (x_1)_+: 0, 1, 0.5, 0.
-  FitQuality fit = *MeasureFit(network, samples);
+  FitQuality fit = *MeasureFitQuality(network, samples);
   EXPECT_NEAR(fit.relative_residual, std::sqrt(0.25 / 2), 1e-7);
   EXPECT_NEAR(fit.psnr_db, -10 * std::log10(0.25 / 4), 1e-6);
   EXPECT_EQ(fit.accuracy, 1.0);
   samples.targets = {0, 1, 0, 1};
-  EXPECT_EQ(MeasureFit(network, samples)->accuracy, 0.5);
+  EXPECT_EQ(MeasureFitQuality(network, samples)->accuracy, 0.5);
   samples.targets = {0, 0, 0, 0};
-  EXPECT_EQ(MeasureFit(network, samples)->psnr_db, -400);
+  EXPECT_EQ(MeasureFitQuality(network, samples)->psnr_db, -400);
   samples.class_names.clear();
-  EXPECT_FALSE(MeasureFit(network, samples)->accuracy.has_value());
+  EXPECT_FALSE(MeasureFitQuality(network, samples)->accuracy.has_value());
 }
 
 TEST(MeasureFitTest, ThereAreMetricsForTheTask) {
@@ -477,15 +478,15 @@ TEST(MeasureFitTest, ThereAreMetricsForTheTask) {
   network.output_signs = {1};
   // f(x) = x on these.
   Samples samples{.num_samples = 3, .num_inputs = 1, .inputs = {1, 2, 3}, .targets = {1, 2, 6}};
-  FitQuality fit = *MeasureFit(network, samples);
+  FitQuality fit = *MeasureFitQuality(network, samples);
   // Around the mean 3 the targets leave 4 + 1 + 9.
   EXPECT_NEAR(*fit.r_squared, 1 - 9.0 / 14, 1e-12);
   EXPECT_FALSE(fit.loss.has_value());
   samples.targets = {2, 2, 2};
-  EXPECT_FALSE(MeasureFit(network, samples)->r_squared.has_value());
+  EXPECT_FALSE(MeasureFitQuality(network, samples)->r_squared.has_value());
   samples.targets = {0, 1, 1};
   samples.class_names = {"no", "yes"};
-  fit = *MeasureFit(network, samples, Loss::kLogistic);
+  fit = *MeasureFitQuality(network, samples, Loss::kLogistic);
   EXPECT_FALSE(fit.r_squared.has_value());
   EXPECT_NEAR(*fit.loss,
               (std::log1p(std::exp(1)) + std::log1p(std::exp(-2)) + std::log1p(std::exp(-3))) / 3,

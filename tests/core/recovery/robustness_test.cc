@@ -44,7 +44,7 @@ void ExpectSound(const Samples& samples, const RecoveryOptions& options,
   EXPECT_LE(result->active_neurons, options.hidden_width);
   EXPECT_TRUE(std::visit([](const auto& network) { return ValidateNetwork(network).ok(); },
                          result->network));
-  const absl::StatusOr<FitQuality> fit = MeasureFit(result->network, samples);
+  const absl::StatusOr<FitQuality> fit = MeasureFitQuality(result->network, samples);
   ASSERT_TRUE(fit.ok()) << fit.status();
   const absl::StatusOr<RecoveryEvidence> evidence = GatherEvidence(*result, samples, *fit, {});
   ASSERT_TRUE(evidence.ok()) << evidence.status();
@@ -182,7 +182,7 @@ TEST_P(DefectsTest, NothingBreaks) {
       if (algorithm != Algorithm::kWinnow) continue;
       // The function is found even where the weights are not determined.
       EXPECT_LE(result->relative_residual, 1e-6);
-      const FitQuality fit = *MeasureFit(result->network, problem.samples);
+      const FitQuality fit = *MeasureFitQuality(result->network, problem.samples);
       const RecoveryEvidence evidence = *GatherEvidence(*result, problem.samples, fit, {});
       EXPECT_EQ(evidence.verdict,
                 GetParam().undetermined ? Verdict::kUndetermined : Verdict::kUnchecked)
@@ -249,7 +249,7 @@ TEST(FewSamplesTest, AnyNumberOfSamplesIsTaken) {
     const RecoveryOptions options = OptionsFor(planted);
     const absl::StatusOr<RecoveryResult> result = Recover(problem.samples, options);
     ExpectSound(problem.samples, options, result);
-    const FitQuality fit = *MeasureFit(result->network, problem.samples);
+    const FitQuality fit = *MeasureFitQuality(result->network, problem.samples);
     const RecoveryEvidence evidence = *GatherEvidence(*result, problem.samples, fit, {});
     EXPECT_NE(evidence.verdict, Verdict::kExplains) << num_samples;
     if (num_samples < result->nonzeros) {

@@ -64,8 +64,8 @@ TEST(SequentialTest, TwoPlantedLayersAreFitted) {
     ASSERT_EQ(iterations.size(), 30U);
     for (size_t k = 0; k < 30; ++k) EXPECT_EQ(iterations[k], static_cast<int64_t>(k + 1));
     EXPECT_GE(result->psnr_db, 25);
-    EXPECT_NEAR(MeasureFit(network, problem.samples)->relative_residual, result->relative_residual,
-                1e-12);
+    EXPECT_NEAR(MeasureFitQuality(network, problem.samples)->relative_residual,
+                result->relative_residual, 1e-12);
   }
 }
 

@@ -81,7 +81,7 @@ std::vector<Problem> AllKinds() {
   return kinds;
 }
 
-double LossOf(const FitQuality& fit) { return fit.loss.value_or(fit.relative_residual); }
+double LossOf(const FitQuality& fit) { return fit.loss.value_or(fit.mean_squared_error); }
 
 ValidatedRecovery RecoverOrFail(const Problem& problem, int64_t patience,
                                 const RecoveryObserver& observer = {}, std::stop_token stop = {},
@@ -114,18 +114,18 @@ TEST(ValidatedTest, TheBestOfAllNetworksIsReturned) {
     }
     EXPECT_LE(result.recovery.nonzeros, problem.options.nonzeros);
     EXPECT_EQ(result.recovery.nonzeros, Nonzeros(result.recovery.network));
-    const FitQuality fit = *MeasureFit(result.recovery.network, problem.split.held_out,
-                                       result.recovery.options_used.loss);
+    const FitQuality fit = *MeasureFitQuality(result.recovery.network, problem.split.held_out,
+                                              result.recovery.options_used.loss);
     EXPECT_EQ(LossOf(fit), LossOf(result.validation));
     EXPECT_EQ(result.validation.num_samples, problem.split.held_out.num_samples);
-    const FitQuality training = *MeasureFit(result.recovery.network, problem.split.training,
-                                            result.recovery.options_used.loss);
+    const FitQuality training = *MeasureFitQuality(result.recovery.network, problem.split.training,
+                                                   result.recovery.options_used.loss);
     EXPECT_NEAR(training.relative_residual, result.recovery.relative_residual, 1e-9);
     // Plain recovery is one of those it is chosen from.
     const absl::StatusOr<RecoveryResult> plain = Recover(problem.split.training, problem.options);
     ASSERT_TRUE(plain.ok());
-    EXPECT_LE(LossOf(fit), LossOf(*MeasureFit(plain->network, problem.split.held_out,
-                                              plain->options_used.loss)));
+    EXPECT_LE(LossOf(fit), LossOf(*MeasureFitQuality(plain->network, problem.split.held_out,
+                                                     plain->options_used.loss)));
   }
 }
 
@@ -215,6 +215,21 @@ TEST(ValidatedTest, CheckpointsHoldTheBestNetwork) {
   }
 }
 
+// Nothing to be relative to: the errors themselves decide.
+TEST(ValidatedTest, TargetsOfZerosChooseToo) {
+  Problem problem = Noisy("niht", Algorithm::kNiht);
+  for (float& target : problem.split.held_out.targets) target = 0;
+  double least = std::numeric_limits<double>::infinity();
+  RecoveryObserver observer;
+  observer.on_iteration = [&](const IterationReport& report) {
+    least = std::min(least, report.validation->mean_squared_error);
+  };
+  const ValidatedRecovery result = RecoverOrFail(problem, 0, observer);
+  EXPECT_EQ(result.validation.mean_squared_error, least);
+  EXPECT_GT(least, 0);
+  EXPECT_LT(result.best_iteration, result.recovery.iterations);
+}
+
 TEST(ValidatedTest, PlantedNetworksAreStillFound) {
   const PlantedProblem planted = *GeneratePlanted(
       {.num_samples = 1500, .num_inputs = 15, .hidden_width = 5, .nonzeros = 20, .seed = 2});
@@ -241,6 +256,14 @@ TEST(ValidatedTest, RefusesSamplesThatDoNotFit) {
   narrow.num_samples *= 2;
   narrow.targets.resize(narrow.num_samples);
   EXPECT_THAT(error(narrow, 0), HasSubstr("validation: must have the inputs"));
+  // Losses of classes are for targets that are probabilities.
+  const Problem classes = Classes("logistic", Algorithm::kAuto, 2);
+  Samples beyond = classes.split.held_out;
+  beyond.targets[3] = 2;
+  EXPECT_THAT(
+      std::string(
+          RecoverValidated(classes.split.training, beyond, 0, classes.options).status().message()),
+      HasSubstr("validation: targets"));
   Samples named = problem.split.held_out;
   named.class_names = {"a", "b"};
   EXPECT_THAT(error(named, 0), HasSubstr("validation: must have the inputs"));

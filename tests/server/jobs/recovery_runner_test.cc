@@ -8,6 +8,7 @@
 #include <string>
 #include <tuple>
 
+#include "core/iteration/early_stopping.h"
 #include "core/samples/planted.h"
 #include "core/samples/scaling.h"
 #include "tests/server/jobs/manager_fixture.h"
@@ -116,6 +117,19 @@ TEST_F(RecoveryRunnerTest, RefusesSamplesApartThatDoNotFit) {
     return [given](store::SampleSplit& split) { split.validation = given; };
   };
   EXPECT_EQ(field(validation({.dataset_id = "narrow"})), "recovery.validation.dataset");
+  EXPECT_EQ(field(validation({.dataset_id = "planted"})), "recovery.validation.dataset");
+  // The same samples by another name; or those of the report.
+  const auto planted = store_->datasets().Get("planted");
+  ASSERT_TRUE(AddDataset("again", **store_->datasets().Load(*planted)).ok());
+  EXPECT_EQ(field(validation({.dataset_id = "again"})), "recovery.validation.dataset");
+  Samples test = **store_->datasets().Load(*planted);
+  test.targets[0] += 1;
+  ASSERT_TRUE(AddDataset("test", test).ok());
+  EXPECT_EQ(field([](auto& s) {
+              s = {.held_out_fraction = 0, .held_out_dataset_id = "test"};
+              s.validation = store::ValidationSpec{.dataset_id = "test"};
+            }),
+            "recovery.validation.dataset");
   EXPECT_EQ(field(validation({.patience = -1})), "recovery.validation.patience");
   for (const double fraction : {0.0, 1.0, -0.5, std::nan(""), 1e-3}) {
     EXPECT_EQ(field(validation({.fraction = fraction})), "recovery.validation.fraction")
@@ -165,7 +179,8 @@ TEST_F(RecoveryRunnerTest, SamplesApartChooseAndAreReported) {
       plain.split = {.held_out_fraction = 0};
       const int64_t row_bytes = 9 * sizeof(float);
       const int64_t plain_bytes = runner_->Plan(plain)->peak_memory_bytes;
-      EXPECT_EQ(runner_->Plan(spec)->peak_memory_bytes, plain_bytes + (400 + 200) * row_bytes);
+      EXPECT_EQ(runner_->Plan(spec)->peak_memory_bytes,
+                plain_bytes + (400 + 200) * row_bytes + EarlyStoppingBytes(20));
       EXPECT_EQ(plain_bytes + 300 * row_bytes, PredictCost(spec.options, 300, 8).peak_memory_bytes);
     }
     JobRun run = RunOf(spec);
@@ -189,13 +204,39 @@ TEST_F(RecoveryRunnerTest, SamplesApartChooseAndAreReported) {
     EXPECT_EQ(outcome->model->metadata.at("held_out_dataset"), "test");
     EXPECT_EQ(outcome->model->metadata.at("best_iteration"), std::to_string(report.best_iteration));
     EXPECT_EQ(outcome->model->metadata.count("validation_dataset"), by_dataset ? 1 : 0);
-    // The same bits from the checkpoint.
+    // The same bits from a checkpoint on the way.
+    JobRun stopped = RunOf(spec);
     JobRun again = RunOf(spec);
-    again.checkpoint = outcome->checkpoint;
+    stopped.checkpoint_due = [](const JobProgress& progress) { return IterationOf(progress) == 3; };
+    stopped.on_checkpoint = [&](const std::string& bytes) { again.checkpoint = bytes; };
+    ASSERT_TRUE(runner_->Run(stopped).ok());
+    ASSERT_FALSE(again.checkpoint.empty());
     auto resumed = runner_->Run(again);
     ASSERT_TRUE(resumed.ok()) << resumed.status();
     EXPECT_EQ(resumed->model->network, outcome->model->network);
+    const auto& resumed_report = std::get<RecoveryReport>(resumed->report);
+    EXPECT_EQ(resumed_report.best_iteration, report.best_iteration);
+    EXPECT_EQ(resumed_report.iterations, report.iterations);
   }
+}
+
+TEST_F(RecoveryRunnerTest, EverySampleTakenOutIsCounted) {
+  const int64_t row_bytes = 9 * sizeof(float);
+  const auto planned = [&](double held_out, double validation) {
+    RecoverySpec spec = Spec();
+    spec.split.held_out_fraction = held_out;
+    if (validation > 0) spec.split.validation = store::ValidationSpec{.fraction = validation};
+    return runner_->Plan(spec)->peak_memory_bytes;
+  };
+  const auto solve = [&](int64_t num_training) {
+    return PredictCost(Spec().options, num_training, 8).peak_memory_bytes;
+  };
+  const int64_t choice = EarlyStoppingBytes(Spec().options.nonzeros);
+  EXPECT_EQ(planned(0, 0), solve(400) - 400 * row_bytes);  // mapped
+  EXPECT_EQ(planned(0.25, 0), solve(300) + 100 * row_bytes);
+  EXPECT_EQ(planned(0, 0.25), solve(300) + 100 * row_bytes + choice);
+  // While the second part is taken out of the 300 these are there twice.
+  EXPECT_EQ(planned(0.25, 0.5), solve(150) + (100 + 150 + 300) * row_bytes + choice);
 }
 
 TEST_F(RecoveryRunnerTest, RefusesDataThatHasNoAnswer) {

@@ -93,6 +93,12 @@ TEST(SweepGridTest, ACellsJobHasItsParameters) {
   EXPECT_EQ(pruning.options.seed, 7u);
   EXPECT_EQ(pruning.split.split_seed, 7u);
   EXPECT_EQ(pruning.split.held_out_fraction, 0.25);
+  SweepSpec with_test = spec;
+  with_test.held_out_dataset_id = "test";
+  EXPECT_EQ(std::get<PruningSpec>(JobOf(with_test, last, "d")).split.held_out_dataset_id, "test");
+  EXPECT_EQ(
+      std::get<RecoverySpec>(JobOf(with_test, CellAt(spec, 0), "d")).split.held_out_dataset_id,
+      "test");
   const JobSpec first = JobOf(spec, CellAt(spec, 0), "d");
   EXPECT_EQ(std::get<RecoverySpec>(first).options.hidden_width, 1);
   EXPECT_EQ(std::get<RecoverySpec>(first).options.nonzeros, 3);
@@ -156,6 +162,8 @@ TEST(SweepGridTest, ErrorsNameTheField) {
             "sweep.methods[1].pruning");
   EXPECT_EQ(field([](SweepSpec& s) { s.hidden_layers = 17; }), "sweep.hidden_layers");
   EXPECT_EQ(field([](SweepSpec& s) { s.held_out_fraction = 1; }), "sweep.held_out_fraction");
+  EXPECT_EQ(field([](SweepSpec& s) { s.held_out_dataset_id = "test"; }, Planted()),
+            "sweep.held_out_dataset");
   EXPECT_EQ(field([](SweepSpec& s) { s.cell_time_limit_seconds = 0; }), "sweep.cell_time_limit");
   EXPECT_EQ(field([](SweepSpec& s) {
               s.hidden_widths.clear();

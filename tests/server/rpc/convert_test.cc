@@ -262,6 +262,21 @@ TEST(ConvertJobTest, SamplesApartComeBack) {
             "job.recovery.validation.dataset");
 }
 
+TEST(ConvertJobTest, ASweepsHeldOutDataSetComesBack) {
+  v1::CreateJobRequest request;
+  v1::SweepSpec& spec = *request.mutable_job()->mutable_sweep();
+  spec.set_dataset("datasets/a");
+  spec.set_held_out_dataset("datasets/test");
+  spec.add_nonzeros(3);
+  const auto converted = FromProto(request);
+  ASSERT_TRUE(converted.ok()) << converted.status();
+  const v1::SweepSpec back = ToProto(RecordOf(*converted)).sweep();
+  EXPECT_EQ(back.held_out_dataset(), "datasets/test");
+  EXPECT_EQ(back.held_out_fraction(), 0);
+  spec.set_held_out_dataset("test");
+  EXPECT_EQ(store::FieldOf(FromProto(request).status()), "job.sweep.held_out_dataset");
+}
+
 TEST(ConvertJobTest, TheChoiceBySamplesApartIsShown) {
   store::JobRecord record;
   record.spec = store::RecoverySpec{.dataset_id = "a"};
