@@ -446,6 +446,8 @@ void AddUpload(CLI::App* datasets, Parameters* p) {
 // The flags of samples that choose among a job's networks.
 struct ValidationFlags {
   std::shared_ptr<std::optional<double>> fraction = std::make_shared<std::optional<double>>();
+  CLI::Option* dataset = nullptr;
+  CLI::Option* patience = nullptr;
   std::vector<CLI::Option*> all;
 };
 
@@ -455,17 +457,17 @@ ValidationFlags AddValidationFlags(CLI::App* app, v1::Validation* validation,
   CLI::Option* fraction = AddValue<double>(
       app, "--validation_fraction", [kept = flags.fraction](auto x) { *kept = x; }, fraction_help,
       "X");
-  CLI::Option* dataset = AddName(
+  flags.dataset = AddName(
       app, "--validation_dataset", "datasets",
       [=](auto name) { validation->set_dataset(std::move(name)); },
       "Choose by the samples of this data set instead");
-  dataset->excludes(fraction);
-  CLI::Option* patience = AddValue<int64_t>(
+  flags.dataset->excludes(fraction);
+  flags.patience = AddValue<int64_t>(
       app, "--patience", [=](auto n) { validation->set_patience(n); },
       "End after so many networks in a row that were no better for the validation samples; 0: "
       "never (default)",
       "N");
-  flags.all = {fraction, dataset, patience};
+  flags.all = {fraction, flags.dataset, flags.patience};
   return flags;
 }
 
@@ -684,10 +686,14 @@ void AddRecover(CLI::App* root, Parameters* p) {
   app->callback([=] {
     CheckBudget(*nonzeros, path);
     const bool has_path = path.min_nonzeros->count() > 0;
+    if (!has_path) FinishValidation(validation_flags, *validation, spec);
     if (has_path && *validation_flags.fraction) {
       spec->mutable_path()->set_validation_fraction(**validation_flags.fraction);
-    } else {
-      FinishValidation(validation_flags, *validation, spec);
+    }
+    for (const CLI::Option* flag : {validation_flags.dataset, validation_flags.patience}) {
+      if (!has_path || flag->count() == 0) continue;
+      throw CLI::ValidationError(flag->get_name(),
+                                 "is for one budget: a path judges its budgets by --criterion");
     }
     CheckWatch(p->recover);
     p->line.command = p->recover;
@@ -1467,6 +1473,9 @@ void AddModelFileCommands(CLI::App* models, Parameters* p) {
   AddEnum<v1::ModelFormat>(
       report, "--input_format", [=](auto v) { p->report.input_format = v; },
       "Format of an input file (default by its name)");
+  report->add_option("--given", p->report.given,
+                     "Compare with this network, a file or the id of a model, that it was pruned "
+                     "from (default the one that the server pruned)");
   report->callback([p] {
     if (p->report.input_format == v1::MODEL_FORMAT_UNSPECIFIED) {
       p->report.input_format = ModelFormatOf(p->report.input);

@@ -373,6 +373,11 @@ TEST(Recover, TakesOneBudgetOrARange) {
   EXPECT_THAT(UsageError(recover), HasSubstr("--nonzeros"));
   EXPECT_THAT(UsageError(recover + "--min_nonzeros 2"), HasSubstr("--max_nonzeros"));
   EXPECT_THAT(UsageError(recover + "--max_nonzeros 2"), HasSubstr("--min_nonzeros"));
+  for (const char* flag :
+       {"--patience 3", "--validation_dataset b", "--patience 3 --validation_fraction 0.1"}) {
+    EXPECT_THAT(UsageError(recover + "--min_nonzeros 2 --max_nonzeros 9 " + flag),
+                HasSubstr("is for one budget"));
+  }
   EXPECT_THAT(UsageError(recover + "--nonzeros 4 --min_nonzeros 2 --max_nonzeros 9"),
               HasSubstr("one or the other"));
   for (const char* flag :
@@ -579,6 +584,7 @@ TEST(ConvertModel, TakesFormatsFromNamesUnlessTold) {
   EXPECT_THAT(UsageError("models convert a.onnx"), HasSubstr("--output"));
   EXPECT_EQ(ParseAs<ReportModelCommand>("models report a.onnx").input_format,
             v1::MODEL_FORMAT_ONNX);
+  EXPECT_EQ(ParseAs<ReportModelCommand>("models report a --given b.npz").given, "b.npz");
 }
 
 TEST(Predict, TakesAFileOrRows) {
