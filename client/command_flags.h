@@ -26,7 +26,6 @@ namespace thresher::client {
 // Everything that flags write to. Lives as long as the CLI::App whose callbacks point here.
 struct Parameters {
   CommandLine line;
-  std::string timeout;
 
   PlantDatasetCommand plant;
   UploadDatasetCommand upload;

@@ -106,7 +106,6 @@ std::optional<UnknownWord> FindUnknownWord(const CLI::App& root,
   return std::nullopt;
 }
 
-// The help of the command that was asked for, with its full words in front.
 // The command that was given, as far as it could be parsed, and the words that say it.
 struct GivenCommand {
   CLI::App* app;

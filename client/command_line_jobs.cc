@@ -250,7 +250,7 @@ void AddSharedPruneFlags(CLI::App* app, v1::PruningSpec* spec, PruneFlags* flags
   AddHeldOutFlags(app, spec, "report");
   AddValue<uint64_t>(
       app, "--split_seed", [=](auto seed) { spec->set_split_seed(seed); },
-      "Seed of the choice of held-out samples", "K");
+      "Seed of the choice of held-out and validation samples", "K");
 }
 
 // Of a dense network that is trained.

@@ -97,8 +97,8 @@ void AddModelCommands(CLI::App* root, Parameters* p) {
   AddEnum<v1::ModelFormat>(
       download, "--format", [=](auto v) { p->download.format = v; },
       "npz: NumPy archive (scipy.sparse.load_npz reads its weights); onnx: opset 13, dense or "
-      "sparse "
-      "initializers; c_header: a function ID_predict without heap; png: the image of a model that "
+      "sparse initializers; c_header: a function ID_predict without heap; png: the image of a "
+      "model that "
       "was fitted to one (default by --output, else npz)");
   download->add_option("--output", p->download.path, "Where to (default ID.npz, ID.onnx, ...)")
       ->type_name("FILE")

@@ -376,8 +376,7 @@ void AddCompare(CLI::App* root, Parameters* p) {
         shared->distill.set_epochs(n);
       },
       "Prunings that train: passes over the samples of a round, or of the gradual training "
-      "(default "
-      "50; distill 30)",
+      "(default 50; distill 30)",
       "N"));
   flags->of_training.push_back(AddValue<int64_t>(
       app, "--batch_size",
