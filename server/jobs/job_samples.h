@@ -17,8 +17,8 @@ namespace thresher::jobs {
 // How a data set will be divided, from records alone.
 struct SplitPlan {
   int64_t num_training = 0;  // samples to learn from
-  // Memory beside what the solve is predicted to need, which counts the samples to learn from. Below
-  // 0 where nothing is taken out of the data set: it is mapped then and takes none.
+  // Memory beside what the solve is predicted to need, which counts the samples to learn from.
+  // Below 0 where nothing is taken out of the data set: it is mapped then and takes none.
   int64_t extra_bytes = 0;
 };
 

@@ -138,7 +138,8 @@ void Classes(const std::string& folder, int num_threads, int seeds) {
       options.num_threads = num_threads;
       const RecoveryResult result = OrDie(Recover(row.digits.train, options));
       const auto accuracy = [&](const Samples& samples) {
-        return 100 * OrDie(MeasureFitQuality(result.network, samples, row.loss)).accuracy.value_or(0);
+        return 100 *
+               OrDie(MeasureFitQuality(result.network, samples, row.loss)).accuracy.value_or(0);
       };
       training += accuracy(row.digits.train) / seeds;
       held_out += accuracy(row.digits.test) / seeds;
