@@ -450,10 +450,12 @@ void AddRecover(CLI::App* root, Parameters* p) {
       "Whether all neurons add, or some subtract (default positive)");
   app->add_flag_function(
       "--bias", [=](int64_t) { options->set_bias(true); }, "Give every neuron a constant input");
-  app->add_flag_function(
-      "--linear_term", [=](int64_t) { options->set_linear_term(true); },
-      "Fit a dense linear term beside the neurons, not counted in --nonzeros (with --bias and an "
-      "intercept); --algorithm winnow only");
+  AddEnum<v1::LinearTerm>(
+      app, "--linear_term", [=](auto v) { options->set_linear_term(v); },
+      "Fit a linear term beside the neurons: dense, not counted in --nonzeros, or sparse, its "
+      "entries counted as weights are, which suits tables; with --bias it has an intercept, never "
+      "counted; --algorithm winnow only (default none)",
+      "none");
   AddValue<int64_t>(
       app, "--hidden_layers", [=](auto n) { options->set_hidden_layers(n); },
       "Hidden layers, M neurons each; S then counts the weights of all layers (default 1)", "L");

@@ -104,6 +104,32 @@ std::string EndSentence(const v1::SweepReport& report) {
   }
 }
 
+bool HasLinearTerm(const v1::RecoveryReport& report) {
+  return report.options_used().linear_term() != v1::LINEAR_TERM_UNSPECIFIED;
+}
+
+std::string AskedLinearTermText(v1::LinearTerm linear_term) {
+  switch (linear_term) {
+    case v1::LINEAR_TERM_DENSE:
+      return ", beside a linear term";
+    case v1::LINEAR_TERM_SPARSE:
+      return ", those of a linear term among them";
+    default:
+      return "";
+  }
+}
+
+// linear_nonzeros: 0 also where it is not known.
+std::string FoundLinearTermText(bool linear_term, int64_t linear_nonzeros) {
+  if (!linear_term) return "";
+  if (linear_nonzeros == 0) return ", beside a linear term";
+  return absl::StrCat(", beside a linear term of ", FormatCount(linear_nonzeros, "input"));
+}
+
+std::string FoundLinearTermText(const v1::RecoveryReport& report) {
+  return FoundLinearTermText(HasLinearTerm(report), report.linear_nonzeros());
+}
+
 // How close the network is to the planted one: counts, where it is known how many weights were
 // planted, and shares otherwise.
 std::string PlantedSentence(const v1::RecoveryReport& report,
@@ -125,8 +151,7 @@ std::string PlantedSentence(const v1::RecoveryReport& report,
   if (wrong > 0)
     absl::StrAppend(&text, ", ", wrong, " found that ", wrong == 1 ? "is" : "are", " not planted");
   absl::StrAppend(&text,
-                  report.options_used().linear_term() ? ", weights and linear term within "
-                                                      : ", weights within ",
+                  HasLinearTerm(report) ? ", weights and linear term within " : ", weights within ",
                   FormatNumber(comparison.relative_weight_error()));
   if (report.has_held_out()) {
     absl::StrAppend(&text, ", held-out PSNR ", FormatDecibel(report.held_out().psnr_db()));
@@ -159,8 +184,6 @@ void AddLabels(const google::protobuf::Map<std::string, std::string>& labels,
                std::vector<Field>* fields) {
   if (!labels.empty()) fields->push_back({"labels", Labels(labels)});
 }
-
-const char* LinearTermText(bool linear_term) { return linear_term ? ", beside a linear term" : ""; }
 
 // Nothing of a loss that the server chose.
 std::string LossWord(v1::Loss loss, std::string_view before) {
@@ -195,7 +218,7 @@ void AddSpec(const v1::RecoverySpec& spec, std::vector<Field>* fields) {
                                    ? absl::StrCat(options.hidden_layers(), " hidden layers of ")
                                    : "hidden width ",
                                options.hidden_width(), spec.has_path() ? ", " : ", at most ",
-                               BudgetText(spec), LinearTermText(options.linear_term()))});
+                               BudgetText(spec), AskedLinearTermText(options.linear_term()))});
   std::string algorithm = options.algorithm() == v1::ALGORITHM_UNSPECIFIED
                               ? "auto"
                               : SmallEnumWord(options.algorithm(), sizeof("ALGORITHM"));
@@ -301,7 +324,7 @@ void AddReport(const v1::RecoveryReport& report, std::vector<Field>* fields) {
   fields->push_back({"ended", EndSentence(report)});
   fields->push_back({"found", absl::StrCat(FormatCount(report.nonzeros(), "weight"), " in ",
                                            FormatCount(report.active_neurons(), "neuron"),
-                                           LinearTermText(report.options_used().linear_term()),
+                                           FoundLinearTermText(report),
                                            report.partial() ? ", a partial result" : "")});
   AddLoss(report.options_used().loss(), fields);
   if (report.has_training()) fields->push_back({"training", FitText(report.training())});
@@ -404,9 +427,8 @@ std::vector<Field> EvidenceFields(const v1::RecoveryReport& report) {
   }
   fields.push_back(
       {"  epsilon",
-       absl::StrCat(report.options_used().linear_term()
-                        ? "the emptiest side of a neuron's hyperplane holds "
-                        : "the least active neuron is on for ",
+       absl::StrCat(HasLinearTerm(report) ? "the emptiest side of a neuron's hyperplane holds "
+                                          : "the least active neuron is on for ",
                     FormatShare(evidence.smallest_active_fraction()), " of the samples")});
   if (evidence.has_smallest_pattern_difference()) {
     fields.push_back(
@@ -599,7 +621,7 @@ std::string SummariseJob(const v1::Job& job, const std::optional<v1::PlantedSour
     } else {
       lines.push_back(absl::StrCat("Recovered network: ", FormatCount(report.nonzeros(), "weight"),
                                    " in ", FormatCount(report.active_neurons(), "neuron"),
-                                   LinearTermText(report.options_used().linear_term()), "."));
+                                   FoundLinearTermText(report), "."));
     }
   }
   if (job.has_pruning_report()) {
@@ -650,9 +672,9 @@ std::vector<Field> DescribeDataset(const v1::Dataset& dataset) {
   std::vector<Field> fields = {{"name", dataset.name()}};
   if (dataset.has_planted()) {
     const v1::PlantedSource& planted = dataset.planted();
-    std::string text =
-        absl::StrCat(LayersText(planted), ", ", FormatCount(planted.nonzeros(), "weight"),
-                     LinearTermText(planted.linear_term()), ", seed ", planted.seed());
+    std::string text = absl::StrCat(
+        LayersText(planted), ", ", FormatCount(planted.nonzeros(), "weight"),
+        planted.linear_term() ? ", beside a linear term" : "", ", seed ", planted.seed());
     if (planted.has_noise_db()) {
       absl::StrAppend(&text, ", noise at ", FormatDecibel(planted.noise_db()));
     }
@@ -735,7 +757,7 @@ std::vector<Field> DescribeModel(const v1::Model& model) {
                     FormatCount(model.num_inputs(), "input"), model.bias() ? " and a bias" : "",
                     ", ", OutputsText(model), FormatCount(model.nonzeros(), "weight"), " in ",
                     FormatCount(model.active_neurons(), "neuron"),
-                    LinearTermText(model.linear_term()))});
+                    FoundLinearTermText(model.linear_term(), model.linear_nonzeros()))});
   if (model.hidden_widths_size() > 1) {
     fields.push_back({"hidden widths", absl::StrJoin(model.hidden_widths(), ", ")});
   }

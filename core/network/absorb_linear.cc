@@ -48,15 +48,20 @@ struct Halves {
   double falling;
 };
 
+// What becomes of the linear term that the sides leave: one-sparse neurons, or it stays.
+enum class Leftover { kNeurons, kStays };
+
 class Sides {
  public:
-  Sides(const SparseNetwork& network, OutputSigns signs, double max_chance);
+  Sides(const SparseNetwork& network, OutputSigns signs, Leftover leftover, double nothing,
+        double max_chance);
 
   void DecideByInput();
   void ChooseUndecided();
-  // Weights of the one-sparse neurons, and what they cannot hold.
+  // Weights of the one-sparse neurons, and what they cannot hold; or entries that stay.
   double TotalCost() const;
   SparseNetwork Network() const;
+  SparseNetwork NetworkBesideLinear() const;
 
  private:
   bool Decide(Input& input);
@@ -66,9 +71,12 @@ class Sides {
   // What turning a neuron to its other side saves.
   double Gain(size_t neuron) const;
   void Turn(size_t neuron);
+  void AppendNeuron(size_t neuron, SparseNetwork& result) const;
 
   const SparseNetwork& network_;
   const bool may_subtract_;
+  const Leftover leftover_;
+  const double nothing_;  // a smaller part of the input's weights is none
   const double max_chance_;
   std::vector<Input> inputs_;
   std::vector<Side> sides_;
@@ -78,9 +86,12 @@ size_t Begin(const SparseNetwork& network, size_t neuron) {
   return static_cast<size_t>(network.weights.row_begin[neuron]);
 }
 
-Sides::Sides(const SparseNetwork& network, OutputSigns signs, double max_chance)
+Sides::Sides(const SparseNetwork& network, OutputSigns signs, Leftover leftover, double nothing,
+             double max_chance)
     : network_(network),
       may_subtract_(signs == OutputSigns::kMixed),
+      leftover_(leftover),
+      nothing_(nothing),
       max_chance_(max_chance),
       inputs_(static_cast<size_t>(network.num_columns())),
       sides_(static_cast<size_t>(network.hidden_width()), Side::kUndecided) {
@@ -94,7 +105,7 @@ Sides::Sides(const SparseNetwork& network, OutputSigns signs, double max_chance)
       const double weight = network.weights.value[e];
       Input& input = inputs_[static_cast<size_t>(network.weights.column[e])];
       input.scale += weight * weight;
-      if (end - begin > 1) {
+      if (end - begin > 1 || leftover_ == Leftover::kStays) {
         input.shares.push_back({j, sign * weight});
         continue;
       }
@@ -125,8 +136,9 @@ bool Sides::Decide(Input& input) {
     if (sides_[share.neuron] == Side::kUndecided) undecided.push_back(share);
   }
   if (undecided.empty() || undecided.size() > kMaxUndecided) return false;
+  if (input.is_bias && leftover_ == Leftover::kStays) return false;
   std::vector<double> wanted = {0.0};
-  if (std::abs(input.kink) > kNothing * input.scale) wanted.push_back(-input.kink);
+  if (std::abs(input.kink) > nothing_ * input.scale) wanted.push_back(-input.kink);
   // All sums in Gray code order: one neuron changes side at a time.
   const uint32_t count = 1u << undecided.size();
   double sum = input.linear;
@@ -177,13 +189,16 @@ void Sides::DecideByInput() {
 Halves Sides::HalvesOf(const Input& input, double linear) const {
   if (input.is_bias) return {.rising = linear, .falling = 0};
   Halves halves = {.rising = input.kink + linear, .falling = -linear};
-  const double least = kNothing * input.scale;
+  const double least = nothing_ * input.scale;
   if (std::abs(halves.rising) < least) halves.rising = 0;
   if (std::abs(halves.falling) < least) halves.falling = 0;
   return halves;
 }
 
 double Sides::Cost(const Input& input, double linear) const {
+  if (leftover_ == Leftover::kStays) {
+    return !input.is_bias && std::abs(linear) > nothing_ * input.scale ? 1 : 0;
+  }
   const Halves halves = HalvesOf(input, linear);
   double cost = (halves.rising != 0 ? 1 : 0) + (halves.falling != 0 ? 1 : 0);
   if (!may_subtract_) {
@@ -276,18 +291,29 @@ SparseNetwork Sides::Network() const {
     }
   }
   for (size_t j = 0; j < sides_.size(); ++j) {
-    const size_t begin = Begin(network_, j);
-    const size_t end = Begin(network_, j + 1);
-    if (end - begin < 2) continue;
-    const double side = sides_[j] == Side::kFlipped ? -1 : 1;
-    for (size_t e = begin; e < end; ++e) {
-      result.weights.column.push_back(network_.weights.column[e]);
-      result.weights.value.push_back(side * network_.weights.value[e]);
-    }
-    result.weights.row_begin.push_back(result.weights.nonzeros());
-    result.output_signs.push_back(network_.output_signs[j]);
+    if (Begin(network_, j + 1) - Begin(network_, j) > 1) AppendNeuron(j, result);
   }
   return result;
+}
+
+SparseNetwork Sides::NetworkBesideLinear() const {
+  SparseNetwork result;
+  result.num_inputs = network_.num_inputs;
+  result.has_bias = network_.has_bias;
+  for (const Input& input : inputs_) result.linear.push_back(input.linear);
+  for (size_t j = 0; j < sides_.size(); ++j) AppendNeuron(j, result);
+  return result;
+}
+
+// The neuron on its side.
+void Sides::AppendNeuron(size_t neuron, SparseNetwork& result) const {
+  const double side = sides_[neuron] == Side::kFlipped ? -1 : 1;
+  for (size_t e = Begin(network_, neuron); e < Begin(network_, neuron + 1); ++e) {
+    result.weights.column.push_back(network_.weights.column[e]);
+    result.weights.value.push_back(side * network_.weights.value[e]);
+  }
+  result.weights.row_begin.push_back(result.weights.nonzeros());
+  result.output_signs.push_back(network_.output_signs[neuron]);
 }
 
 }  // namespace
@@ -313,19 +339,30 @@ SparseNetwork OrientNeurons(const SparseNetwork& network) {
   return oriented;
 }
 
-SparseNetwork AbsorbLinear(const SparseNetwork& network, OutputSigns signs) {
-  SparseNetwork best;
-  std::optional<double> least_cost;
+namespace {
+
+// The sides of least cost over all chances.
+Sides CheapestSides(const SparseNetwork& network, OutputSigns signs, Leftover leftover,
+                    double nothing) {
+  std::optional<Sides> best;
   for (const double max_chance : kMaxChances) {
-    Sides sides(network, signs, max_chance);
+    Sides sides(network, signs, leftover, nothing, max_chance);
     sides.DecideByInput();
     sides.ChooseUndecided();
-    const double cost = sides.TotalCost();
-    if (least_cost && !(cost < *least_cost)) continue;
-    least_cost = cost;
-    best = sides.Network();
+    if (!best || sides.TotalCost() < best->TotalCost()) best.emplace(std::move(sides));
   }
-  return best;
+  return *std::move(best);
+}
+
+}  // namespace
+
+SparseNetwork AbsorbLinear(const SparseNetwork& network, OutputSigns signs) {
+  return CheapestSides(network, signs, Leftover::kNeurons, kNothing).Network();
+}
+
+SparseNetwork SparsestSides(const SparseNetwork& network, double nothing) {
+  return CheapestSides(network, OutputSigns::kMixed, Leftover::kStays, nothing)
+      .NetworkBesideLinear();
 }
 
 }  // namespace thresher

@@ -22,6 +22,11 @@ SparseNetwork OrientNeurons(const SparseNetwork& network);
 // more wait for others to decide.
 SparseNetwork AbsorbLinear(const SparseNetwork& network, OutputSigns signs);
 
+// The same function with the neurons' sides chosen for few entries of the linear term; what lies
+// below `nothing` of an input's weights counts as none, the constant's entry never counts. Sides
+// are found as by AbsorbLinear. Expects a valid network with a linear term. Cost: as AbsorbLinear.
+SparseNetwork SparsestSides(const SparseNetwork& network, double nothing);
+
 }  // namespace thresher
 
 #endif  // THRESHER_CORE_NETWORK_ABSORB_LINEAR_H_

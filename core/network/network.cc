@@ -337,6 +337,13 @@ int64_t Nonzeros(const Network& network) {
   return NonzerosOf(std::get<GatedNetwork>(network).weights);
 }
 
+int64_t LinearNonzeros(const Network& network) {
+  const auto* relu = std::get_if<SparseNetwork>(&network);
+  if (relu == nullptr || relu->linear.empty()) return 0;
+  const auto end = relu->linear.begin() + relu->num_inputs;
+  return std::count_if(relu->linear.begin(), end, [](double entry) { return entry != 0; });
+}
+
 int64_t ActiveNeurons(const Network& network) {
   if (const auto* sparse = std::get_if<SparseNetwork>(&network)) return ActiveNeurons(*sparse);
   return ActiveRows(std::get<GatedNetwork>(network).weights);

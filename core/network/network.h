@@ -135,6 +135,9 @@ std::vector<int64_t> HiddenWidths(const Network& network);
 // Weights that are not 0, of all layers, stored zeros not counted.
 int64_t Nonzeros(const SparseNetwork& network);
 int64_t Nonzeros(const Network& network);
+
+// Entries of the linear term that are not 0, but for the constant's; they are no weights.
+int64_t LinearNonzeros(const Network& network);
 // Hidden units of all layers (or gates) that carry at least one weight.
 int64_t ActiveNeurons(const SparseNetwork& network);
 int64_t ActiveNeurons(const Network& network);

@@ -42,7 +42,7 @@ uint64_t ProblemFingerprint(const Samples& samples, const RecoveryOptions& optio
   fingerprint.Add(options.seed);
   fingerprint.Add(std::bit_cast<uint64_t>(options.step_size.value_or(0)));
   fingerprint.Add(options.batch_size);
-  fingerprint.Add(options.linear_term ? 1 : 0);
+  fingerprint.Add(static_cast<int32_t>(options.linear_term));
   fingerprint.Add(options.hidden_layers);
   fingerprint.Add(static_cast<uint64_t>(options.loss));
   fingerprint.Add(start.gates ? 1 : 0);

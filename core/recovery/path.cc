@@ -77,7 +77,8 @@ class PathSolver {
         stop_(std::move(stop)),
         fingerprint_(fingerprint),
         num_candidates_((samples.num_inputs + (options.bias ? 1 : 0)) * options.hidden_width),
-        winnows_(ChooseAlgorithm(options, samples.num_samples) == Algorithm::kWinnow),
+        winnows_(ChooseAlgorithm(options, samples.num_samples) == Algorithm::kWinnow &&
+                 options.linear_term != LinearTerm::kSparse),
         target_norm2_(SquaredNorm(samples.targets)),
         max_target_(MaxMagnitude(samples.targets)),
         relative_floor_(
@@ -133,7 +134,7 @@ class PathSolver {
   const std::stop_token stop_;
   const uint64_t fingerprint_;
   const int64_t num_candidates_;
-  const bool winnows_;
+  const bool winnows_;  // and descends by its own steps
   const double target_norm2_;
   const double max_target_;
   const double relative_floor_;
@@ -353,7 +354,7 @@ absl::Status PathSolver::DescendStep(PathState& state) {
   report.path_nonzeros = state.task.nonzeros;
   if (last) {
     SparseNetwork found = FromScaled(*scaled_, state.task.network);
-    if (options_.linear_term) found = OrientNeurons(found);
+    if (options_.linear_term != LinearTerm::kNone) found = OrientNeurons(found);
     absl::Status status = FinishTask(std::move(found), TerminationReason::kStagnated, state);
     if (!status.ok()) return status;
   }

@@ -123,7 +123,8 @@ RecoveryCost PredictPathCost(const RecoveryOptions& options, const PathOptions& 
   // Networks, and the checkpoint that spells them out.
   constexpr double kBytesPerWeight = 128;
   const int64_t entries =
-      path.max_nonzeros + (options.linear_term ? num_inputs + (options.bias ? 1 : 0) : 0);
+      path.max_nonzeros +
+      (options.linear_term != LinearTerm::kNone ? num_inputs + (options.bias ? 1 : 0) : 0);
   bytes +=
       points * static_cast<double>(NumFolds(path)) * static_cast<double>(entries) * kBytesPerWeight;
   constexpr auto kMost = static_cast<double>(int64_t{1} << 62);

@@ -105,7 +105,8 @@ bool Fits(const Network& network, const Samples& samples, const RecoveryOptions&
          (options.gate_mode == GateMode::kEnumerated ||
           (sparse != nullptr) == (options.gate_mode == GateMode::kSequential)) &&
          (sparse == nullptr ||
-          (sparse->has_bias == options.bias && (sparse->linear.empty() || options.linear_term)));
+          (sparse->has_bias == options.bias &&
+           (sparse->linear.empty() || options.linear_term != LinearTerm::kNone)));
 }
 
 }  // namespace

@@ -82,14 +82,18 @@ std::vector<std::vector<int64_t>> RedundantParts(const ReluProblem& problem,
 }  // namespace
 
 std::vector<double> Saliencies(const ReluProblem& problem, const SparseNetwork& network) {
-  const int64_t size = network.weights.nonzeros();
-  const std::vector<double>& weights = network.weights.value;
+  std::vector<double> weights = network.weights.value;
+  for (const int32_t q : LinearColumns(problem, network)) weights.push_back(network.linear[q]);
+  const size_t size = weights.size();
   std::vector<double> saliencies(size);
   if (size == 0) return saliencies;
   if (NumParameters(network) > kMaxDenseWeights) {
     // Columns have mean square about 1 and gates are open on about half the samples.
     const double column_norm2 = 0.5 * static_cast<double>(problem.design.num_samples);
-    for (int64_t e = 0; e < size; ++e) saliencies[e] = weights[e] * weights[e] * column_norm2;
+    for (size_t e = 0; e < size; ++e) {
+      const bool linear = e >= network.weights.value.size();
+      saliencies[e] = weights[e] * weights[e] * column_norm2 * (linear ? 2 : 1);
+    }
     return saliencies;
   }
   const Linearisation at = Linearise(problem, network);
@@ -98,7 +102,7 @@ std::vector<double> Saliencies(const ReluProblem& problem, const SparseNetwork& 
   normal.Factor(mean > 0 ? kRidge * mean : 1.0);
   const std::vector<double> inverse = normal.InverseDiagonal(problem.engine);
   if (problem.engine.stop_requested()) return saliencies;
-  for (int64_t e = 0; e < size; ++e) saliencies[e] = weights[e] * weights[e] / inverse[e];
+  for (size_t e = 0; e < size; ++e) saliencies[e] = weights[e] * weights[e] / inverse[e];
   return saliencies;
 }
 

@@ -9,7 +9,8 @@
 
 namespace thresher {
 
-// Estimated rise of the loss when a weight is removed and the others are refitted,
+// Of the entries, then of the linear term's parameters (LinearColumns): the estimated rise of the
+// loss when a weight is removed and the others are refitted,
 // w_e^2 / [ (J^T J)^-1 ]_ee; magnitude is the wrong order where columns correlate. Supports
 // of more than kMaxDenseWeights take w_e^2 ||J_e||^2, which leaves the refit out.
 // Source: Hassibi and Stork, "Second order derivatives for network pruning: optimal brain

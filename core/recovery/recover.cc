@@ -26,6 +26,7 @@
 #include "core/recovery/recovery.h"
 #include "core/recovery/sequential.h"
 #include "core/recovery/solver.h"
+#include "core/recovery/sparse_linear.h"
 #include "core/recovery/steps.h"
 #include "core/recovery/support.h"
 #include "core/recovery/winnow.h"
@@ -508,7 +509,7 @@ std::string_view AlgorithmName(Algorithm algorithm) {
 
 Algorithm ChooseAlgorithm(const RecoveryOptions& options, int64_t num_samples, bool gates_given) {
   if (options.algorithm != Algorithm::kAuto) return options.algorithm;
-  if (options.linear_term) return Algorithm::kWinnow;
+  if (options.linear_term != LinearTerm::kNone) return Algorithm::kWinnow;
   const bool mini_batch = options.batch_size > 0 && options.batch_size < num_samples;
   if (options.gate_mode == GateMode::kEnumerated) return Algorithm::kCosamp;
   if (options.gate_mode == GateMode::kRandom) {
@@ -611,7 +612,7 @@ absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& opti
         "network: a start network is for one hidden layer, one output and the squared loss; leave "
         "it out");
   }
-  if (start.gates && options.linear_term) {
+  if (start.gates && options.linear_term != LinearTerm::kNone) {
     return absl::InvalidArgumentError(
         "linear_term: algorithm winnow fits it and chooses its own start gates; leave the gates or "
         "linear_term out");
@@ -650,7 +651,7 @@ absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& opti
       return absl::InvalidArgumentError(
           "network: a start network brings its own gates; choose sequential gates");
     }
-    if (!start.network->linear.empty() && !options.linear_term) {
+    if (!start.network->linear.empty() && options.linear_term == LinearTerm::kNone) {
       return absl::InvalidArgumentError(
           "network: the start network has a linear term; set linear_term to keep one");
     }
@@ -734,6 +735,10 @@ absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOpt
     RecoveryOptions of_outputs = resolved;
     of_outputs.output_signs = OutputSigns::kMixed;  // output weights are of either sign
     return RecoverOutputs(samples, of_outputs, measured, std::move(stop), checkpoint, fingerprint);
+  }
+  if (resolved.linear_term == LinearTerm::kSparse) {
+    return RecoverSparseLinear(samples, resolved, start, measured, std::move(stop), checkpoint,
+                               fingerprint);
   }
   if (resolved.algorithm == Algorithm::kWinnow) {
     return Winnow(samples, resolved, start, measured, std::move(stop), checkpoint, fingerprint);

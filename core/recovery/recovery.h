@@ -57,6 +57,13 @@ enum class GateMode {
   kEnumerated,  // all gates of one- and two-sparse neurons, by angular sweeps: see enumerated.h
 };
 
+// A linear term x . l beside the neurons.
+enum class LinearTerm {
+  kNone,
+  kDense,   // of num_columns entries, not counted in nonzeros
+  kSparse,  // its entries are counted in nonzeros beside the weights, see sparse_linear.h
+};
+
 struct RecoveryOptions {
   // The architecture and the budget. With random gates hidden_width is the number of
   // gates, with enumerated ones that of gates in use at the end. hidden_layers of them, 1 to
@@ -75,11 +82,11 @@ struct RecoveryOptions {
   GateMode gate_mode = GateMode::kSequential;
   OutputSigns output_signs = OutputSigns::kPositive;
   bool bias = false;  // appends a constant input 1
-  // Fits f(x) = sum_j sign_j (x . w_j)_+ + x . l: a dense linear term of num_columns entries (with
-  // bias the constant's is an intercept), not counted in nonzeros. On which side of its hyperplane
-  // a neuron is open is then a convention, as (x.w)_+ = (-x.w)_+ + x.w: in the result its largest
-  // weight is positive. Only for `winnow`, over all samples.
-  bool linear_term = false;
+  // Fits f(x) = sum_j sign_j (x . w_j)_+ + x . l; with bias the entry of l for the constant is an
+  // intercept, which is never counted. Beside a dense term it is a convention on which side of its
+  // hyperplane a neuron is open, as (x.w)_+ = (-x.w)_+ + x.w: in the result its largest weight is
+  // positive. Only for `winnow`, over all samples.
+  LinearTerm linear_term = LinearTerm::kNone;
   // What is minimised. Cross-entropy and logistic are for targets that are classes, see loss.h;
   // `winnow` trains for them, `count_sketch` and `sequential` minimise cross-entropy.
   Loss loss = Loss::kSquared;

@@ -103,7 +103,9 @@ double Refine(const ReluProblem& problem, const RefineOptions& options, SparseNe
       SparseNetwork moved = network;
       const size_t entries = moved.weights.value.size();
       for (size_t e = 0; e < entries; ++e) moved.weights.value[e] += solve.step[e];
-      for (size_t q = 0; q < moved.linear.size(); ++q) moved.linear[q] += solve.step[entries + q];
+      for (size_t e = entries; e < solve.step.size(); ++e) {
+        moved.linear[at.signed_rows.column[e]] += solve.step[e];
+      }
       Linearisation there = Linearise(problem, moved);
       if (problem.engine.stop_requested()) return at.loss;
       if (there.loss < at.loss) {

@@ -26,6 +26,16 @@ int64_t NumParameters(const SparseNetwork& network) {
   return network.weights.nonzeros() + static_cast<int64_t>(network.linear.size());
 }
 
+std::vector<int32_t> LinearColumns(const ReluProblem& problem, const SparseNetwork& network) {
+  std::vector<int32_t> columns;
+  for (size_t q = 0; q < network.linear.size(); ++q) {
+    const bool constant = static_cast<int64_t>(q) == problem.num_inputs;
+    if (problem.sparse_linear && !constant && network.linear[q] == 0) continue;
+    columns.push_back(static_cast<int32_t>(q));
+  }
+  return columns;
+}
+
 Linearisation Linearise(const ReluProblem& problem, const SparseNetwork& network) {
   Linearisation at;
   std::vector<int64_t> all(network.hidden_width());
@@ -43,10 +53,10 @@ Linearisation Linearise(const ReluProblem& problem, const SparseNetwork& network
   if (!network.linear.empty()) {
     at.masks = WithOpenGate(at.masks, problem.design);
     SparseRows& rows = at.signed_rows;
-    for (size_t q = 0; q < network.linear.size(); ++q) {
-      rows.column.push_back(static_cast<int32_t>(q));
+    for (const int32_t q : LinearColumns(problem, network)) {
+      rows.column.push_back(q);
+      rows.value.push_back(network.linear[q]);
     }
-    rows.value.insert(rows.value.end(), network.linear.begin(), network.linear.end());
     rows.row_begin.push_back(rows.nonzeros());
     at.signs.resize(rows.nonzeros(), 1.0);
   }

@@ -24,6 +24,8 @@ struct ReluProblem {
   std::span<const double> targets;  // design.padded_samples(), 0 behind the last sample
   int64_t num_inputs;               // columns of the design without the bias
   bool has_bias;
+  // Entries of the linear term that are 0 are no parameters, but for the constant's.
+  bool sparse_linear = false;
 };
 
 // The network at an iterate: f(X) - y and its Jacobian, J = [sign_j D_j X_q] over the
@@ -40,8 +42,11 @@ Linearisation Linearise(const ReluProblem& problem, const SparseNetwork& network
 // The masks with a gate more, open on every sample.
 GateMasks WithOpenGate(const GateMasks& masks, const Design& design);
 
-// Entries and linear term.
+// Entries and linear term, all of it.
 int64_t NumParameters(const SparseNetwork& network);
+
+// Columns of the linear term's parameters, ascending: none where the network has no such term.
+std::vector<int32_t> LinearColumns(const ReluProblem& problem, const SparseNetwork& network);
 
 // J^T v for the parameters of the iterate.
 std::vector<double> JacobianTranspose(const ReluProblem& problem, const Linearisation& at,

@@ -110,7 +110,8 @@ absl::Status ValidateForm(const RecoveryOptions& options, int64_t num_samples,
   if (options.gate_mode != GateMode::kSequential) {
     return refuse("gate_mode", "such networks have sequential gates");
   }
-  if (options.linear_term) return refuse("linear_term", "leave the linear term out");
+  if (options.linear_term != LinearTerm::kNone)
+    return refuse("linear_term", "leave the linear term out");
   if (published) return ValidatePublished(options, num_outputs);
   if (options.batch_size > 0 && options.batch_size < num_samples) {
     return refuse("batch_size", "leave it unset, or choose algorithm sequential");
@@ -173,7 +174,7 @@ absl::Status ValidateOptions(const RecoveryOptions& options, int64_t num_samples
                    absl::StrCat("must be 0 or between nonzeros = ", options.nonzeros, " and ", what,
                                 " = ", num_candidates, ", is ", options.working_nonzeros));
   }
-  if (options.linear_term) {
+  if (options.linear_term != LinearTerm::kNone) {
     if (options.gate_mode != GateMode::kSequential) {
       return Invalid("linear_term",
                      "algorithm winnow fits it, which moves its gates; choose sequential gates or "
@@ -279,7 +280,7 @@ RecoveryCost PredictCost(const RecoveryOptions& given, int64_t num_samples, int6
   // the sums of one chunk a thread.
   const int64_t parameters =
       (options.algorithm == Algorithm::kWinnow ? working : options.nonzeros) +
-      (options.linear_term ? num_columns : 0);
+      (options.linear_term != LinearTerm::kNone ? num_columns : 0);
   const auto dense = static_cast<double>(std::min(parameters, kMaxDenseWeights));
   bytes += dense * dense * (3 * sizeof(double) + options.num_threads * sizeof(float));
   if (options.algorithm == Algorithm::kWinnow) {

@@ -97,7 +97,7 @@ int64_t PartSamples(int64_t num_samples, int64_t nonzeros) {
 }
 
 bool HasManyInputs(const RecoveryOptions& options, int64_t num_samples, int64_t num_columns) {
-  return !options.linear_term &&
+  return options.linear_term == LinearTerm::kNone &&
          (num_samples <= num_columns || num_columns + options.nonzeros > kMaxDenseWeights);
 }
 
@@ -275,7 +275,7 @@ class Winnower {
 
 SparseNetwork Winnower::Result(const WinnowState& state) const {
   SparseNetwork network = state.best_start >= 0 ? state.best_network : state.network;
-  if (!options_.linear_term && !network.linear.empty()) {
+  if (options_.linear_term == LinearTerm::kNone && !network.linear.empty()) {
     network = AbsorbLinear(network, options_.output_signs);
   }
   if (!InBudget(network)) {
@@ -307,17 +307,18 @@ SparseNetwork Winnower::Result(const WinnowState& state) const {
     network = DropDeadNeurons(network);
   }
   network = FromScaled(all_, std::move(network));
-  if (!options_.linear_term) return network;
+  if (options_.linear_term == LinearTerm::kNone) return network;
   network.linear.resize(NumColumns());  // none yet where no start has begun
   return OrientNeurons(network);
 }
 
 std::optional<SparseNetwork> Winnower::Present(const WinnowState& state) const {
-  if (!InBudget(state.network) || (!options_.linear_term && !state.network.linear.empty())) {
+  if (!InBudget(state.network) ||
+      (options_.linear_term == LinearTerm::kNone && !state.network.linear.empty())) {
     return std::nullopt;
   }
   SparseNetwork network = FromScaled(all_, state.network);
-  if (!options_.linear_term) return network;
+  if (options_.linear_term == LinearTerm::kNone) return network;
   network.linear.resize(NumColumns());
   return OrientNeurons(network);
 }
@@ -344,8 +345,8 @@ int64_t Winnower::WorkingNonzeros(int64_t start) const {
 void Winnower::RefineAndMerge(const RefineOptions& options, WinnowState& state) {
   const ReluProblem problem = ProblemOf(state);
   state.loss = Refine(problem, options, state.network);
-  state.network =
-      options_.linear_term ? WithoutIdleNeurons(state.network) : DropDeadNeurons(state.network);
+  state.network = options_.linear_term != LinearTerm::kNone ? WithoutIdleNeurons(state.network)
+                                                            : DropDeadNeurons(state.network);
   if (!state.network.linear.empty()) state.network = OrientNeurons(state.network);
   // Neurons of length l at an angle a differ on a part a of the samples, by up to a l: merging
   // them raises the loss by about n l^2 a^3.
@@ -415,7 +416,7 @@ SparseNetwork Winnower::FromRandomGates(const ReluProblem& problem, int64_t star
                                                 static_cast<double>(options_.hidden_width)));
   const uint64_t seed = SeedOf(start);
   const int64_t count = WorkingNonzeros(start);
-  if (!options_.linear_term) {
+  if (options_.linear_term == LinearTerm::kNone) {
     return RandomStart(problem, num_gates, StartSigns(start), count, seed);
   }
   // What a linear function explains would hide the neurons.
@@ -460,7 +461,7 @@ void Winnower::BeginStart(WinnowState& state) {
   const ReluProblem problem = ProblemOf(state);
   if (state.start == 0 && start_.network) {
     state.network = DropDeadNeurons(ToScaled(all_, *start_.network));
-    if (options_.linear_term) state.network.linear.resize(NumColumns());
+    if (options_.linear_term != LinearTerm::kNone) state.network.linear.resize(NumColumns());
   } else if (FromThresholding(state.start)) {
     state.network = ThresholdingStart(state.start);
     Consider(state);
@@ -528,7 +529,7 @@ void Winnower::ExpandFromKinks(WinnowState& state) {
   state.network =
       DropInsignificant(ProblemOf(state), state.network, state.loss, kClearlyInsignificant);
   RefineAndMerge(Thorough(state), state);
-  if (!options_.linear_term) {
+  if (options_.linear_term == LinearTerm::kNone) {
     state.network = AbsorbLinear(state.network, options_.output_signs);
     RefineAndMerge(Thorough(state), state);
   }

@@ -71,7 +71,7 @@ absl::Status ValidateInitialModel(const store::ModelRecord& model, const Recover
                             " has output weights of its own, a start has neurons that are added or "
                             "subtracted");
   }
-  if (model.linear_term && !spec.options.linear_term) {
+  if (model.linear_term && spec.options.linear_term == LinearTerm::kNone) {
     return InvalidField("recovery.initial_model",
                         name + " has a linear term; set linear_term to keep one");
   }
@@ -314,6 +314,7 @@ absl::StatusOr<JobOutcome> RecoveryRunner::Run(const JobRun& run) {
   report.elapsed_seconds = result->elapsed_seconds;
   report.options_used = result->options_used;
   report.nonzeros = result->nonzeros;
+  report.linear_nonzeros = LinearNonzeros(result->network);
   report.active_neurons = result->active_neurons;
   report.partial = result->termination_reason == TerminationReason::kCancelled ||
                    result->termination_reason == TerminationReason::kTimeLimit;

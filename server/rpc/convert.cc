@@ -317,6 +317,7 @@ v1::Model ToProto(const store::ModelRecord& record) {
   model.set_num_inputs(record.num_inputs);
   model.set_bias(record.bias);
   model.set_linear_term(record.linear_term);
+  model.set_linear_nonzeros(record.linear_nonzeros);
   model.set_num_outputs(record.num_outputs);
   model.mutable_hidden_widths()->Assign(record.hidden_widths.begin(), record.hidden_widths.end());
   model.set_nonzeros(record.nonzeros);

@@ -304,6 +304,31 @@ v1::RecoveryEvidence ToProto(const RecoveryEvidence& evidence) {
   return result;
 }
 
+absl::StatusOr<LinearTerm> FromProto(v1::LinearTerm value) {
+  switch (value) {
+    case v1::LINEAR_TERM_UNSPECIFIED:
+      return LinearTerm::kNone;
+    case v1::LINEAR_TERM_DENSE:
+      return LinearTerm::kDense;
+    case v1::LINEAR_TERM_SPARSE:
+      return LinearTerm::kSparse;
+    default:
+      return UnknownEnumValue("job.recovery.options.linear_term", value);
+  }
+}
+
+v1::LinearTerm ToProto(LinearTerm value) {
+  switch (value) {
+    case LinearTerm::kNone:
+      return v1::LINEAR_TERM_UNSPECIFIED;
+    case LinearTerm::kDense:
+      return v1::LINEAR_TERM_DENSE;
+    case LinearTerm::kSparse:
+      return v1::LINEAR_TERM_SPARSE;
+  }
+  return v1::LINEAR_TERM_UNSPECIFIED;
+}
+
 }  // namespace
 
 absl::StatusOr<OutputSigns> FromProto(v1::OutputSigns value, std::string_view field) {
@@ -390,7 +415,9 @@ absl::StatusOr<RecoveryOptions> FromProto(const v1::RecoveryOptions& options) {
   if (!signs.ok()) return signs.status();
   result.output_signs = *signs;
   result.bias = options.bias();
-  result.linear_term = options.linear_term();
+  const auto linear_term = FromProto(options.linear_term());
+  if (!linear_term.ok()) return linear_term.status();
+  result.linear_term = *linear_term;
   result.hidden_layers = options.hidden_layers() == 0 ? 1 : options.hidden_layers();
   const auto loss = FromProto(options.loss(), "job.recovery.options.loss");
   if (!loss.ok()) return loss.status();
@@ -422,7 +449,7 @@ v1::RecoveryOptions ToProto(const RecoveryOptions& options) {
   result.set_gate_mode(ToProto(options.gate_mode));
   result.set_output_signs(ToProto(options.output_signs));
   result.set_bias(options.bias);
-  result.set_linear_term(options.linear_term);
+  result.set_linear_term(ToProto(options.linear_term));
   result.set_hidden_layers(options.hidden_layers);
   if (!options.choose_loss) result.set_loss(ToProto(options.loss));
   result.set_seed(options.seed);
@@ -512,6 +539,7 @@ v1::RecoveryReport ToProto(const store::RecoveryReport& report) {
   result.set_best_iteration(report.best_iteration);
   if (report.planted) *result.mutable_planted() = ToProto(*report.planted);
   result.set_nonzeros(report.nonzeros);
+  result.set_linear_nonzeros(report.linear_nonzeros);
   result.set_active_neurons(report.active_neurons);
   result.set_partial(report.partial);
   if (report.evidence) *result.mutable_evidence() = ToProto(*report.evidence);

@@ -132,6 +132,7 @@ struct RecoveryReport {
   int64_t best_iteration = 0;            // after which the network was there that they chose
   std::optional<PlantedComparison> planted;
   int64_t nonzeros = 0;
+  int64_t linear_nonzeros = 0;  // entries of the linear term that are not 0, without the intercept
   int64_t active_neurons = 0;
   bool partial = false;
   std::optional<RecoveryEvidence> evidence;  // none: cancelled before it was gathered

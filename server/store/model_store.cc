@@ -32,6 +32,7 @@ std::string RecordToJson(const ModelRecord& record) {
                {"size_bytes", record.size_bytes},
                {"sha256", record.sha256}};
   if (record.linear_term) json["linear_term"] = true;
+  if (record.linear_nonzeros > 0) json["linear_nonzeros"] = record.linear_nonzeros;
   if (record.output_weights) json["output_weights"] = true;
   if (record.loss) json["loss"] = std::string(LossName(*record.loss));
   if (record.spec) AddSpec(*record.spec, json);
@@ -52,6 +53,7 @@ absl::StatusOr<ModelRecord> RecordFromJson(std::string_view text) {
     record.num_inputs = json.at("num_inputs").get<int64_t>();
     record.bias = json.at("bias").get<bool>();
     record.linear_term = json.value("linear_term", false);
+    record.linear_nonzeros = json.value("linear_nonzeros", int64_t{0});
     record.num_outputs = json.value("num_outputs", int64_t{1});
     record.hidden_widths = json.value("hidden_widths", std::vector<int64_t>());
     record.nonzeros = json.at("nonzeros").get<int64_t>();
@@ -90,6 +92,7 @@ absl::StatusOr<PreparedModel> ModelStore::Prepare(const Model& model) {
   record.bias = std::visit([](const auto& network) { return network.has_bias; }, model.network);
   const auto* relu = std::get_if<SparseNetwork>(&model.network);
   record.linear_term = relu != nullptr && !relu->linear.empty();
+  record.linear_nonzeros = LinearNonzeros(model.network);
   record.output_weights = relu != nullptr && !IsFused(*relu);
   record.num_outputs = NumOutputs(model.network);
   record.hidden_widths = HiddenWidths(model.network);

@@ -32,6 +32,7 @@ struct ModelRecord {
   int64_t num_inputs = 0;
   bool bias = false;
   bool linear_term = false;     // beside the neurons of a ReLU network
+  int64_t linear_nonzeros = 0;  // its entries that are not 0, without the intercept
   bool output_weights = false;  // of a ReLU network's own, not the fixed signs
   int64_t num_outputs = 1;
   std::vector<int64_t> hidden_widths;  // empty in records of before it

@@ -25,6 +25,8 @@ struct Name {
 
 inline constexpr Name<OutputSigns> kOutputSigns[] = {{OutputSigns::kPositive, "positive"},
                                                      {OutputSigns::kMixed, "mixed"}};
+inline constexpr Name<LinearTerm> kLinearTerms[] = {
+    {LinearTerm::kNone, "none"}, {LinearTerm::kDense, "dense"}, {LinearTerm::kSparse, "sparse"}};
 inline constexpr Name<TerminationReason> kTerminationReasons[] = {
     {TerminationReason::kConverged, "converged"},
     {TerminationReason::kStagnated, "stagnated"},

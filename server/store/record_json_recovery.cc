@@ -195,7 +195,9 @@ Json OptionsToJson(const RecoveryOptions& options) {
       {"mask_memory_limit_bytes", options.mask_memory_limit_bytes},
   };
   if (options.step_size.has_value()) json["step_size"] = ToJson(*options.step_size);
-  if (options.linear_term) json["linear_term"] = true;
+  if (options.linear_term != LinearTerm::kNone) {
+    json["linear_term"] = NameOf(kLinearTerms, options.linear_term);
+  }
   if (options.hidden_layers > 1) json["hidden_layers"] = options.hidden_layers;
   if (options.loss != Loss::kSquared) json["loss"] = NameOf(kLosses, options.loss);
   if (options.choose_loss) json["choose_loss"] = true;
@@ -222,7 +224,12 @@ RecoveryOptions ReadRecoveryOptions(const Json& json) {
   options.num_threads = json.at("num_threads").get<int>();
   options.mask_memory_limit_bytes = json.at("mask_memory_limit_bytes").get<int64_t>();
   if (json.contains("step_size")) options.step_size = ReadDouble(json.at("step_size"));
-  options.linear_term = json.value("linear_term", false);
+  if (json.contains("linear_term")) {
+    // In records of before there were two: true.
+    const Json& linear_term = json.at("linear_term");
+    options.linear_term =
+        linear_term.is_boolean() ? LinearTerm::kDense : ReadName(kLinearTerms, linear_term);
+  }
   options.hidden_layers = json.value("hidden_layers", int64_t{1});
   if (json.contains("loss")) options.loss = ReadName(kLosses, json.at("loss"));
   options.choose_loss = json.value("choose_loss", false);
@@ -280,6 +287,7 @@ Json ReportToJson(const RecoveryReport& report) {
                {"nonzeros", report.nonzeros},
                {"active_neurons", report.active_neurons},
                {"partial", report.partial}};
+  if (report.linear_nonzeros > 0) json["linear_nonzeros"] = report.linear_nonzeros;
   if (report.held_out) json["held_out"] = FitToJson(*report.held_out);
   if (report.validation) {
     json["validation"] = FitToJson(*report.validation);
@@ -307,6 +315,7 @@ RecoveryReport ReadRecoveryReport(const Json& json) {
   report.options_used = ReadRecoveryOptions(json.at("options_used"));
   report.training = ReadFit(json.at("training"));
   report.nonzeros = json.at("nonzeros").get<int64_t>();
+  report.linear_nonzeros = json.value("linear_nonzeros", int64_t{0});
   report.active_neurons = json.at("active_neurons").get<int64_t>();
   report.partial = json.at("partial").get<bool>();
   if (json.contains("held_out")) report.held_out = ReadFit(json.at("held_out"));

@@ -85,8 +85,8 @@ TEST(DescribeJob, NamesTheLinearTermWhereverItStands) {
   };
   const std::vector<std::string> without = texts();
   for (const std::string& text : without) EXPECT_THAT(text, Not(HasSubstr("linear term")));
-  job.mutable_recovery()->mutable_options()->set_linear_term(true);
-  job.mutable_recovery_report()->mutable_options_used()->set_linear_term(true);
+  job.mutable_recovery()->mutable_options()->set_linear_term(v1::LINEAR_TERM_DENSE);
+  job.mutable_recovery_report()->mutable_options_used()->set_linear_term(v1::LINEAR_TERM_DENSE);
   dataset.mutable_planted()->set_linear_term(true);
   model.set_linear_term(true);
   const std::vector<std::string> with = texts();

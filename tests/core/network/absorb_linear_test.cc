@@ -99,6 +99,24 @@ TEST_P(AbsorbLinearTest, FindsTheSidesOfANetworkWithoutALinearTerm) {
   }
 }
 
+TEST_P(AbsorbLinearTest, SparsestSidesFindATermOfFewEntriesAgain) {
+  for (const bool has_bias : {false, true}) {
+    SparseNetwork network =
+        DropDeadNeurons(RandomSparseNetwork(random_, 6, kInputs, has_bias, 0.25));
+    network.linear.assign(network.num_columns(), 0.0);
+    for (const int64_t q : {1, 4, 9}) network.linear[q] = 1 + random_.NextUniform();
+    if (has_bias) network.linear.back() = 3;
+    const SparseNetwork oriented = OrientNeurons(network);
+    const SparseNetwork found = SparsestSides(oriented, 1e-5);
+    EXPECT_TRUE(ValidateNetwork(found).ok());
+    ExpectSameFunction(network, found);
+    EXPECT_EQ(found.weights.nonzeros(), network.weights.nonzeros());
+    int64_t entries = 0;
+    for (int64_t q = 0; q < kInputs; ++q) entries += std::abs(found.linear[q]) > 1e-5 ? 1 : 0;
+    EXPECT_LE(entries, 3);
+  }
+}
+
 TEST_P(AbsorbLinearTest, WithPositiveSignsNoNeuronSubtracts) {
   SparseNetwork network = WithLinear(/*has_bias=*/true);
   std::fill(network.output_signs.begin(), network.output_signs.end(), int8_t{1});

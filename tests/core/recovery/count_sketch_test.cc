@@ -281,7 +281,8 @@ TEST(CountSketchTest, RefusalsNameTheField) {
   EXPECT_THAT(
       message(samples, [](RecoveryOptions& o, RecoveryStart&) { o.gate_mode = GateMode::kRandom; }),
       StartsWith("gate_mode:"));
-  EXPECT_THAT(message(samples, [](RecoveryOptions& o, RecoveryStart&) { o.linear_term = true; }),
+  EXPECT_THAT(message(samples, [](RecoveryOptions& o,
+                                  RecoveryStart&) { o.linear_term = LinearTerm::kDense; }),
               StartsWith("linear_term:"));
   EXPECT_THAT(message(samples, [](RecoveryOptions& o, RecoveryStart&) { o.step_size = 0; }),
               StartsWith("step_size:"));

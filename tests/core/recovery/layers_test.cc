@@ -145,7 +145,7 @@ TEST(LayersTest, TheLossIsOfClassesWhereTheOptionsServeIt) {
   options.algorithm = Algorithm::kAiht;
   EXPECT_EQ(ChooseLoss(options, 100, 5, 1, 2), Loss::kSquared);
   options.algorithm = Algorithm::kAuto;
-  options.linear_term = true;
+  options.linear_term = LinearTerm::kDense;
   EXPECT_EQ(ChooseLoss(options, 100, 5, 1, 2), Loss::kSquared);
 }
 
@@ -253,8 +253,9 @@ TEST(LayersTest, RefusalsNameTheField) {
               StartsWith("algorithm:"));
   EXPECT_THAT(message([](RecoveryOptions& o, RecoveryStart&) { o.gate_mode = GateMode::kRandom; }),
               StartsWith("gate_mode:"));
-  EXPECT_THAT(message([](RecoveryOptions& o, RecoveryStart&) { o.linear_term = true; }),
-              StartsWith("linear_term:"));
+  EXPECT_THAT(
+      message([](RecoveryOptions& o, RecoveryStart&) { o.linear_term = LinearTerm::kDense; }),
+      StartsWith("linear_term:"));
   EXPECT_THAT(message([](RecoveryOptions& o, RecoveryStart&) { o.batch_size = 10; }),
               StartsWith("batch_size:"));
   EXPECT_THAT(message([](RecoveryOptions& o, RecoveryStart&) { o.loss = Loss::kCrossEntropy; }),

@@ -90,7 +90,7 @@ RecoveryOptions OptionsFor(const SparseNetwork& network, OutputSigns signs) {
   options.nonzeros = network.weights.nonzeros();
   options.output_signs = signs;
   options.bias = network.has_bias;
-  options.linear_term = true;
+  options.linear_term = LinearTerm::kDense;
   return options;
 }
 
@@ -250,7 +250,7 @@ TEST(LinearTermRecoveryTest, HasTheSameBitsOnAnyNumberOfThreadsAndResumed) {
     options.nonzeros = 18;
     options.output_signs = signs;
     options.bias = bias;
-    options.linear_term = true;
+    options.linear_term = LinearTerm::kDense;
     options.termination.max_iterations = 60;
     std::vector<std::string> checkpoints;
     RecoveryObserver observer;
@@ -274,7 +274,7 @@ TEST(LinearTermRecoveryTest, HasTheSameBitsOnAnyNumberOfThreadsAndResumed) {
       EXPECT_TRUE(many->network == whole->network);
     }
     // Another problem than the same without a term.
-    options.linear_term = false;
+    options.linear_term = LinearTerm::kNone;
     const auto other = Recover(samples, options, {}, {}, {}, checkpoints.front());
     EXPECT_THAT(std::string(other.status().message()), StartsWith("checkpoint:"));
   }
@@ -285,7 +285,7 @@ TEST(LinearTermRecoveryTest, StoppedAnywhereTheResultIsWithinTheBudget) {
   RecoveryOptions options;
   options.hidden_width = 3;
   options.nonzeros = 6;
-  options.linear_term = true;
+  options.linear_term = LinearTerm::kDense;
   for (int64_t last = 0; last < 12; ++last) {
     std::stop_source stop;
     if (last == 0) stop.request_stop();
@@ -323,7 +323,7 @@ TEST(LinearTermRecoveryTest, DegenerateInputsDoNotBreakAnything) {
       options.hidden_width = 4;
       options.nonzeros = 8;
       options.bias = bias;
-      options.linear_term = true;
+      options.linear_term = LinearTerm::kDense;
       options.termination.max_iterations = 40;
       const auto result = Recover(samples, options);
       ASSERT_TRUE(result.ok()) << result.status();
@@ -403,7 +403,7 @@ TEST(LinearTermErrorsTest, OnlyWinnowOverAllSamplesFitsOne) {
 TEST(LinearTermErrorsTest, AStartNetworkWithATermNeedsTheOption) {
   const PlantedProblem problem = *GeneratePlanted(Plant(11, OutputSigns::kPositive));
   RecoveryOptions options = OptionsFor(problem.network, OutputSigns::kPositive);
-  options.linear_term = false;
+  options.linear_term = LinearTerm::kNone;
   RecoveryStart start;
   start.network = problem.network;
   for (const Algorithm algorithm : {Algorithm::kAuto, Algorithm::kWinnow, Algorithm::kNiht}) {

@@ -234,8 +234,9 @@ TEST(OutputsTest, RefusalsNameTheField) {
   };
   EXPECT_THAT(message([](RecoveryOptions& o, RecoveryStart&) { o.algorithm = Algorithm::kAiht; }),
               testing::HasSubstr("algorithm:"));
-  EXPECT_THAT(message([](RecoveryOptions& o, RecoveryStart&) { o.linear_term = true; }),
-              testing::HasSubstr("linear_term:"));
+  EXPECT_THAT(
+      message([](RecoveryOptions& o, RecoveryStart&) { o.linear_term = LinearTerm::kDense; }),
+      testing::HasSubstr("linear_term:"));
   EXPECT_THAT(message([&](RecoveryOptions&, RecoveryStart& s) {
                 s.network = SparseNetwork{.num_inputs = 15};
               }),

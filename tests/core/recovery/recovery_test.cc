@@ -686,10 +686,10 @@ TEST(RecoverErrorsTest, DamagedOrForeignCheckpointsAreRefused) {
   layers.hidden_layers = 2;
   other = options;
   other.loss = Loss::kLogistic;
-  other.linear_term = true;
+  other.linear_term = LinearTerm::kDense;
   EXPECT_NE(ProblemFingerprint(problem.samples, layers, {}),
             ProblemFingerprint(problem.samples, other, {}));
-  other.linear_term = false;
+  other.linear_term = LinearTerm::kNone;
   EXPECT_NE(ProblemFingerprint(problem.samples, layers, {}),
             ProblemFingerprint(problem.samples, other, {}));
   // Limits may change: a solve can be continued beyond its first limit.

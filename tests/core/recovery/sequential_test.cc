@@ -193,8 +193,9 @@ TEST(SequentialTest, RefusalsNameTheField) {
               StartsWith("working_nonzeros:"));
   EXPECT_THAT(message([](RecoveryOptions& o, RecoveryStart&) { o.gate_mode = GateMode::kRandom; }),
               StartsWith("gate_mode:"));
-  EXPECT_THAT(message([](RecoveryOptions& o, RecoveryStart&) { o.linear_term = true; }),
-              StartsWith("linear_term:"));
+  EXPECT_THAT(
+      message([](RecoveryOptions& o, RecoveryStart&) { o.linear_term = LinearTerm::kDense; }),
+      StartsWith("linear_term:"));
   EXPECT_THAT(message([](RecoveryOptions& o, RecoveryStart& s) {
                 o.hidden_layers = 1;
                 s.network = SparseNetwork{.num_inputs = 100};

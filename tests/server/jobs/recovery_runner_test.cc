@@ -498,12 +498,12 @@ TEST_F(RecoveryRunnerTest, ALinearTermGoesFromTheDataSetIntoTheModelAndOn) {
   std::get<RecoverySpec>(request.spec).dataset_id = "linear";
   std::get<RecoverySpec>(request.spec).options.hidden_width = 3;
   std::get<RecoverySpec>(request.spec).options.nonzeros = 6;
-  std::get<RecoverySpec>(request.spec).options.linear_term = true;
+  std::get<RecoverySpec>(request.spec).options.linear_term = LinearTerm::kDense;
   ASSERT_TRUE(manager.Create(request).ok());
   const JobRecord record = Follower(manager, "job").WaitFor(JobState::kSucceeded);
   ASSERT_TRUE(record.report && std::get<RecoveryReport>(*record.report).planted);
   EXPECT_TRUE(std::get<RecoveryReport>(*record.report).planted->exact);
-  EXPECT_TRUE(std::get<RecoveryReport>(*record.report).options_used.linear_term);
+  EXPECT_EQ(std::get<RecoveryReport>(*record.report).options_used.linear_term, LinearTerm::kDense);
   const auto model = store_->models().Get(record.model_id);
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_TRUE(model->linear_term);
@@ -518,10 +518,10 @@ TEST_F(RecoveryRunnerTest, ALinearTermGoesFromTheDataSetIntoTheModelAndOn) {
   const JobRecord warm = Follower(manager, "warm").WaitFor(JobState::kSucceeded);
   EXPECT_TRUE(std::get<RecoveryReport>(*warm.report).planted->exact);
   request.identity.id = "without";
-  std::get<RecoverySpec>(request.spec).options.linear_term = false;
+  std::get<RecoverySpec>(request.spec).options.linear_term = LinearTerm::kNone;
   EXPECT_EQ(store::FieldOf(manager.Create(request).status()), "recovery.initial_model");
   std::get<RecoverySpec>(request.spec).initial_model_id.clear();
-  std::get<RecoverySpec>(request.spec).options.linear_term = true;
+  std::get<RecoverySpec>(request.spec).options.linear_term = LinearTerm::kDense;
   std::get<RecoverySpec>(request.spec).options.algorithm = Algorithm::kNiht;
   EXPECT_EQ(store::FieldOf(manager.Create(request).status()), "recovery.options.linear_term");
 }

@@ -44,7 +44,7 @@ v1::CreateJobRequest FullRequest() {
   options.set_gate_mode(v1::GATE_MODE_RANDOM);
   options.set_output_signs(v1::OUTPUT_SIGNS_MIXED);
   options.set_bias(true);
-  options.set_linear_term(true);
+  options.set_linear_term(v1::LINEAR_TERM_DENSE);
   options.set_hidden_layers(3);
   options.set_loss(v1::LOSS_LOGISTIC);
   options.set_seed(std::numeric_limits<uint64_t>::max());

@@ -21,7 +21,7 @@ JobRecord FullRecord() {
   std::get<RecoverySpec>(record.spec).options.gate_mode = GateMode::kRandom;
   std::get<RecoverySpec>(record.spec).options.output_signs = OutputSigns::kMixed;
   std::get<RecoverySpec>(record.spec).options.bias = true;
-  std::get<RecoverySpec>(record.spec).options.linear_term = true;
+  std::get<RecoverySpec>(record.spec).options.linear_term = LinearTerm::kSparse;
   std::get<RecoverySpec>(record.spec).options.choose_loss = true;
   std::get<RecoverySpec>(record.spec).options.seed = std::numeric_limits<uint64_t>::max();
   std::get<RecoverySpec>(record.spec).options.step_size = 0.1;
@@ -158,12 +158,12 @@ TEST(JobRecordTest, SamplesApartRoundTrip) {
 // Records of before there was the option read as records without it.
 TEST(JobRecordTest, WithoutALinearTermNothingIsWritten) {
   JobRecord record = FullRecord();
-  std::get<RecoverySpec>(record.spec).options.linear_term = false;
+  std::get<RecoverySpec>(record.spec).options.linear_term = LinearTerm::kNone;
   const std::string text = JobRecordToJson(record);
   EXPECT_EQ(text.find("linear_term"), std::string::npos);
   auto read = JobRecordFromJson(text);
   ASSERT_TRUE(read.ok()) << read.status();
-  EXPECT_FALSE(std::get<RecoverySpec>(read->spec).options.linear_term);
+  EXPECT_EQ(std::get<RecoverySpec>(read->spec).options.linear_term, LinearTerm::kNone);
 }
 
 TEST(JobRecordTest, APruningRoundTripsEveryField) {
@@ -483,7 +483,7 @@ TEST(JobRecordTest, JsonRoundTripsEveryField) {
   EXPECT_EQ(std::get<RecoverySpec>(read->spec).options.seed,
             std::get<RecoverySpec>(record.spec).options.seed);
   EXPECT_EQ(std::get<RecoverySpec>(read->spec).options.step_size, 0.1);
-  EXPECT_TRUE(std::get<RecoverySpec>(read->spec).options.linear_term);
+  EXPECT_EQ(std::get<RecoverySpec>(read->spec).options.linear_term, LinearTerm::kSparse);
   EXPECT_EQ(std::get<RecoverySpec>(read->spec).split.held_out_fraction, 1.0 / 3);
   EXPECT_EQ(read->create_time, record.create_time);
   EXPECT_EQ(read->time_limit_seconds, 12.5);
