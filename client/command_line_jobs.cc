@@ -447,7 +447,9 @@ void AddRecover(CLI::App* root, Parameters* p) {
       "N");
   AddEnum<v1::OutputSigns>(
       app, "--output_signs", [=](auto v) { options->set_output_signs(v); },
-      "Whether all neurons add, or some subtract (default positive)");
+      "Whether all neurons add, or some subtract (default: mixed where a target lies below 0 or "
+      "with "
+      "--linear_term, else positive)");
   app->add_flag_function(
       "--bias", [=](int64_t) { options->set_bias(true); }, "Give every neuron a constant input");
   AddEnum<v1::LinearTerm>(

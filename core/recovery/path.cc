@@ -558,6 +558,8 @@ absl::StatusOr<PathResult> RecoverPath(const Samples& samples, const RecoveryOpt
                                        std::stop_token stop, std::string_view checkpoint) {
   RecoveryOptions options = given;
   options.choose_loss = false;  // paths are of the squared loss
+  options.choose_output_signs = false;
+  if (given.choose_output_signs) options.output_signs = ChooseOutputSigns(given, samples);
   absl::Status status = ValidatePath(path, options, samples.num_samples, samples.num_inputs);
   if (!status.ok()) return status;
   status = ValidateOptionsOfPath(options, path, samples.num_samples, samples.num_inputs);

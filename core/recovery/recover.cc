@@ -49,6 +49,7 @@ constexpr uint64_t kBatchStream = 0xba7c4000000000ull;
 // Passes over the batches in one epoch of svrg.
 constexpr int kPassesAnEpoch = 2;
 // Its default batches: this many, of at least so many samples.
+constexpr int64_t kCountSketchBatches = 10;
 constexpr int64_t kSvrgBatches = 16;
 constexpr int64_t kLeastSvrgBatch = 256;
 // Default working support of reciprocal thresholding over the budget.
@@ -546,6 +547,16 @@ Loss ChooseLoss(const RecoveryOptions& options, int64_t num_samples, int64_t num
                                                                                 : Loss::kSquared;
 }
 
+OutputSigns ChooseOutputSigns(const RecoveryOptions& options, const Samples& samples,
+                              const RecoveryStart& start) {
+  const auto negative = [](auto value) { return value < 0; };
+  const bool mixed = options.linear_term != LinearTerm::kNone ||
+                     std::any_of(samples.targets.begin(), samples.targets.end(), negative) ||
+                     (start.network && std::any_of(start.network->output_signs.begin(),
+                                                   start.network->output_signs.end(), negative));
+  return mixed ? OutputSigns::kMixed : OutputSigns::kPositive;
+}
+
 RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_samples,
                                bool gates_given) {
   RecoveryOptions resolved = options;
@@ -567,6 +578,9 @@ RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_sampl
     // Whole words of samples.
     resolved.batch_size =
         (resolved.batch_size + kSamplesPerWord - 1) / kSamplesPerWord * kSamplesPerWord;
+  }
+  if (resolved.algorithm == Algorithm::kCountSketch && resolved.batch_size == 0) {
+    resolved.batch_size = (num_samples + kCountSketchBatches - 1) / kCountSketchBatches;
   }
   if (resolved.batch_size == 0 || resolved.batch_size > num_samples) {
     resolved.batch_size = num_samples;
@@ -695,10 +709,12 @@ absl::Status MeasureOnSamples(const Samples& samples, RecoveryResult& result) {
   return absl::OkStatus();
 }
 
-RecoveryOptions WithLossChosen(const Samples& samples, const RecoveryOptions& given,
-                               const RecoveryStart& start) {
+RecoveryOptions WithChoices(const Samples& samples, const RecoveryOptions& given,
+                            const RecoveryStart& start) {
   RecoveryOptions options = given;
   options.choose_loss = false;
+  options.choose_output_signs = false;
+  if (given.choose_output_signs) options.output_signs = ChooseOutputSigns(given, samples, start);
   if (given.choose_loss) {
     // Starts are for the squared loss.
     options.loss =
@@ -713,7 +729,7 @@ RecoveryOptions WithLossChosen(const Samples& samples, const RecoveryOptions& gi
 absl::StatusOr<RecoveryResult> Recover(const Samples& samples, const RecoveryOptions& given,
                                        const RecoveryStart& start, const RecoveryObserver& observer,
                                        std::stop_token stop, std::string_view checkpoint) {
-  const RecoveryOptions options = WithLossChosen(samples, given, start);
+  const RecoveryOptions options = WithChoices(samples, given, start);
   if (absl::Status status = ValidateProblem(samples, options, start); !status.ok()) return status;
   const RecoveryOptions resolved =
       ResolveOptions(options, samples.num_samples, start.gates.has_value());

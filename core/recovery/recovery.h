@@ -81,6 +81,8 @@ struct RecoveryOptions {
   Algorithm algorithm = Algorithm::kAuto;
   GateMode gate_mode = GateMode::kSequential;
   OutputSigns output_signs = OutputSigns::kPositive;
+  // The signs are ChooseOutputSigns's instead.
+  bool choose_output_signs = false;
   bool bias = false;  // appends a constant input 1
   // Fits f(x) = sum_j sign_j (x . w_j)_+ + x . l; with bias the entry of l for the constant is an
   // intercept, which is never counted. Beside a dense term it is a convention on which side of its
@@ -99,7 +101,8 @@ struct RecoveryOptions {
   // eigenvalue of A^T A, estimated by the power method. That of `count_sketch`, unset: as
   // published (CountSketchStepSize). Ignored by none: an error with the other algorithms.
   std::optional<double> step_size;
-  // Rows a step looks at; 0 or at least n: all. For `svrg` the rows of one of the steps that
+  // Rows a step looks at; 0 or at least n: all. For `count_sketch` 0 is a tenth of the rows, as
+  // published. For `svrg` the rows of one of the steps that
   // follow each pass over all rows, rounded up to a multiple of 64; 0: a sixteenth of the rows,
   // at least 256. An iteration of `count_sketch` takes a step on every batch. Not for the
   // algorithms that solve least-squares problems: `htp`, `cosamp`, `splicing`, `winnow`.
@@ -195,7 +198,7 @@ struct RecoveryResult {
   // it alone). Only winnow has more than one.
   int64_t starts_tried = 1;
   int64_t starts_agreeing = 1;
-  RecoveryOptions options_used;  // kAuto, choose_loss and zeros replaced by what was done
+  RecoveryOptions options_used;  // kAuto, choices and zeros replaced by what was done
   // State after the last completed iteration: Recover resumes from it.
   std::string checkpoint;
 };
@@ -210,6 +213,12 @@ Algorithm ChooseAlgorithm(const RecoveryOptions& options, int64_t num_samples,
 // alone.
 Loss ChooseLoss(const RecoveryOptions& options, int64_t num_samples, int64_t num_inputs,
                 int64_t num_outputs, int64_t num_classes);
+
+// Mixed where a sum of neurons that all add cannot be it: a target lies below 0, or the start
+// network subtracts; also beside a linear term, which leaves such a sum no say. Positive otherwise,
+// the easier problem.
+OutputSigns ChooseOutputSigns(const RecoveryOptions& options, const Samples& samples,
+                              const RecoveryStart& start = {});
 
 // What a solve will need, before it starts.
 struct RecoveryCost {

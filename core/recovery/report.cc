@@ -44,6 +44,7 @@ constexpr double kMostOverfit = 2;
 constexpr double kDeterminedKappa = 1e10;
 constexpr double kNarrowGap = 2;
 constexpr double kRareNeuron = 0.01;
+constexpr double kSamePattern = 1e-3;  // neurons that differ on a smaller share of the samples
 
 constexpr int64_t kCandidates = 64;
 // Normalised columns that differ by less in norm are the same in single precision.
@@ -133,6 +134,7 @@ FoundNetwork OnDesign(const Network& network, Design& design) {
     }
   }
   for (size_t q = 0; q < reduced.linear.size(); ++q) {
+    if (reduced.linear[q] == 0) continue;  // of a sparse term
     const float* column = design.columns.get() + q * design.padded_samples();
     if (std::all_of(column, column + design.num_samples, [](float x) { return x == 0; })) continue;
     found.linear_column.push_back(static_cast<int32_t>(q));
@@ -337,6 +339,17 @@ struct Facts {
   }
 };
 
+std::string ExchangeSentence(const Facts& facts) {
+  const int64_t d = facts.training.num_inputs;
+  const Exchange& exchange = *facts.exchange;
+  return absl::StrCat(
+      "Tried out: a weight on ", ColumnName(exchange.removed_column, d),
+      " can be exchanged for one on ", ColumnName(exchange.entered_column, d), " of ",
+      exchange.same_neuron ? "the same" : "another",
+      " neuron (inputs are counted from 0), the others adjusted, and the network fits these ",
+      "samples as well. Samples with more varied inputs may decide.");
+}
+
 // Why the samples cannot determine the weights; empty where they can.
 std::vector<std::string> CausesOfUndetermined(const Facts& facts,
                                               const RecoveryEvidence& evidence) {
@@ -368,15 +381,9 @@ std::vector<std::string> CausesOfUndetermined(const Facts& facts,
         "A weight has no effect on any training sample, so its value is arbitrary. Lower the "
         "budget or add samples.");
   }
-  if (causes.empty() && facts.exchange) {
-    const int64_t d = facts.training.num_inputs;
-    const Exchange& exchange = *facts.exchange;
-    causes.push_back(absl::StrCat(
-        "Tried out: a weight on ", ColumnName(exchange.removed_column, d),
-        " can be exchanged for one on ", ColumnName(exchange.entered_column, d), " of ",
-        exchange.same_neuron ? "the same" : "another",
-        " neuron (inputs are counted from 0), the others adjusted, and the network fits these ",
-        "samples as well. Samples with more varied inputs may decide."));
+  // Far from the samples an exchange that costs nothing says that the search did not end, or noise.
+  if (causes.empty() && facts.exchange && facts.fit.relative_residual <= kRounding) {
+    causes.push_back(ExchangeSentence(facts));
   }
   if (!causes.empty() || !evidence.conditioning) return causes;
   const Conditioning& conditioning = *evidence.conditioning;
@@ -384,11 +391,13 @@ std::vector<std::string> CausesOfUndetermined(const Facts& facts,
   const std::string consequence =
       " Other weights on the same support fit as well. Lower the budget or the width, or add "
       "samples.";
-  if (evidence.smallest_pattern_difference == 0.0) {
-    causes.push_back(
-        absl::StrCat("Two neurons are active on the same training samples, so that only the sum "
-                     "of their weights is determined.",
-                     consequence));
+  if (evidence.smallest_pattern_difference &&
+      *evidence.smallest_pattern_difference < kSamePattern) {
+    const bool same = *evidence.smallest_pattern_difference == 0;
+    causes.push_back(absl::StrCat("Two neurons are active on ", same ? "" : "nearly ",
+                                  "the same training samples, so that only the sum of their "
+                                  "weights is determined",
+                                  same ? "." : " well.", consequence));
   } else {
     causes.push_back(absl::StrCat(
         "The columns of the support are linearly dependent on these samples to "
@@ -466,6 +475,24 @@ std::string HowWell(const FitQuality& fit, const char* kind) {
   return absl::StrCat(samples, " up to a relative residual of ", Number(fit.relative_residual));
 }
 
+// What may explain more, of what was not asked for.
+std::string Remedies(const Facts& facts) {
+  if (facts.held_out && !Generalises(facts)) {
+    return " On held-out samples it leaves clearly more: a smaller budget or more samples may "
+           "help.";
+  }
+  const RecoveryOptions& options = facts.result.options_used;
+  const bool fused = facts.training.num_outputs == 1 && options.loss == Loss::kSquared;
+  std::string text = " A larger budget or width";
+  if (fused && options.output_signs == OutputSigns::kPositive) text += ", mixed output signs";
+  if (!options.bias) text += ", a bias";
+  if (fused && options.hidden_layers == 1 && options.linear_term == LinearTerm::kNone) {
+    text += ", a linear term";
+  }
+  return text +
+         ", more time or another seed may help; or the data are not those of a sparse network.";
+}
+
 std::string VerdictSentence(const Facts& facts, Verdict verdict) {
   const bool classes = facts.fit.accuracy.has_value();
   const std::string begin = classes ? "The network names " : "The network explains ";
@@ -500,9 +527,7 @@ std::string VerdictSentence(const Facts& facts, Verdict verdict) {
       break;
   }
   if (facts.parameters() == 0) return "The network has no weights and explains nothing.";
-  const std::string remedy =
-      " A larger budget or width, mixed output signs, a bias, a linear term, more time or another "
-      "seed may help; or the data are not those of a sparse network.";
+  const std::string remedy = Remedies(facts);
   if (classes) {
     return absl::StrCat(begin, training, " right, where the most frequent class alone is ",
                         Percent(1 - MajorityError(facts.training)), " of them.", remedy);
@@ -514,6 +539,10 @@ std::string VerdictSentence(const Facts& facts, Verdict verdict) {
 
 // What else a reader should know: findings that leave the verdict as it is.
 void AppendCautions(const Facts& facts, RecoveryEvidence& evidence) {
+  if (facts.exchange && facts.fit.relative_residual > kRounding &&
+      evidence.verdict != Verdict::kUndetermined) {
+    evidence.findings.push_back(ExchangeSentence(facts));
+  }
   const int64_t parameters = facts.parameters();
   if (evidence.verdict == Verdict::kUnchecked && evidence.distinct_samples < 2 * parameters) {
     const std::string whole = parameters == 1
@@ -640,7 +669,9 @@ absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,
   const auto num_weights = static_cast<size_t>(found.rows.nonzeros());
   const bool linear_term = !found.linear_column.empty();
   if (linear_term) {
-    facts.linear_entries = design.num_columns;
+    const bool dense = result.options_used.linear_term == LinearTerm::kDense;
+    facts.linear_entries =
+        dense ? design.num_columns : static_cast<int64_t>(found.linear_column.size());
     facts.linear_columns = static_cast<int64_t>(found.linear_column.size());
   }
   if (num_weights == 0 && !linear_term) {

@@ -19,9 +19,9 @@ RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_sampl
 absl::Status ValidateProblem(const Samples& samples, const RecoveryOptions& options,
                              const RecoveryStart& start);
 
-// The options with choose_loss replaced by the loss that it chooses.
-RecoveryOptions WithLossChosen(const Samples& samples, const RecoveryOptions& options,
-                               const RecoveryStart& start);
+// The options with choose_loss and choose_output_signs replaced by what they choose.
+RecoveryOptions WithChoices(const Samples& samples, const RecoveryOptions& options,
+                            const RecoveryStart& start);
 
 // The observer, told r_squared of every iteration too where the loss is squared, there are no
 // classes, and a stage of the solve has not said it of its own samples. Valid as long as

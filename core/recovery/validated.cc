@@ -25,7 +25,7 @@ absl::StatusOr<ValidatedRecovery> RecoverValidated(
   if (absl::Status status = ValidateValidation(samples, validation, patience); !status.ok()) {
     return status;
   }
-  const RecoveryOptions options = WithLossChosen(samples, given, start);
+  const RecoveryOptions options = WithChoices(samples, given, start);
   if (absl::Status status = ValidateTargets(options.loss, validation); !status.ok()) {
     return InValidation(status);
   }

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -50,12 +52,50 @@ std::vector<int64_t> ShuffledRows(int64_t n, int64_t count, uint64_t seed,
   return row;
 }
 
-SplitSamples SplitRows(const Samples& samples, const std::vector<bool>& is_held_out,
-                       int64_t num_held_out) {
+// The rows by their inputs: of equal ones the number of the first of them, numbers from 0 on in
+// the order of first rows.
+struct DistinctRows {
+  std::vector<int64_t> number;
+  int64_t count = 0;
+};
+
+DistinctRows NumberByInputs(const Samples& samples) {
+  const auto bytes_of = [&samples](int64_t row) {
+    return std::string_view(
+        reinterpret_cast<const char*>(samples.inputs.data() + row * samples.num_inputs),
+        samples.num_inputs * sizeof(float));
+  };
+  const int64_t n = samples.num_samples;
+  std::vector<std::pair<size_t, int64_t>> hashes;
+  hashes.reserve(n);
+  for (int64_t i = 0; i < n; ++i) {
+    hashes.emplace_back(std::hash<std::string_view>()(bytes_of(i)), i);
+  }
+  std::sort(hashes.begin(), hashes.end());
+  std::vector<int64_t> first(n);
+  for (int64_t k = 0; k < n; ++k) {
+    const int64_t row = hashes[k].second;
+    const bool repeats = k > 0 && hashes[k].first == hashes[k - 1].first &&
+                         bytes_of(row) == bytes_of(hashes[k - 1].second);
+    first[row] = repeats ? first[hashes[k - 1].second] : row;
+  }
+  DistinctRows distinct;
+  distinct.number.resize(n);
+  for (int64_t i = 0; i < n; ++i) {
+    distinct.number[i] = first[i] == i ? distinct.count++ : distinct.number[first[i]];
+  }
+  return distinct;
+}
+
+// The rows whose number is held out, and the others.
+SplitSamples SplitRows(const Samples& samples, const std::vector<int64_t>& number,
+                       const std::vector<bool>& is_held_out) {
+  const int64_t num_held_out = std::count_if(number.begin(), number.end(),
+                                             [&is_held_out](int64_t k) { return is_held_out[k]; });
   SplitSamples split = {.training = EmptyLike(samples, samples.num_samples - num_held_out),
                         .held_out = EmptyLike(samples, num_held_out)};
   for (int64_t i = 0; i < samples.num_samples; ++i) {
-    AppendRow(samples, i, is_held_out[i] ? split.held_out : split.training);
+    AppendRow(samples, i, is_held_out[number[i]] ? split.held_out : split.training);
   }
   return split;
 }
@@ -69,19 +109,21 @@ absl::StatusOr<SplitSamples> Split(const Samples& samples, double held_out_fract
     return absl::InvalidArgumentError(absl::StrCat(
         "held_out_fraction: must be at least 0 and less than 1, is ", held_out_fraction));
   }
-  const int64_t num_held_out = static_cast<int64_t>(
-      std::floor(held_out_fraction * static_cast<double>(samples.num_samples)));
-  if (num_held_out >= samples.num_samples) {
+  const auto share_of = [held_out_fraction](int64_t count) {
+    return static_cast<int64_t>(std::floor(held_out_fraction * static_cast<double>(count)));
+  };
+  if (share_of(samples.num_samples) >= samples.num_samples) {
     return absl::InvalidArgumentError(absl::StrCat("held_out_fraction: ", held_out_fraction, " of ",
                                                    samples.num_samples,
                                                    " samples leaves none for training"));
   }
 
-  std::vector<bool> is_held_out(samples.num_samples, false);
-  for (const int64_t row : ShuffledRows(samples.num_samples, num_held_out, seed)) {
+  const DistinctRows distinct = NumberByInputs(samples);
+  std::vector<bool> is_held_out(distinct.count, false);
+  for (const int64_t row : ShuffledRows(distinct.count, share_of(distinct.count), seed)) {
     is_held_out[row] = true;
   }
-  return SplitRows(samples, is_held_out, num_held_out);
+  return SplitRows(samples, distinct.number, is_held_out);
 }
 
 absl::StatusOr<SplitSamples> SplitFold(const Samples& samples, int64_t num_folds, int64_t fold,
@@ -96,11 +138,15 @@ absl::StatusOr<SplitSamples> SplitFold(const Samples& samples, int64_t num_folds
     return absl::InvalidArgumentError(
         absl::StrCat("fold: must be at least 0 and less than ", num_folds, ", is ", fold));
   }
-  const std::vector<int64_t> rows = ShuffledRows(n, n, seed);
-  std::vector<bool> is_held_out(n, false);
-  int64_t num_held_out = 0;
-  for (int64_t i = fold; i < n; i += num_folds, ++num_held_out) is_held_out[rows[i]] = true;
-  return SplitRows(samples, is_held_out, num_held_out);
+  DistinctRows distinct = NumberByInputs(samples);
+  if (distinct.count < num_folds) {
+    std::iota(distinct.number.begin(), distinct.number.end(), int64_t{0});
+    distinct.count = n;
+  }
+  const std::vector<int64_t> rows = ShuffledRows(distinct.count, distinct.count, seed);
+  std::vector<bool> is_held_out(distinct.count, false);
+  for (int64_t i = fold; i < distinct.count; i += num_folds) is_held_out[rows[i]] = true;
+  return SplitRows(samples, distinct.number, is_held_out);
 }
 
 absl::StatusOr<Samples> RandomSubset(const Samples& samples, int64_t count, uint64_t seed) {

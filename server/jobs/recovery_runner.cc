@@ -96,7 +96,8 @@ absl::StatusOr<SparseNetwork> LoadInitialNetwork(store::Store& store, const Reco
   }
   const bool subtracts = std::any_of(network->output_signs.begin(), network->output_signs.end(),
                                      [](int8_t sign) { return sign < 0; });
-  if (subtracts && spec.options.output_signs == OutputSigns::kPositive) {
+  if (subtracts && !spec.options.choose_output_signs &&
+      spec.options.output_signs == OutputSigns::kPositive) {
     return InvalidField("recovery.initial_model",
                         "has neurons that subtract; choose mixed output signs");
   }
@@ -128,7 +129,13 @@ void AddEvidence(const RecoveryReport& report, std::map<std::string, std::string
     add("validation_accuracy", report.validation->accuracy);
     metadata.emplace("best_iteration", absl::StrCat(report.best_iteration));
   }
-  if (report.planted) metadata.emplace("exact", report.planted->exact ? "true" : "false");
+  metadata.emplace("active_neurons", absl::StrCat(report.active_neurons));
+  if (report.planted) {
+    metadata.emplace("exact", report.planted->exact ? "true" : "false");
+    add("support_recall", report.planted->support_recall);
+    add("support_precision", report.planted->support_precision);
+    add("relative_weight_error", report.planted->relative_weight_error);
+  }
   if (!report.evidence) return;
   const RecoveryEvidence& evidence = *report.evidence;
   metadata.emplace("verdict", std::string(VerdictName(evidence.verdict)));
@@ -136,7 +143,11 @@ void AddEvidence(const RecoveryReport& report, std::map<std::string, std::string
   add("weakest_kept", evidence.weakest_kept);
   add("strongest_left_out", evidence.strongest_left_out);
   add("smallest_saliency", evidence.smallest_saliency);
-  if (evidence.conditioning) add("kappa", evidence.conditioning->kappa());
+  if (evidence.conditioning) {
+    add("kappa", evidence.conditioning->kappa());
+    add("smallest_eigenvalue", evidence.conditioning->smallest_eigenvalue);
+    add("largest_eigenvalue", evidence.conditioning->largest_eigenvalue);
+  }
   add("smallest_active_fraction", evidence.smallest_active_fraction);
   add("smallest_pattern_difference", evidence.smallest_pattern_difference);
   metadata.emplace("starts_tried", absl::StrCat(evidence.starts_tried));

@@ -414,6 +414,7 @@ absl::StatusOr<RecoveryOptions> FromProto(const v1::RecoveryOptions& options) {
   const auto signs = FromProto(options.output_signs(), "job.recovery.options.output_signs");
   if (!signs.ok()) return signs.status();
   result.output_signs = *signs;
+  result.choose_output_signs = options.output_signs() == v1::OUTPUT_SIGNS_UNSPECIFIED;
   result.bias = options.bias();
   const auto linear_term = FromProto(options.linear_term());
   if (!linear_term.ok()) return linear_term.status();
@@ -447,7 +448,7 @@ v1::RecoveryOptions ToProto(const RecoveryOptions& options) {
   if (options.working_nonzeros > 0) result.set_working_nonzeros(options.working_nonzeros);
   result.set_algorithm(ToProto(options.algorithm));
   result.set_gate_mode(ToProto(options.gate_mode));
-  result.set_output_signs(ToProto(options.output_signs));
+  if (!options.choose_output_signs) result.set_output_signs(ToProto(options.output_signs));
   result.set_bias(options.bias);
   result.set_linear_term(ToProto(options.linear_term));
   result.set_hidden_layers(options.hidden_layers);

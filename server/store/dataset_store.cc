@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/network/merge.h"
 #include "core/network/model.h"
 #include "server/store/error_details.h"
 #include "server/store/record_json.h"
@@ -262,7 +263,8 @@ absl::StatusOr<DatasetRecord> DatasetStore::Create(const CreateIdentity& identit
   BlobPin network_pin;
   if (planted_network != nullptr) {
     Model model;
-    model.network = *planted_network;
+    // A million neurons may share a thousand weights: the others are nothing but memory.
+    model.network = DropDeadNeurons(*planted_network);
     absl::StatusOr<std::string> npz = WriteModelNpz(model);
     if (!npz.ok()) return npz.status();
     absl::StatusOr<BlobPin> pin = blobs_->Put(*npz);

@@ -201,6 +201,7 @@ Json OptionsToJson(const RecoveryOptions& options) {
   if (options.hidden_layers > 1) json["hidden_layers"] = options.hidden_layers;
   if (options.loss != Loss::kSquared) json["loss"] = NameOf(kLosses, options.loss);
   if (options.choose_loss) json["choose_loss"] = true;
+  if (options.choose_output_signs) json["choose_output_signs"] = true;
   return json;
 }
 
@@ -233,6 +234,7 @@ RecoveryOptions ReadRecoveryOptions(const Json& json) {
   options.hidden_layers = json.value("hidden_layers", int64_t{1});
   if (json.contains("loss")) options.loss = ReadName(kLosses, json.at("loss"));
   options.choose_loss = json.value("choose_loss", false);
+  options.choose_output_signs = json.value("choose_output_signs", false);
   return options;
 }
 

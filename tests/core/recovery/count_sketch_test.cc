@@ -74,10 +74,10 @@ TEST(CountSketchTest, BatchesFitAPlantedNetwork) {
   for (uint64_t seed = 0; seed < 3; ++seed) {
     const PlantedProblem problem = *GeneratePlanted(Planted(seed));
     RecoveryOptions options = OptionsFor(Planted(seed));
-    options.batch_size = 500;
     const absl::StatusOr<RecoveryResult> result = Recover(problem.samples, options);
     ASSERT_TRUE(result.ok()) << result.status();
     ExpectWithinBudget(*result, options, problem.samples);
+    EXPECT_EQ(result->options_used.batch_size, problem.samples.num_samples / 10);
     EXPECT_EQ(result->options_used.step_size, 0.005);
     EXPECT_GE(result->psnr_db, 19);
     EXPECT_LT(result->relative_residual, 0.65);

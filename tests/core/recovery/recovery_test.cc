@@ -493,6 +493,35 @@ TEST(RecoverTest, ManySamplesGiveTheSameBitsOnAnyNumberOfThreads) {
   }
 }
 
+TEST(RecoverTest, OutputSignsFollowTheTargets) {
+  PlantedOptions planted = {.num_samples = 400, .num_inputs = 8, .hidden_width = 3, .nonzeros = 6};
+  const Samples adding = GeneratePlanted(planted)->samples;
+  Samples below = adding;
+  below.targets[7] = -1;
+  RecoveryOptions options;
+  options.hidden_width = 3;
+  options.nonzeros = 6;
+  options.choose_output_signs = true;
+  EXPECT_EQ(ChooseOutputSigns(options, adding), OutputSigns::kPositive);
+  EXPECT_EQ(ChooseOutputSigns(options, below), OutputSigns::kMixed);
+  RecoveryStart start;
+  start.network = SparseNetwork{.num_inputs = 8};
+  EXPECT_EQ(ChooseOutputSigns(options, adding, start), OutputSigns::kPositive);
+  start.network->weights = {{0, 1}, {2}, {1.0}};
+  start.network->output_signs = {-1};
+  EXPECT_EQ(ChooseOutputSigns(options, adding, start), OutputSigns::kMixed);
+  const auto result = Recover(below, options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->options_used.output_signs, OutputSigns::kMixed);
+  EXPECT_FALSE(result->options_used.choose_output_signs);
+  // The same bits as where it is said.
+  options.choose_output_signs = false;
+  options.output_signs = OutputSigns::kMixed;
+  EXPECT_TRUE(Recover(below, options)->network == result->network);
+  options.linear_term = LinearTerm::kSparse;
+  EXPECT_EQ(ChooseOutputSigns(options, adding), OutputSigns::kMixed);
+}
+
 TEST(RecoverTest, BatchesOfSvrgAreWholeWords) {
   const PlantedProblem problem = Planted(14);
   RecoveryOptions options = OptionsOf({Algorithm::kSvrg, kRandom, kPositive, 0, 0, false});

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -76,6 +77,54 @@ TEST(SplitTest, EveryRowIsHeldOutEquallyOften) {
     for (int64_t i = 0; i < 3; ++i) ++times[static_cast<int>(split->held_out.inputs[2 * i])];
   }
   for (const int count : times) EXPECT_NEAR(count, 600, 6 * 20.5);
+}
+
+// Row i has the inputs of row i mod `distinct`.
+Samples Repeated(int64_t num_samples, int64_t distinct) {
+  Samples samples = Numbered(num_samples);
+  for (int64_t i = 0; i < num_samples; ++i) {
+    samples.inputs[2 * i] = static_cast<float>(i % distinct);
+    samples.inputs[2 * i + 1] = 0;
+  }
+  return samples;
+}
+
+std::set<float> FirstInputs(const Samples& part) {
+  std::set<float> inputs;
+  for (int64_t i = 0; i < part.num_samples; ++i) inputs.insert(part.inputs[2 * i]);
+  return inputs;
+}
+
+void ExpectNothingShared(const SplitSamples& split) {
+  const std::set<float> learned = FirstInputs(split.training);
+  for (const float input : FirstInputs(split.held_out)) EXPECT_FALSE(learned.contains(input));
+}
+
+TEST(SplitTest, RepeatsOfARowStayWithIt) {
+  for (const int64_t distinct : {1, 2, 10, 60}) {
+    const auto split = Split(Repeated(300, distinct), 0.2, 5);
+    ASSERT_TRUE(split.ok()) << split.status();
+    EXPECT_EQ(split->training.num_samples + split->held_out.num_samples, 300);
+    EXPECT_EQ(FirstInputs(split->held_out).size(), static_cast<size_t>(distinct / 5));
+    ExpectNothingShared(*split);
+  }
+}
+
+TEST(SplitFoldTest, RepeatsOfARowShareItsFold) {
+  const Samples samples = Repeated(300, 20);
+  int64_t held_out = 0;
+  for (int64_t fold = 0; fold < 5; ++fold) {
+    const auto split = SplitFold(samples, 5, fold, 6);
+    ASSERT_TRUE(split.ok()) << split.status();
+    EXPECT_EQ(FirstInputs(split->held_out).size(), 4U);
+    ExpectNothingShared(*split);
+    held_out += split->held_out.num_samples;
+  }
+  EXPECT_EQ(held_out, 300);
+  // Fewer different rows than folds: no fold is empty all the same.
+  for (int64_t fold = 0; fold < 5; ++fold) {
+    EXPECT_GT(SplitFold(Repeated(300, 3), 5, fold, 6)->held_out.num_samples, 0);
+  }
 }
 
 TEST(SplitTest, RefusesFractionsOutOfRange) {

@@ -211,7 +211,7 @@ TEST(ConvertJobTest, UnsetOptionsKeepTheSolversDefaults) {
   const RecoveryOptions& options = std::get<store::RecoverySpec>(converted->spec).options;
   EXPECT_EQ(options.algorithm, Algorithm::kAuto);
   EXPECT_EQ(options.gate_mode, GateMode::kSequential);
-  EXPECT_EQ(options.output_signs, OutputSigns::kPositive);
+  EXPECT_TRUE(options.choose_output_signs);
   EXPECT_EQ(options.working_nonzeros, 0);
   EXPECT_EQ(options.batch_size, 0);
   EXPECT_FALSE(options.step_size);

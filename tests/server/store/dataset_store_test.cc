@@ -9,6 +9,7 @@
 
 #include "core/formats/npy.h"
 #include "core/formats/png.h"
+#include "core/network/merge.h"
 #include "server/store/error_details.h"
 #include "server/store/job_store.h"
 #include "server/store/store.h"
@@ -144,7 +145,7 @@ TEST_F(DatasetStoreTest, PlantedNetworksAreKept) {
   ASSERT_TRUE(network.ok() && network->has_value()) << network.status();
   auto problem = GeneratePlanted(options);
   ASSERT_TRUE(problem.ok());
-  EXPECT_EQ(**network, problem->network);
+  EXPECT_EQ(**network, DropDeadNeurons(problem->network));
   auto again =
       datasets().CreatePlanted({.id = "p", .request_id = "r", .fingerprint = "f"}, options, {});
   ASSERT_TRUE(again.ok()) << again.status();
@@ -154,6 +155,18 @@ TEST_F(DatasetStoreTest, PlantedNetworksAreKept) {
                 .status()
                 .code(),
             absl::StatusCode::kAlreadyExists);
+}
+
+TEST_F(DatasetStoreTest, PlantedNeuronsWithoutWeightsAreNotKept) {
+  const PlantedOptions options = {
+      .num_samples = 20, .num_inputs = 4, .hidden_width = 1'000'000, .nonzeros = 5, .seed = 11};
+  auto record =
+      datasets().CreatePlanted({.id = "w", .request_id = "r", .fingerprint = "f"}, options, {});
+  ASSERT_TRUE(record.ok()) << record.status();
+  const auto network = datasets().LoadPlantedNetwork(*record);
+  ASSERT_TRUE(network.ok() && network->has_value()) << network.status();
+  EXPECT_LE((*network)->hidden_width(), 5);
+  EXPECT_EQ((*network)->weights.nonzeros(), 5);
 }
 
 TEST_F(DatasetStoreTest, PlantedNetworksOfSeveralLayersAndOutputsAreKept) {
@@ -177,7 +190,7 @@ TEST_F(DatasetStoreTest, PlantedNetworksOfSeveralLayersAndOutputsAreKept) {
   const auto problem = GeneratePlanted(options);
   const auto network = datasets().LoadPlantedNetwork(*record);
   ASSERT_TRUE(network.ok() && network->has_value()) << network.status();
-  EXPECT_EQ(**network, problem->network);
+  EXPECT_EQ(**network, DropDeadNeurons(problem->network));
   const auto samples = datasets().Load(*record);
   ASSERT_TRUE(samples.ok()) << samples.status();
   EXPECT_EQ((*samples)->targets, problem->samples.targets);

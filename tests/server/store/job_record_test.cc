@@ -23,6 +23,7 @@ JobRecord FullRecord() {
   std::get<RecoverySpec>(record.spec).options.bias = true;
   std::get<RecoverySpec>(record.spec).options.linear_term = LinearTerm::kSparse;
   std::get<RecoverySpec>(record.spec).options.choose_loss = true;
+  std::get<RecoverySpec>(record.spec).options.choose_output_signs = true;
   std::get<RecoverySpec>(record.spec).options.seed = std::numeric_limits<uint64_t>::max();
   std::get<RecoverySpec>(record.spec).options.step_size = 0.1;
   std::get<RecoverySpec>(record.spec).options.termination.max_iterations = 7;
