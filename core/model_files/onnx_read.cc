@@ -24,12 +24,30 @@ constexpr int64_t kOldestOpset = 7;  // before it Gemm and Add broadcast by attr
 constexpr int64_t kMaxInputs = std::numeric_limits<int32_t>::max() - 1;
 // Of a sparse tensor, whose rows a file need not pay for.
 constexpr int64_t kMaxSparseRows = int64_t{1} << 20;
+// Numbers that small files may repeat at will by naming an initializer again and again.
+constexpr int64_t kFreeNumbers = int64_t{1} << 21;
 
 using Constant = std::variant<OnnxTensor, OnnxSparseTensor>;
 
 const std::vector<int64_t>& DimsOf(const Constant& constant) {
   if (const auto* tensor = std::get_if<OnnxTensor>(&constant)) return tensor->dims;
   return std::get<OnnxSparseTensor>(constant).dims;
+}
+
+// Numbers that reading the constant makes: its entries, and of a sparse one its rows or columns.
+// At most one a byte of the file and kMaxSparseRows, whatever the dimensions claim.
+int64_t NumbersOf(const Constant& constant) {
+  const auto* sparse = std::get_if<OnnxSparseTensor>(&constant);
+  const OnnxTensor& values = sparse == nullptr ? std::get<OnnxTensor>(constant) : sparse->values;
+  const auto most = static_cast<int64_t>(values.message.size());
+  int64_t numbers = 1;
+  for (const int64_t extent : values.dims) {
+    numbers = extent < 1 ? 0 : numbers > most / extent ? most : numbers * extent;
+  }
+  if (sparse == nullptr) return numbers;
+  int64_t rows = 0;
+  for (const int64_t extent : sparse->dims) rows = std::max(rows, extent);
+  return numbers + std::min(rows, kMaxSparseRows);
 }
 
 std::string DimsText(const std::vector<int64_t>& dims) {
@@ -158,7 +176,10 @@ const OnnxAttribute* FindAttribute(const OnnxNode& node, std::string_view name) 
 // reads something else, and the walk takes one step a node.
 class ChainReader {
  public:
-  explicit ChainReader(const OnnxFile& file) : file_(file) {}
+  // Repeated initializers may make twice the numbers that a file of so many bytes holds itself.
+  ChainReader(const OnnxFile& file, size_t file_bytes)
+      : file_(file),
+        max_numbers_(std::max<int64_t>(kFreeNumbers, static_cast<int64_t>(file_bytes / 2))) {}
   absl::StatusOr<Model> Read();
 
  private:
@@ -180,12 +201,15 @@ class ChainReader {
   absl::Status TakeTargetScale(const OnnxNode& node);
   absl::Status CheckAttributes(const OnnxNode& node, const std::set<std::string_view>& known) const;
   absl::StatusOr<const Constant*> ConstantInput(const OnnxNode& node, size_t input) const;
+  absl::Status CountNumbers(const Constant& constant, std::string_view name);
   absl::StatusOr<std::vector<double>> Values(const OnnxNode& node, size_t input);
   absl::Status AddLayer(const OnnxNode& node, bool is_unit_major);
   absl::Status AddBias(std::vector<double> bias, std::string_view name);
   absl::Status CheckInput(Model& model) const;
 
   const OnnxFile& file_;
+  const int64_t max_numbers_;
+  int64_t num_numbers_ = 0;  // read from constants so far
   std::map<std::string_view, Constant> constants_;
   std::set<std::string_view> given_;  // every value that is defined so far
   const OnnxValue* input_ = nullptr;
@@ -269,6 +293,15 @@ absl::StatusOr<const Constant*> ChainReader::ConstantInput(const OnnxNode& node,
   return &it->second;
 }
 
+// Before they are read: a name costs a few bytes, what it stands for may be the whole file.
+absl::Status ChainReader::CountNumbers(const Constant& constant, std::string_view name) {
+  num_numbers_ += NumbersOf(constant);
+  if (num_numbers_ <= max_numbers_) return absl::OkStatus();
+  return Error(absl::StrCat(QuotedName(name), ": with it the layers hold ", num_numbers_,
+                            " numbers, a file of this size at most ", max_numbers_,
+                            "; give each layer an initializer of its own"));
+}
+
 absl::StatusOr<std::vector<double>> ChainReader::Values(const OnnxNode& node, size_t input) {
   const absl::StatusOr<const Constant*> constant = ConstantInput(node, input);
   if (!constant.ok()) return constant.status();
@@ -280,11 +313,12 @@ absl::StatusOr<std::vector<double>> ChainReader::Values(const OnnxNode& node, si
     return Error(absl::StrCat(name, ": shape ", DimsText(tensor->dims),
                               " is not supported; it must be one number or one a unit"));
   }
+  absl::Status status = CountNumbers(**constant, node.inputs[input]);
+  if (!status.ok()) return status;
   absl::StatusOr<std::vector<double>> values = OnnxDoubles(*tensor);
   if (!values.ok()) return Error(absl::StrCat(name, ": ", values.status().message()));
-  if (absl::Status status = CheckFinite(*values); !status.ok()) {
-    return Error(absl::StrCat(name, ": ", status.message()));
-  }
+  status = CheckFinite(*values);
+  if (!status.ok()) return Error(absl::StrCat(name, ": ", status.message()));
   if (values->empty()) return Error(absl::StrCat(name, ": is empty"));
   has_doubles_ |= tensor->data_type == static_cast<int64_t>(OnnxType::kDouble);
   return values;
@@ -298,8 +332,13 @@ absl::Status ChainReader::AddLayer(const OnnxNode& node, bool is_unit_major) {
     return Error(absl::StrCat("input ", QuotedName(input_->name), " has shape ",
                               DimsText(input_->dims), "; a Flatten must stand before this"));
   }
+  if (layered_.layers.size() > static_cast<size_t>(kMaxHiddenLayers)) {
+    return Error(absl::StrCat("more than ", kMaxHiddenLayers, " hidden layers"));
+  }
   const absl::StatusOr<const Constant*> constant = ConstantInput(node, 1);
   if (!constant.ok()) return constant.status();
+  absl::Status status = CountNumbers(**constant, node.inputs[1]);
+  if (!status.ok()) return status;
   absl::StatusOr<Matrix> matrix = ReadMatrix(**constant, is_unit_major);
   if (!matrix.ok()) {
     return Error(absl::StrCat(QuotedName(node.inputs[1]), ": ", matrix.status().message()));
@@ -313,9 +352,6 @@ absl::Status ChainReader::AddLayer(const OnnxNode& node, bool is_unit_major) {
     return Error(absl::StrCat(QuotedName(node.inputs[1]), ": takes ", matrix->num_columns,
                               " inputs, but the layer before has ",
                               layered_.layers.back().weights.num_rows(), " units"));
-  }
-  if (layered_.layers.size() > static_cast<size_t>(kMaxHiddenLayers)) {
-    return Error(absl::StrCat("more than ", kMaxHiddenLayers, " hidden layers"));
   }
   layered_.layers.push_back({.weights = std::move(matrix->rows), .bias = {}});
   stage_ = Stage::kLayer;
@@ -610,7 +646,7 @@ absl::StatusOr<Model> ChainReader::Read() {
 absl::StatusOr<Model> ReadOnnxModel(std::string_view bytes) {
   const absl::StatusOr<OnnxFile> file = ParseOnnx(bytes);
   if (!file.ok()) return file.status();
-  return ChainReader(*file).Read();
+  return ChainReader(*file, bytes.size()).Read();
 }
 
 }  // namespace thresher

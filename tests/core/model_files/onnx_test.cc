@@ -258,6 +258,50 @@ TEST(OnnxTest, AMillionNodesAreRefusedAtTheFirstTooMany) {
   }
 }
 
+// `num_layers` nodes layer_0, layer_1, ... on one square initializer of `width` inputs.
+OnnxBuilder SharedLayers(int64_t width, int num_layers) {
+  OnnxBuilder builder;
+  builder.Ends({-1, width})
+      .Initializer("w", {width, width},
+                   std::vector<float>(static_cast<size_t>(width * width), 1.0f));
+  std::string below = "x";
+  for (int l = 0; l < num_layers; ++l) {
+    const std::string number = std::to_string(l);
+    const bool is_last = l + 1 == num_layers;
+    builder.Node("MatMul", "layer_" + number, {below, "w"}, {is_last ? "y" : "h" + number});
+    if (!is_last) builder.Node("Relu", "", {"h" + number}, {"z" + number});
+    below = "z" + number;
+  }
+  return builder;
+}
+
+// Each use of an initializer was copied before the layers were counted: 500 uses of one of 16 MB
+// took 1.3 GB.
+TEST(OnnxTest, OneInitializerInManyLayersIsRefusedBeforeItIsCopied) {
+  // At the first layer too many, and where the weights are large at the third use.
+  EXPECT_THAT(MessageOf(SharedLayers(2, 500)),
+              AllOf(HasSubstr("'layer_17'"), HasSubstr("more than 16 hidden layers")));
+  EXPECT_THAT(MessageOf(SharedLayers(1500, 500)),
+              AllOf(HasSubstr("'layer_2'"), HasSubstr("'w'"), HasSubstr("initializer of its own")));
+  EXPECT_TRUE(ReadOnnxModel(SharedLayers(1500, 2).File()).ok());
+  EXPECT_TRUE(ReadOnnxModel(SharedLayers(2, 17).File()).ok());
+}
+
+TEST(OnnxTest, OneBiasAddedManyTimesIsRefused) {
+  constexpr int64_t kUnits = int64_t{1} << 18;
+  const auto count = static_cast<size_t>(kUnits);
+  OnnxBuilder builder;
+  builder.Ends({-1, 1})
+      .Initializer("w", {1, kUnits}, std::vector<float>(count, 1.0f))
+      .Initializer("b", {kUnits}, std::vector<float>(count, 1.0f))
+      .Node("MatMul", "first", {"x", "w"}, {"h0"});
+  for (int i = 0; i < 1000; ++i) {
+    const std::string number = std::to_string(i);
+    builder.Node("Add", "add_" + number, {"h" + number, "b"}, {"h" + std::to_string(i + 1)});
+  }
+  EXPECT_THAT(MessageOf(builder), AllOf(HasSubstr("'add_7'"), HasSubstr("'b'")));
+}
+
 TEST(OnnxTest, StagesOutOfPlaceAreNamed) {
   const auto after = [](const char* op_type, const std::vector<std::string>& inputs) {
     OnnxBuilder builder = SmallGemms();
@@ -336,6 +380,22 @@ TEST(OnnxTest, SparseInitializersThatLieAreRefused) {
   EXPECT_THAT(MessageOf(WithSparse({int64_t{1} << 31, int64_t{1} << 31}, {1}, {0}, {1})),
               HasSubstr("'first'"));
   EXPECT_THAT(MessageOf(WithSparse({2, (1 << 20) + 1}, {1}, {0}, {1})), HasSubstr("'first'"));
+}
+
+// Rows are not in the file, so that each use of a few bytes may make a million of them.
+TEST(OnnxTest, RowsOfRepeatedSparseInitializersAreCounted) {
+  constexpr int64_t kRows = int64_t{1} << 20;
+  OnnxBuilder builder;
+  std::string sparse;
+  AppendBytesField(1, OnnxBuilder::Tensor("w", {1}, OnnxBuilder::Raw({1})), sparse);
+  AppendBytesField(2, OnnxBuilder::Tensor("", {1}, OnnxBuilder::Integers({0}), 7), sparse);
+  for (int k = 0; k < 2; ++k) AppendNumberField(3, static_cast<uint64_t>(kRows), sparse);
+  builder.Ends({-1, kRows})
+      .Message(15, sparse)
+      .Node("MatMul", "first", {"x", "w"}, {"h"})
+      .Node("Relu", "relu", {"h"}, {"z"})
+      .Node("MatMul", "second", {"z", "w"}, {"y"});
+  EXPECT_THAT(MessageOf(builder), AllOf(HasSubstr("'second'"), HasSubstr("'w'")));
 }
 
 }  // namespace
