@@ -1,4 +1,5 @@
-// ONNX files whose graph is a chain of layers.
+// ONNX files whose graph is a chain of layers, and those that onnx_write.cc makes of gated
+// networks.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -183,7 +184,9 @@ class ChainReader {
   absl::StatusOr<Model> Read();
 
  private:
-  enum class Stage { kInputs, kLayer, kRelu, kTargetScale, kTargetOffset };
+  // kGates: of a gated network, behind the test of its gates; then a layer, its weights; kGated:
+  // behind the choice by open gates; kSum: behind the sum over them.
+  enum class Stage { kInputs, kLayer, kRelu, kGates, kGated, kSum, kTargetScale, kTargetOffset };
 
   absl::Status Error(absl::string_view what) const;
   absl::Status ReadConstants();
@@ -199,6 +202,15 @@ class ChainReader {
   absl::Status TakeReshape(const OnnxNode& node);
   absl::Status TakeInputScaling(const OnnxNode& node);
   absl::Status TakeTargetScale(const OnnxNode& node);
+  absl::Status TakeGreater(const OnnxNode& node);
+  absl::Status TakeWhere(const OnnxNode& node);
+  absl::Status TakeReduceSum(const OnnxNode& node);
+  absl::Status CheckZero(const OnnxNode& node, size_t input);
+  absl::Status CheckAsIs(const OnnxNode& node) const;
+  // Whether the node reads what the chain has come to.
+  bool ReadsChain(const OnnxNode& node) const;
+  std::string_view SourceOf(std::string_view value) const;
+  absl::StatusOr<Network> ToNetwork();
   absl::Status CheckAttributes(const OnnxNode& node, const std::set<std::string_view>& known) const;
   absl::StatusOr<const Constant*> ConstantInput(const OnnxNode& node, size_t input) const;
   absl::Status CountNumbers(const Constant& constant, std::string_view name);
@@ -220,6 +232,12 @@ class ChainReader {
   bool has_doubles_ = false;
   int64_t reshaped_inputs_ = -1;
   LayeredNetwork layered_;
+  std::map<std::string_view, std::string_view> sources_;  // of values that equal another
+  std::string_view first_input_;                          // what the first layer reads
+  bool has_sparse_first_ = false;
+  bool has_doubles_before_ = false;  // before the first layer
+  std::optional<Layer> gates_;       // of a gated network
+  std::string_view open_;            // where they are open
   std::vector<double> input_offset_;
   std::vector<double> input_scale_;
   double target_offset_ = 0;
@@ -325,7 +343,7 @@ absl::StatusOr<std::vector<double>> ChainReader::Values(const OnnxNode& node, si
 }
 
 absl::Status ChainReader::AddLayer(const OnnxNode& node, bool is_unit_major) {
-  if (stage_ != Stage::kInputs && stage_ != Stage::kRelu) {
+  if (stage_ != Stage::kInputs && stage_ != Stage::kRelu && stage_ != Stage::kGates) {
     return Error("must follow the input or a Relu");
   }
   if (!is_flat_) {
@@ -344,10 +362,23 @@ absl::Status ChainReader::AddLayer(const OnnxNode& node, bool is_unit_major) {
     return Error(absl::StrCat(QuotedName(node.inputs[1]), ": ", matrix.status().message()));
   }
   const OnnxTensor* tensor = std::get_if<OnnxTensor>(*constant);
+  const bool is_first = layered_.layers.empty() && !gates_.has_value();
+  if (is_first) {
+    first_input_ = SourceOf(node.inputs[0]);
+    has_sparse_first_ = tensor == nullptr;
+    has_doubles_before_ = has_doubles_;
+  }
   if (tensor == nullptr) tensor = &std::get<OnnxSparseTensor>(**constant).values;
   has_doubles_ |= tensor->data_type == static_cast<int64_t>(OnnxType::kDouble);
-  if (layered_.layers.empty()) {
+  if (is_first) {
     layered_.num_inputs = matrix->num_columns;
+  } else if (gates_.has_value()) {
+    if (matrix->num_columns != layered_.num_inputs ||
+        matrix->rows.num_rows() != gates_->weights.num_rows()) {
+      return Error(absl::StrCat(QuotedName(node.inputs[1]), ": ", matrix->rows.num_rows(),
+                                " units of ", matrix->num_columns, " inputs, but the gates are ",
+                                gates_->weights.num_rows(), " of ", layered_.num_inputs));
+    }
   } else if (matrix->num_columns != layered_.layers.back().weights.num_rows()) {
     return Error(absl::StrCat(QuotedName(node.inputs[1]), ": takes ", matrix->num_columns,
                               " inputs, but the layer before has ",
@@ -423,7 +454,8 @@ absl::Status ChainReader::TakeAdd(const OnnxNode& node) {
 }
 
 absl::Status ChainReader::TakeRelu() {
-  if (stage_ != Stage::kLayer) return Error("must follow a MatMul, Gemm or Add");
+  if (stage_ != Stage::kLayer || gates_.has_value())
+    return Error("must follow a MatMul, Gemm or Add");
   stage_ = Stage::kRelu;
   return absl::OkStatus();
 }
@@ -475,12 +507,112 @@ absl::Status ChainReader::TakeTargetScale(const OnnxNode& node) {
   const size_t constant = node.inputs.size() == 2 && node.inputs[1] == current_ ? 0 : 1;
   const absl::StatusOr<std::vector<double>> values = Values(node, constant);
   if (!values.ok()) return values.status();
-  if (stage_ != Stage::kLayer || values->size() != 1 || (*values)[0] <= 0) {
+  const bool is_behind_last =
+      stage_ == Stage::kSum || (stage_ == Stage::kLayer && !gates_.has_value());
+  if (!is_behind_last || values->size() != 1 || (*values)[0] <= 0) {
     return Error("is supported only behind the last layer, by one positive number");
   }
   target_scale_ = (*values)[0];
   stage_ = Stage::kTargetScale;
   return absl::OkStatus();
+}
+
+// Nodes whose values stay as they are: Identity, Cast between float and double, Dropout when it
+// does not train.
+absl::Status ChainReader::CheckAsIs(const OnnxNode& node) const {
+  if (node.op_type == "Identity") return CheckAttributes(node, {});
+  if (node.op_type == "Dropout") {
+    if (node.inputs.size() > 2 && !node.inputs[2].empty()) {
+      return Error("training_mode is not supported; export the network for inference");
+    }
+    return CheckAttributes(node, {"ratio", "seed"});
+  }
+  if (absl::Status status = CheckAttributes(node, {"to"}); !status.ok()) return status;
+  const auto* to = FindAttribute(node, "to");
+  const auto type = static_cast<OnnxType>(to == nullptr ? 0 : to->int_value);
+  if (type != OnnxType::kFloat && type != OnnxType::kDouble) {
+    return Error("the attribute to must be float or double");
+  }
+  const auto constant = node.inputs.empty() ? constants_.end() : constants_.find(node.inputs[0]);
+  if (constant == constants_.end()) return absl::OkStatus();
+  const auto* tensor = std::get_if<OnnxTensor>(&constant->second);
+  const auto from = static_cast<OnnxType>(
+      (tensor != nullptr ? *tensor : std::get<OnnxSparseTensor>(constant->second).values)
+          .data_type);
+  if (from == OnnxType::kFloat || from == type) return absl::OkStatus();
+  return Error("a constant must be float, or keep its type; cast it before the export");
+}
+
+absl::Status ChainReader::CheckZero(const OnnxNode& node, size_t input) {
+  const absl::StatusOr<std::vector<double>> values = Values(node, input);
+  if (!values.ok()) return values.status();
+  if (values->size() == 1 && (*values)[0] == 0) return absl::OkStatus();
+  return Error(absl::StrCat(QuotedName(node.inputs[input]), ": must be 0"));
+}
+
+// The layer before it turns out to be the gates of a gated network.
+absl::Status ChainReader::TakeGreater(const OnnxNode& node) {
+  if (absl::Status status = CheckAttributes(node, {}); !status.ok()) return status;
+  if (stage_ != Stage::kLayer || gates_.has_value() || layered_.layers.size() != 1) {
+    return Error("must follow the first layer, as the test of a gated network's gates");
+  }
+  // Their rows are held densely.
+  if (has_sparse_first_) return Error("gates as a sparse initializer are not supported");
+  if (absl::Status status = CheckZero(node, 1); !status.ok()) return status;
+  gates_ = std::move(layered_.layers.front());
+  layered_.layers.clear();
+  has_doubles_ = has_doubles_before_;  // the type of gates is not the weights'
+  open_ = node.outputs[0];
+  stage_ = Stage::kGates;
+  return absl::OkStatus();
+}
+
+absl::Status ChainReader::TakeWhere(const OnnxNode& node) {
+  if (absl::Status status = CheckAttributes(node, {}); !status.ok()) return status;
+  if (stage_ != Stage::kLayer || !gates_.has_value()) {
+    return Error("must follow the weights of a gated network");
+  }
+  stage_ = Stage::kGated;
+  return CheckZero(node, 2);
+}
+
+absl::Status ChainReader::TakeReduceSum(const OnnxNode& node) {
+  if (absl::Status status = CheckAttributes(node, {"keepdims"}); !status.ok()) return status;
+  const auto* keeps = FindAttribute(node, "keepdims");
+  if (stage_ != Stage::kGated || (keeps != nullptr && keeps->int_value != 1)) {
+    return Error("must follow the Where of a gated network, with keepdims 1");
+  }
+  const absl::StatusOr<const Constant*> constant = ConstantInput(node, 1);
+  if (!constant.ok()) return constant.status();
+  const auto* tensor = std::get_if<OnnxTensor>(*constant);
+  const absl::StatusOr<std::vector<int64_t>> axes =
+      tensor == nullptr ? std::vector<int64_t>() : OnnxIntegers(*tensor);
+  if (!axes.ok() || axes->size() != 1 || ((*axes)[0] != 1 && (*axes)[0] != -1)) {
+    return Error(absl::StrCat(QuotedName(node.inputs[1]), ": must be the units' axis, 1"));
+  }
+  stage_ = Stage::kSum;
+  return absl::OkStatus();
+}
+
+std::string_view ChainReader::SourceOf(std::string_view value) const {
+  const auto it = sources_.find(value);
+  return it == sources_.end() ? value : it->second;
+}
+
+bool ChainReader::ReadsChain(const OnnxNode& node) const {
+  if (node.inputs.empty()) return false;
+  // A gated network's weights read what its gates have read.
+  if (stage_ == Stage::kGates) {
+    const bool is_product = node.op_type == "Gemm" || node.op_type == "MatMul";
+    return is_product && SourceOf(node.inputs[0]) == first_input_;
+  }
+  if (node.op_type == "Where") {
+    return node.inputs.size() == 3 && gates_.has_value() && node.inputs[0] == open_ &&
+           node.inputs[1] == current_;
+  }
+  // The data come first, but the sum and the product are symmetric.
+  const bool symmetric = node.op_type == "Add" || node.op_type == "Mul";
+  return node.inputs[0] == current_ || (symmetric && node.inputs.back() == current_);
 }
 
 absl::Status ChainReader::TakeConstantNode(const OnnxNode& node) {
@@ -494,12 +626,7 @@ absl::Status ChainReader::TakeConstantNode(const OnnxNode& node) {
 }
 
 absl::Status ChainReader::TakeChainNode(const OnnxNode& node) {
-  // The data come first, but the sum and the product are symmetric.
-  const bool symmetric = node.op_type == "Add" || node.op_type == "Mul";
-  const bool reads_current =
-      !node.inputs.empty() &&
-      (node.inputs[0] == current_ || (symmetric && node.inputs.back() == current_));
-  if (!reads_current) {
+  if (!ReadsChain(node)) {
     for (const std::string_view name : node.inputs) {
       if (!name.empty() && !given_.contains(name)) {
         return Error(absl::StrCat("reads ", QuotedName(name),
@@ -510,7 +637,10 @@ absl::Status ChainReader::TakeChainNode(const OnnxNode& node) {
     return Error(absl::StrCat("must read ", QuotedName(current_),
                               " first, what the node before it gives; only chains are supported"));
   }
-  if (node.op_type == "Identity") return CheckAttributes(node, {});
+  if (node.op_type == "Identity" || node.op_type == "Cast" || node.op_type == "Dropout") {
+    sources_.emplace(node.outputs[0], SourceOf(current_));
+    return CheckAsIs(node);
+  }
   if (node.op_type == "Gemm") return TakeGemm(node);
   if (node.op_type == "MatMul") return TakeMatMul(node);
   if (node.op_type == "Add") return TakeAdd(node);
@@ -518,13 +648,16 @@ absl::Status ChainReader::TakeChainNode(const OnnxNode& node) {
   if (node.op_type == "Flatten") return TakeFlatten(node);
   if (node.op_type == "Reshape") return TakeReshape(node);
   if (node.op_type == "Mul") return TakeTargetScale(node);
+  if (node.op_type == "Greater") return TakeGreater(node);
+  if (node.op_type == "Where") return TakeWhere(node);
+  if (node.op_type == "ReduceSum") return TakeReduceSum(node);
   return TakeInputScaling(node);  // Sub, Div
 }
 
 absl::Status ChainReader::TakeNode(const OnnxNode& node) {
-  static constexpr std::string_view kKnown[] = {"Identity", "Gemm",    "MatMul",  "Add",
-                                                "Relu",     "Flatten", "Reshape", "Mul",
-                                                "Sub",      "Div",     "Constant"};
+  static constexpr std::string_view kKnown[] = {
+      "Identity", "Cast", "Dropout", "Gemm", "MatMul",   "Add",     "Relu",  "Flatten",
+      "Reshape",  "Mul",  "Sub",     "Div",  "Constant", "Greater", "Where", "ReduceSum"};
   const bool standard = node.domain.empty() || node.domain == "ai.onnx";
   if (!standard ||
       std::find(std::begin(kKnown), std::end(kKnown), node.op_type) == std::end(kKnown)) {
@@ -536,18 +669,19 @@ absl::Status ChainReader::TakeNode(const OnnxNode& node) {
   if (node.outputs.size() != 1 || node.outputs[0].empty()) {
     return Error(absl::StrCat("must have one output, has ", node.outputs.size()));
   }
-  const auto at_identity = [&] {
-    return node.op_type == "Identity" && node.inputs.size() == 1 ? constants_.find(node.inputs[0])
-                                                                 : constants_.end();
-  }();
+  const bool keeps_constants = node.op_type == "Identity" || node.op_type == "Cast";
+  const auto of_constant = keeps_constants && node.inputs.size() == 1
+                               ? constants_.find(node.inputs[0])
+                               : constants_.end();
   absl::Status status = absl::OkStatus();
   const bool is_given = given_.contains(node.outputs[0]);
   if (is_given) {
     status = Error(absl::StrCat("its output ", QuotedName(node.outputs[0]), " is given twice"));
   } else if (node.op_type == "Constant") {
     status = TakeConstantNode(node);
-  } else if (at_identity != constants_.end()) {
-    constants_.emplace(node.outputs[0], at_identity->second);
+  } else if (of_constant != constants_.end()) {
+    status = CheckAsIs(node);
+    constants_.emplace(node.outputs[0], of_constant->second);
   } else {
     status = TakeChainNode(node);
     current_ = node.outputs[0];
@@ -588,6 +722,21 @@ absl::Status ChainReader::CheckInput(Model& model) const {
   return absl::OkStatus();
 }
 
+absl::StatusOr<Network> ChainReader::ToNetwork() {
+  if (!gates_.has_value()) {
+    absl::StatusOr<SparseNetwork> network = FromLayers(std::move(layered_));
+    if (!network.ok()) return network.status();
+    return Network(*std::move(network));
+  }
+  const GatedUnits units{.num_inputs = layered_.num_inputs,
+                         .gates = DenseOfRows(gates_->weights, layered_.num_inputs),
+                         .gate_bias = std::move(gates_->bias),
+                         .weights = std::move(layered_.layers.front())};
+  absl::StatusOr<GatedNetwork> network = FromGatedUnits(units);
+  if (!network.ok()) return network.status();
+  return Network(*std::move(network));
+}
+
 absl::StatusOr<Model> ChainReader::Read() {
   if (file_.opset < kOldestOpset) {
     return absl::InvalidArgumentError(
@@ -608,6 +757,11 @@ absl::StatusOr<Model> ChainReader::Read() {
         "ONNX: the graph must have one output, what its last node gives, ", QuotedName(current_)));
   }
   if (stage_ == Stage::kRelu) return Error("a Relu behind the last layer is not supported");
+  const bool is_summed =
+      stage_ == Stage::kSum || stage_ == Stage::kTargetScale || stage_ == Stage::kTargetOffset;
+  if (gates_.has_value() && !is_summed) {
+    return Error("gates must be followed by Gemm, Where and ReduceSum");
+  }
 
   Model model;
   for (const auto& [key, value] : file_.metadata) {
@@ -631,7 +785,7 @@ absl::StatusOr<Model> ChainReader::Read() {
   }
   model.scaling.target_offset = target_offset_;
   model.scaling.target_scale = target_scale_;
-  absl::StatusOr<SparseNetwork> network = FromLayers(std::move(layered_));
+  absl::StatusOr<Network> network = ToNetwork();
   absl::Status status = network.status();
   if (status.ok()) {
     model.network = *std::move(network);

@@ -302,6 +302,48 @@ TEST(OnnxTest, OneBiasAddedManyTimesIsRefused) {
   EXPECT_THAT(MessageOf(builder), AllOf(HasSubstr("'add_7'"), HasSubstr("'b'")));
 }
 
+// f(x) = 1[x_0 > 0] (2 x_0 + 3) + 1[x_1 - x_0 > 0] x_1 up to its `length` first nodes.
+OnnxBuilder SmallGates(int length = 5, float threshold = 0,
+                       const std::vector<int64_t>& dims = {2, 2}) {
+  OnnxBuilder builder;
+  const auto transposed = OnnxBuilder::Integer("transB", 1);
+  builder.Ends()
+      .Initializer("g", {2, 2}, {1, 0, -1, 1})
+      .Initializer("zero", {}, {0})
+      .Initializer("threshold", {}, {threshold})
+      .Initializer("w", dims, {2, 0, 0, 1})
+      .Initializer("b", {2}, {3, 0})
+      .Message(5, OnnxBuilder::Tensor("axes", {1}, OnnxBuilder::Integers({1}), 7));
+  const auto name = [length](int number, const char* own) {
+    return number == length ? std::string("y") : std::string(own);
+  };
+  builder.Node("Gemm", "gates", {"x", "g"}, {name(1, "p")}, {transposed});
+  if (length > 1) builder.Node("Greater", "test", {"p", "threshold"}, {name(2, "open")});
+  if (length > 2) builder.Node("Gemm", "weights", {"x", "w", "b"}, {name(3, "v")}, {transposed});
+  if (length > 3) builder.Node("Where", "choice", {"open", "v", "zero"}, {name(4, "c")});
+  if (length > 4) builder.Node("ReduceSum", "sum", {"c", "axes"}, {name(5, "s")});
+  return builder;
+}
+
+TEST(OnnxTest, GatedNetworksAreRead) {
+  const auto model = ReadOnnxModel(SmallGates().File());
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_THAT(OutputsOf(*model, {1, 1, 1, 2, -1, 4, 0, 0}), ::testing::ElementsAre(5, 7, 4, 0));
+}
+
+TEST(OnnxTest, GatedNetworksInPiecesAreRefused) {
+  EXPECT_THAT(MessageOf(SmallGates(2)), HasSubstr("'test'"));
+  EXPECT_THAT(MessageOf(SmallGates(3)), HasSubstr("'weights'"));
+  EXPECT_THAT(MessageOf(SmallGates(4)), HasSubstr("'choice'"));
+  EXPECT_THAT(MessageOf(SmallGates(5, 1)), AllOf(HasSubstr("'test'"), HasSubstr("'threshold'")));
+  EXPECT_THAT(MessageOf(SmallGates(5, 0, {1, 4})), AllOf(HasSubstr("'weights'"), HasSubstr("'w'")));
+  for (const char* op_type : {"Relu", "Greater", "Gemm", "ReduceSum"}) {
+    OnnxBuilder builder = SmallGates(3);
+    builder.Node(op_type, "extra", {"y", "zero"}, {"q"});
+    EXPECT_THAT(MessageOf(builder), HasSubstr("'extra'")) << op_type;
+  }
+}
+
 TEST(OnnxTest, StagesOutOfPlaceAreNamed) {
   const auto after = [](const char* op_type, const std::vector<std::string>& inputs) {
     OnnxBuilder builder = SmallGemms();
