@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstring>
+#include <deque>
 #include <iterator>
 #include <limits>
 #include <map>
@@ -15,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/formats/onnx.h"
+#include "core/formats/protobuf_wire.h"
 #include "core/model_files/layers.h"
 #include "core/model_files/model_file.h"
 
@@ -165,6 +168,14 @@ absl::StatusOr<Matrix> ReadMatrix(const Constant& constant, bool is_unit_major) 
   return matrix;
 }
 
+// Of the input's shape, in PyTorch's x.view(x.size(0), -1): all of it; the batch as a number and as
+// a list; a list of the batch and another number.
+struct ShapeValue {
+  enum class Kind { kWhole, kBatch, kBatchList, kTarget };
+  Kind kind = Kind::kWhole;
+  int64_t second = 0;  // of kTarget
+};
+
 const OnnxAttribute* FindAttribute(const OnnxNode& node, std::string_view name) {
   for (const OnnxAttribute& attribute : node.attributes) {
     if (attribute.name == name) return &attribute;
@@ -200,6 +211,9 @@ class ChainReader {
   absl::Status TakeRelu();
   absl::Status TakeFlatten(const OnnxNode& node);
   absl::Status TakeReshape(const OnnxNode& node);
+  absl::StatusOr<ShapeValue> ShapeOf(const OnnxNode& node) const;
+  absl::StatusOr<std::vector<int64_t>> Integers(const OnnxNode& node, size_t input) const;
+  absl::Status TakeTranspose(const OnnxNode& node);
   absl::Status TakeInputScaling(const OnnxNode& node);
   absl::Status TakeTargetScale(const OnnxNode& node);
   absl::Status TakeGreater(const OnnxNode& node);
@@ -223,7 +237,10 @@ class ChainReader {
   const int64_t max_numbers_;
   int64_t num_numbers_ = 0;  // read from constants so far
   std::map<std::string_view, Constant> constants_;
-  std::set<std::string_view> given_;  // every value that is defined so far
+  std::set<std::string_view> transposed_;  // constants that are read so
+  std::map<std::string_view, ShapeValue> shapes_;
+  std::deque<std::string> made_tensors_;  // messages of constants that are no tensors in the file
+  std::set<std::string_view> given_;      // every value that is defined so far
   const OnnxValue* input_ = nullptr;
   std::string_view current_;  // what the last node of the chain gave
   std::string where_;         // the node in hand, for errors
@@ -326,6 +343,9 @@ absl::StatusOr<std::vector<double>> ChainReader::Values(const OnnxNode& node, si
   const auto* tensor = std::get_if<OnnxTensor>(*constant);
   const std::string name = QuotedName(node.inputs[input]);
   if (tensor == nullptr) return Error(absl::StrCat(name, ": must not be sparse"));
+  if (transposed_.contains(node.inputs[input])) {
+    return Error(absl::StrCat(name, ": a Transpose is supported only of weights"));
+  }
   // A vector, perhaps written as one row, or a scalar.
   if (tensor->dims.size() > 2 || (tensor->dims.size() == 2 && tensor->dims[0] != 1)) {
     return Error(absl::StrCat(name, ": shape ", DimsText(tensor->dims),
@@ -357,7 +377,8 @@ absl::Status ChainReader::AddLayer(const OnnxNode& node, bool is_unit_major) {
   if (!constant.ok()) return constant.status();
   absl::Status status = CountNumbers(**constant, node.inputs[1]);
   if (!status.ok()) return status;
-  absl::StatusOr<Matrix> matrix = ReadMatrix(**constant, is_unit_major);
+  absl::StatusOr<Matrix> matrix =
+      ReadMatrix(**constant, is_unit_major != transposed_.contains(node.inputs[1]));
   if (!matrix.ok()) {
     return Error(absl::StrCat(QuotedName(node.inputs[1]), ": ", matrix.status().message()));
   }
@@ -468,17 +489,82 @@ absl::Status ChainReader::TakeFlatten(const OnnxNode& node) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<int64_t>> ChainReader::Integers(const OnnxNode& node,
+                                                           size_t input) const {
+  const absl::StatusOr<const Constant*> constant = ConstantInput(node, input);
+  if (!constant.ok()) return constant.status();
+  const std::string name = QuotedName(node.inputs[input]);
+  const auto* tensor = std::get_if<OnnxTensor>(*constant);
+  if (tensor == nullptr) return Error(absl::StrCat(name, ": must not be sparse"));
+  absl::StatusOr<std::vector<int64_t>> values = OnnxIntegers(*tensor);
+  if (!values.ok()) return Error(absl::StrCat(name, ": ", values.status().message()));
+  return values;
+}
+
+absl::Status ChainReader::TakeTranspose(const OnnxNode& node) {
+  if (absl::Status status = CheckAttributes(node, {"perm"}); !status.ok()) return status;
+  const absl::StatusOr<const Constant*> constant = ConstantInput(node, 0);
+  if (!constant.ok()) return constant.status();
+  const auto* perm = FindAttribute(node, "perm");
+  if (DimsOf(**constant).size() != 2 ||
+      (perm != nullptr && perm->integers != std::vector<int64_t>{1, 0})) {
+    return Error("is supported only of weights with two dimensions, with perm 1, 0");
+  }
+  constants_.emplace(node.outputs[0], **constant);
+  if (!transposed_.contains(node.inputs[0])) transposed_.insert(node.outputs[0]);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ShapeValue> ChainReader::ShapeOf(const OnnxNode& node) const {
+  using Kind = ShapeValue::Kind;
+  const auto unsupported = Error(
+      "is supported only in front, where Shape, Gather, Unsqueeze, Concat and Reshape "
+      "flatten the input");
+  if (stage_ != Stage::kInputs || node.inputs.empty()) return unsupported;
+  const auto* axis = FindAttribute(node, "axis");
+  if (axis != nullptr && axis->int_value != 0) return unsupported;
+  if (node.op_type == "Shape") {
+    if (absl::Status status = CheckAttributes(node, {}); !status.ok()) return status;
+    if (SourceOf(node.inputs[0]) != SourceOf(current_)) return unsupported;
+    return ShapeValue{.kind = Kind::kWhole};
+  }
+  const auto it = shapes_.find(node.inputs[0]);
+  if (it == shapes_.end()) return unsupported;
+  const Kind kind = it->second.kind;
+  if (node.op_type == "Unsqueeze") {
+    if (absl::Status status = CheckAttributes(node, {"axes"}); !status.ok()) return status;
+    // An attribute up to opset 12, then an input.
+    const auto* axes = FindAttribute(node, "axes");
+    const absl::StatusOr<std::vector<int64_t>> values =
+        axes != nullptr ? axes->integers : Integers(node, 1);
+    if (!values.ok()) return values.status();
+    if (kind != Kind::kBatch || *values != std::vector<int64_t>{0}) return unsupported;
+    return ShapeValue{.kind = Kind::kBatchList};
+  }
+  if (absl::Status status = CheckAttributes(node, {"axis"}); !status.ok()) return status;
+  const absl::StatusOr<std::vector<int64_t>> values = Integers(node, 1);
+  if (!values.ok()) return values.status();
+  if (values->size() != 1 || node.inputs.size() != 2) return unsupported;
+  const bool is_list = !DimsOf(constants_.at(node.inputs[1])).empty();
+  if (node.op_type == "Gather") {
+    if (kind != Kind::kWhole || (*values)[0] != 0) return unsupported;
+    return ShapeValue{.kind = is_list ? Kind::kBatchList : Kind::kBatch};
+  }
+  if (kind != Kind::kBatchList || !is_list) return unsupported;  // Concat
+  return ShapeValue{.kind = Kind::kTarget, .second = (*values)[0]};
+}
+
 absl::Status ChainReader::TakeReshape(const OnnxNode& node) {
   if (absl::Status status = CheckAttributes(node, {"allowzero"}); !status.ok()) return status;
   if (stage_ != Stage::kInputs) return Error("must stand before the first layer");
-  const absl::StatusOr<const Constant*> constant = ConstantInput(node, 1);
-  if (!constant.ok()) return constant.status();
-  const auto* tensor = std::get_if<OnnxTensor>(*constant);
-  if (tensor == nullptr) return Error("its shape must not be sparse");
-  const absl::StatusOr<std::vector<int64_t>> shape = OnnxIntegers(*tensor);
-  if (!shape.ok()) {
-    return Error(absl::StrCat(QuotedName(node.inputs[1]), ": ", shape.status().message()));
-  }
+  const absl::StatusOr<std::vector<int64_t>> shape = [&]() -> absl::StatusOr<std::vector<int64_t>> {
+    const auto it = node.inputs.size() > 1 ? shapes_.find(node.inputs[1]) : shapes_.end();
+    if (it == shapes_.end() || it->second.kind != ShapeValue::Kind::kTarget) {
+      return Integers(node, 1);
+    }
+    return std::vector<int64_t>{0, it->second.second};
+  }();
+  if (!shape.ok()) return shape.status();
   if (shape->size() != 2 || ((*shape)[0] == -1 && (*shape)[1] == -1)) {
     return Error(absl::StrCat("shape ", DimsText(*shape),
                               " is not supported; it must be the batch and the inputs"));
@@ -616,9 +702,25 @@ bool ChainReader::ReadsChain(const OnnxNode& node) const {
 }
 
 absl::Status ChainReader::TakeConstantNode(const OnnxNode& node) {
-  if (absl::Status status = CheckAttributes(node, {"value"}); !status.ok()) return status;
+  if (absl::Status status = CheckAttributes(node, {"value", "value_ints"}); !status.ok()) {
+    return status;
+  }
+  if (const auto* list = FindAttribute(node, "value_ints")) {
+    // Shapes and axes; longer lists stand for nothing that is read.
+    if (list->integers.size() > 8) return Error("value_ints: more than 8 numbers");
+    std::string raw(list->integers.size() * sizeof(int64_t), '\0');
+    if (!raw.empty()) std::memcpy(raw.data(), list->integers.data(), raw.size());
+    std::string& message = made_tensors_.emplace_back();
+    AppendBytesField(9, raw, message);
+    OnnxTensor tensor;
+    tensor.dims = {static_cast<int64_t>(list->integers.size())};
+    tensor.data_type = static_cast<int64_t>(OnnxType::kInt64);
+    tensor.message = message;
+    constants_.emplace(node.outputs[0], std::move(tensor));
+    return absl::OkStatus();
+  }
   const auto* value = FindAttribute(node, "value");
-  if (value == nullptr) return Error("needs the attribute value, a tensor");
+  if (value == nullptr) return Error("needs the attribute value, a tensor, or value_ints");
   absl::StatusOr<OnnxTensor> tensor = ParseOnnxTensor(value->tensor);
   if (!tensor.ok()) return Error(tensor.status().message());
   constants_.emplace(node.outputs[0], *std::move(tensor));
@@ -656,11 +758,16 @@ absl::Status ChainReader::TakeChainNode(const OnnxNode& node) {
 
 absl::Status ChainReader::TakeNode(const OnnxNode& node) {
   static constexpr std::string_view kKnown[] = {
-      "Identity", "Cast", "Dropout", "Gemm", "MatMul",   "Add",     "Relu",  "Flatten",
-      "Reshape",  "Mul",  "Sub",     "Div",  "Constant", "Greater", "Where", "ReduceSum"};
+      "Identity", "Cast",    "Dropout", "Gemm",      "MatMul",   "Add",
+      "Relu",     "Flatten", "Reshape", "Mul",       "Sub",      "Div",
+      "Constant", "Greater", "Where",   "ReduceSum", "Transpose"};
+  static constexpr std::string_view kShapes[] = {"Shape", "Gather", "Unsqueeze", "Concat"};
+  const bool is_shape =
+      std::find(std::begin(kShapes), std::end(kShapes), node.op_type) != std::end(kShapes);
   const bool standard = node.domain.empty() || node.domain == "ai.onnx";
-  if (!standard ||
-      std::find(std::begin(kKnown), std::end(kKnown), node.op_type) == std::end(kKnown)) {
+  const bool is_known =
+      is_shape || std::find(std::begin(kKnown), std::end(kKnown), node.op_type) != std::end(kKnown);
+  if (!standard || !is_known) {
     return Error(absl::StrCat(
         "the operator is not supported; a network is a chain of Gemm, or MatMul and Add, with "
         "Relu between",
@@ -682,6 +789,13 @@ absl::Status ChainReader::TakeNode(const OnnxNode& node) {
   } else if (of_constant != constants_.end()) {
     status = CheckAsIs(node);
     constants_.emplace(node.outputs[0], of_constant->second);
+    if (transposed_.contains(node.inputs[0])) transposed_.insert(node.outputs[0]);
+  } else if (node.op_type == "Transpose") {
+    status = TakeTranspose(node);
+  } else if (is_shape) {
+    const absl::StatusOr<ShapeValue> shape = ShapeOf(node);
+    status = shape.status();
+    if (shape.ok()) shapes_.emplace(node.outputs[0], *shape);
   } else {
     status = TakeChainNode(node);
     current_ = node.outputs[0];

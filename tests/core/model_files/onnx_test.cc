@@ -89,6 +89,83 @@ TEST(OnnxTest, ReadsFlattenAndReshapeInFront) {
   }
 }
 
+// PyTorch's x.view(x.size(0), -1), with axes as opset 13 has them and as those before.
+OnnxBuilder ViewInFront(int64_t index, bool axes_are_input, bool packed) {
+  OnnxBuilder builder;
+  builder.Ends({-1, 1, 2, 1})
+      .Message(5, OnnxBuilder::Tensor("index", {}, OnnxBuilder::Integers({index}), 7))
+      .Node("Constant", "", {}, {"axes"}, {OnnxBuilder::IntegerList("value_ints", {0}, packed)})
+      .Node("Constant", "", {}, {"rest"}, {OnnxBuilder::IntegerList("value_ints", {-1}, packed)})
+      .Node("Shape", "shape", {"x"}, {"dims"})
+      .Node("Gather", "gather", {"dims", "index"}, {"batch"}, {OnnxBuilder::Integer("axis", 0)});
+  if (axes_are_input) {
+    builder.Node("Unsqueeze", "unsqueeze", {"batch", "axes"}, {"list"});
+  } else {
+    builder.Node("Unsqueeze", "unsqueeze", {"batch"}, {"list"},
+                 {OnnxBuilder::IntegerList("axes", {0}, packed)});
+  }
+  builder.Node("Concat", "concat", {"list", "rest"}, {"target"}, {OnnxBuilder::Integer("axis", 0)})
+      .Node("Reshape", "view", {"x", "target"}, {"flat"})
+      .Initializer("w0", {2, 2}, {1, -1, 2, 0})
+      .Initializer("b0", {2}, {-1, 0})
+      .Node("Gemm", "first", {"flat", "w0", "b0"}, {"h"})
+      .Node("Relu", "relu", {"h"}, {"z"});
+  return WithOutputLayer(builder);
+}
+
+TEST(OnnxTest, ReadsAViewByTheBatchInFront) {
+  for (const bool axes_are_input : {false, true}) {
+    for (const bool packed : {false, true}) {
+      ExpectSmallNetwork(ViewInFront(0, axes_are_input, packed));
+    }
+  }
+  EXPECT_THAT(MessageOf(ViewInFront(1, true, false)),
+              AllOf(HasSubstr("'gather'"), HasSubstr("Gather")));
+}
+
+TEST(OnnxTest, OtherUsesOfShapesAreNamed) {
+  for (const char* op_type : {"Shape", "Gather", "Unsqueeze", "Concat", "Transpose"}) {
+    OnnxBuilder builder = SmallGemms();
+    builder.Node(op_type, "the_node", {"y", "b1"}, {"q"});
+    EXPECT_THAT(MessageOf(builder), AllOf(HasSubstr("'the_node'"), HasSubstr(op_type)));
+  }
+  OnnxBuilder longer = SmallGemms();
+  longer.Node("Constant", "list", {}, {"q"},
+              {OnnxBuilder::IntegerList("value_ints", std::vector<int64_t>(1000, 1))});
+  EXPECT_THAT(MessageOf(longer), AllOf(HasSubstr("'list'"), HasSubstr("value_ints")));
+  // A list that long in a node that is not supported hides neither its name nor its operator.
+  OnnxBuilder pad = SmallGemms();
+  pad.Node("Pad", "the_pad", {"y"}, {"q"},
+           {OnnxBuilder::IntegerList("pads", std::vector<int64_t>(10, 1))});
+  EXPECT_THAT(MessageOf(pad), AllOf(HasSubstr("'the_pad'"), HasSubstr("Pad")));
+}
+
+TEST(OnnxTest, ReadsTransposedWeightsCastsAndDropout) {
+  OnnxBuilder builder;
+  builder.Ends()
+      .Initializer("w", {2, 2}, {1, 2, -1, 0})
+      .Initializer("b0", {2}, {-1, 0})
+      .Node("Transpose", "", {"w"}, {"t"}, {OnnxBuilder::IntegerList("perm", {1, 0})})
+      .Node("Transpose", "", {"t"}, {"twice"})
+      .Node("Identity", "", {"twice"}, {"again"})
+      .Node("Transpose", "", {"again"}, {"w0"})
+      .Node("Cast", "", {"x"}, {"x1"}, {OnnxBuilder::Integer("to", 1)})
+      .Node("MatMul", "first", {"x1", "w0"}, {"p"})
+      .Node("Add", "bias", {"p", "b0"}, {"h"})
+      .Node("Relu", "relu", {"h"}, {"r"})
+      .Node("Dropout", "drop", {"r"}, {"z"}, {OnnxBuilder::Float("ratio", 0.5f)});
+  ExpectSmallNetwork(WithOutputLayer(builder));
+
+  OnnxBuilder training = SmallGemms();
+  training.Initializer("ratio", {}, {0.5f})
+      .Initializer("training", {}, {1})
+      .Node("Dropout", "drop", {"y", "ratio", "training"}, {"q"});
+  EXPECT_THAT(MessageOf(training), AllOf(HasSubstr("'drop'"), HasSubstr("training_mode")));
+  OnnxBuilder cast = SmallGemms();
+  cast.Node("Cast", "to_integers", {"y"}, {"q"}, {OnnxBuilder::Integer("to", 7)});
+  EXPECT_THAT(MessageOf(cast), AllOf(HasSubstr("'to_integers'"), HasSubstr("Cast")));
+}
+
 TEST(OnnxTest, NamesOfTheEndsAreKept) {
   const Model model = ReadOnnxModel(SmallGemms().File()).value();
   EXPECT_EQ(model.metadata.at(kOnnxInputNameKey), "x");
