@@ -99,7 +99,7 @@ void AddModelCommands(CLI::App* root, Parameters* p) {
       "npz: NumPy archive (scipy.sparse.load_npz reads its weights); onnx: opset 13, dense or "
       "sparse initializers; c_header: a function ID_predict without heap; png: the image of a "
       "model that "
-      "was fitted to one (default by --output, else npz)");
+      "was fitted to one (default by the name in --output, npz without one)");
   download->add_option("--output", p->download.path, "Where to (default ID.npz, ID.onnx, ...)")
       ->type_name("FILE")
       ->check([](const std::string& path) {
@@ -111,6 +111,9 @@ void AddModelCommands(CLI::App* root, Parameters* p) {
       p->download.format = ModelFormatOf(p->download.path);
     }
     if (p->download.format == v1::MODEL_FORMAT_UNSPECIFIED) {
+      if (!p->download.path.empty()) {
+        throw CLI::ValidationError("--output", "the name does not say the format; give --format");
+      }
       p->download.format = v1::MODEL_FORMAT_NPZ;
     }
     if (p->download.path.empty()) {

@@ -37,9 +37,9 @@ absl::Status ForEachField(std::string_view message, std::string_view name, const
 
 int64_t Signed(const WireReader& reader) { return static_cast<int64_t>(reader.number()); }
 
-// A repeated int64, one by one or packed.
-absl::Status TakeIntegers(const WireReader& reader, std::string_view what,
-                          std::vector<int64_t>& values) {
+// The first kMaxDimensions + 1 of a repeated int64, one by one or packed.
+absl::Status TakeFirstIntegers(const WireReader& reader, std::string_view what,
+                               std::vector<int64_t>& values) {
   std::string_view packed = reader.bytes();
   if (reader.type() != WireType::kBytes && reader.type() != WireType::kVarint) return Damaged(what);
   bool first = true;
@@ -47,10 +47,17 @@ absl::Status TakeIntegers(const WireReader& reader, std::string_view what,
     first = false;
     uint64_t value = reader.number();
     if (reader.type() == WireType::kBytes && !TakeVarint(packed, value)) return Damaged(what);
-    if (values.size() == kMaxDimensions) return TooMany("dimensions", kMaxDimensions);
-    values.push_back(static_cast<int64_t>(value));
+    if (values.size() <= kMaxDimensions) values.push_back(static_cast<int64_t>(value));
   }
   return absl::OkStatus();
+}
+
+// The same, of which there must not be more.
+absl::Status TakeIntegers(const WireReader& reader, std::string_view what,
+                          std::vector<int64_t>& values) {
+  absl::Status status = TakeFirstIntegers(reader, what, values);
+  if (status.ok() && values.size() > kMaxDimensions) return TooMany("dimensions", kMaxDimensions);
+  return status;
 }
 
 absl::Status TakeSparseTensor(std::string_view message, OnnxSparseTensor& sparse) {
@@ -73,6 +80,9 @@ absl::Status TakeAttribute(std::string_view message, OnnxAttribute& attribute) {
     }
     if (reader.Is(3, WireType::kVarint)) attribute.int_value = Signed(reader);
     if (reader.Is(5, WireType::kBytes)) attribute.tensor = reader.bytes();
+    if (reader.field() == 8) {
+      return TakeFirstIntegers(reader, "AttributeProto", attribute.integers);
+    }
     return absl::OkStatus();
   });
 }

@@ -39,7 +39,8 @@ struct OnnxAttribute {
   std::string_view name;
   float float_value = 0;
   int64_t int_value = 0;
-  std::string_view tensor;  // a TensorProto, see ParseOnnxTensor
+  std::vector<int64_t> integers;  // a list; the first nine, so that more than 8 show
+  std::string_view tensor;        // a TensorProto, see ParseOnnxTensor
 };
 
 struct OnnxNode {

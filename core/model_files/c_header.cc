@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <limits>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -112,20 +113,134 @@ int64_t TextBytes(const LayeredNetwork& network) {
   return static_cast<int64_t>(numbers * kBytesANumber);
 }
 
+// The text before the arrays: what it is, the guard, the sizes.
+void AddOpening(const std::string& what, const std::string& guard, int64_t num_inputs,
+                int64_t num_outputs, HeaderWriter& header) {
+  header.Add("/* ", what, " */\n#ifndef ", guard, "\n#define ", guard,
+             "\n\n#include <stdint.h>\n\n#define ", header.Named("NUM_INPUTS"), " ", num_inputs,
+             "\n#define ", header.Named("NUM_OUTPUTS"), " ", num_outputs, "\n\n");
+}
+
+void AddFunctionHead(HeaderWriter& header) {
+  header.Add("\n/* input: ", header.Named("NUM_INPUTS"),
+             " values in the units of the data. output: ", header.Named("NUM_OUTPUTS"),
+             " values. */\nstatic inline void ", header.Named("predict"),
+             "(const float* input, float* output) {\n");
+}
+
+// In the units of the data.
+std::string ScaledResult(const HeaderWriter& header, const Scaling& scaling) {
+  std::string result = "sum";
+  if (scaling.target_scale != 1) {
+    absl::StrAppend(&result, " * ", header.Number(scaling.target_scale));
+  }
+  if (scaling.target_offset != 0) {
+    absl::StrAppend(&result, " + ", header.Number(scaling.target_offset));
+  }
+  return result;
+}
+
+std::string GuardOf(std::string_view name) {
+  return absl::StrCat(absl::AsciiStrToUpper(std::string(name)), "_H_");
+}
+
+absl::Status CheckTextBytes(int64_t bytes, int64_t max_bytes) {
+  if (bytes <= max_bytes && bytes <= std::numeric_limits<uint32_t>::max()) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("format: the header needs about ", bytes,
+                                                   " bytes of text, more than ", max_bytes,
+                                                   "; take npz"));
+}
+
+// Gates are tested as GatePreactivation does, to the bit, on inputs that are scaled as Predict
+// scales them: a sample on the edge of a gate falls on the same side.
+absl::StatusOr<std::string> WriteGatedCHeader(const Model& model, const GatedNetwork& network,
+                                              std::string_view name, int64_t max_bytes) {
+  absl::StatusOr<GatedUnits> units = ToGatedUnits(network, max_bytes);
+  if (!units.ok()) return units.status();
+  const SparseRows& rows = units->weights.weights;
+  const int64_t num_inputs = units->num_inputs;
+  const int64_t num_units = rows.num_rows();
+  const auto numbers = static_cast<double>(units->gates.size()) +
+                       2.0 * static_cast<double>(rows.nonzeros() + num_inputs + num_units);
+  absl::Status status = CheckTextBytes(static_cast<int64_t>(numbers * kBytesANumber), max_bytes);
+  if (!status.ok()) return status;
+  const Scaling& scaling = model.scaling;
+  const bool scales_inputs = !scaling.input_offset.empty();
+  const bool has_bias = !units->gate_bias.empty();
+  const WeightType gate_type = GateTypeOf(*units);
+  const char* gate_real = gate_type == WeightType::kFloat64 ? "double" : "float";
+
+  HeaderWriter header(name, WeightTypeOf(model, {&units->weights, 1}));
+  const std::string guard = GuardOf(name);
+  const int64_t nonzeros =
+      rows.nonzeros() + std::count_if(units->weights.bias.begin(), units->weights.bias.end(),
+                                      [](double b) { return b != 0; });
+  AddOpening(absl::StrCat("A gated network of ", num_inputs, " inputs and ", num_units,
+                          " gates with ", nonzeros,
+                          " weights, written by thresher.\n   Gates are tested in double, sums are "
+                          "in ",
+                          header.real(), "; no heap",
+                          scales_inputs ? "; on the stack the inputs" : "", "."),
+             guard, num_inputs, 1, header);
+  const auto add_gates = [&](std::string_view what, const std::vector<double>& values) {
+    header.AddArray(gate_real, what, values,
+                    [gate_type](double value) { return Literal(value, gate_type); });
+  };
+  const auto add_doubles = [&](std::string_view what, const std::vector<double>& values) {
+    header.AddArray("double", what, values,
+                    [](double value) { return Literal(value, WeightType::kFloat64); });
+  };
+  if (scales_inputs) {
+    add_doubles("input_offset", scaling.input_offset);
+    add_doubles("input_scale", scaling.input_scale);
+  }
+  add_gates("gate", units->gates);
+  if (has_bias) add_gates("gate_bias", units->gate_bias);
+  header.AddIntegers("row_begin", rows.row_begin, rows.nonzeros());
+  header.AddIntegers("column", rows.column, num_inputs);
+  header.AddReals("weight", rows.value);
+  if (has_bias) header.AddReals("bias", units->weights.bias);
+
+  AddFunctionHead(header);
+  const std::string x = scales_inputs ? "scaled" : "input";
+  const bool casts = header.real() == "double";
+  if (scales_inputs) header.Add("  float scaled[", num_inputs, "];\n");
+  header.Add("  ", header.real(), " sum = ", header.Number(0), ";\n  uint32_t j, e;\n");
+  if (scales_inputs) {
+    header.Add("  for (e = 0; e < ", num_inputs, "; ++e) {\n    scaled[e] = (float)(((double)input",
+               "[e] - ", header.Named("input_offset"), "[e]) / ", header.Named("input_scale"),
+               "[e]);\n  }\n");
+  }
+  header.Add("  for (j = 0; j < ", num_units, "; ++j) {\n    double gate[4] = {0, 0, 0, 0};\n",
+             "    for (e = 0; e < ", num_inputs, "; ++e) {\n      gate[e % 4] += (double)", x,
+             "[e] * (double)", header.Named("gate"), "[j * ", num_inputs, " + e];\n    }\n");
+  if (has_bias) {
+    header.Add("    gate[", num_inputs % 4, "] += (double)", header.Named("gate_bias"), "[j];\n");
+  }
+  header.Add("    if ((gate[0] + gate[1]) + (gate[2] + gate[3]) > 0) {\n");
+  if (has_bias) header.Add("      sum += ", header.Named("bias"), "[j];\n");
+  const std::string row = header.Named("row_begin");
+  header.Add("      for (e = ", row, "[j]; e < ", row,
+             "[j + 1]; ++e) {\n        sum += ", header.Named("weight"), "[e] * ",
+             casts ? "(double)" : "", x, "[", header.Named("column"),
+             "[e]];\n      }\n    }\n  }\n  output[0] = ", casts ? "(float)" : "", "(",
+             ScaledResult(header, scaling), ");\n}\n\n#endif /* ", guard, " */\n");
+  return header.Take();
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> WriteCHeader(const Model& model, std::string_view name,
                                          int64_t max_bytes) {
   if (absl::Status status = CheckName(name); !status.ok()) return status;
+  if (const auto* gated = std::get_if<GatedNetwork>(&model.network)) {
+    return WriteGatedCHeader(model, *gated, name, max_bytes);
+  }
   absl::StatusOr<LayeredNetwork> layered = ToLayers(model.network);
   if (!layered.ok()) return layered.status();
-  const int64_t bytes = TextBytes(*layered);
-  if (bytes > max_bytes || bytes > std::numeric_limits<uint32_t>::max()) {
-    return absl::ResourceExhaustedError(absl::StrCat("format: the header needs about ", bytes,
-                                                     " bytes of text, more than ", max_bytes,
-                                                     "; take npz"));
-  }
-  const WeightType type = WeightTypeOf(model, *layered);
+  absl::Status status = CheckTextBytes(TextBytes(*layered), max_bytes);
+  if (!status.ok()) return status;
+  const WeightType type = WeightTypeOf(model, layered->layers);
   const Scaling& scaling = model.scaling;
   const bool has_bias = !layered->layers[0].bias.empty();
   const size_t num_layers = layered->layers.size();
@@ -137,7 +252,7 @@ absl::StatusOr<std::string> WriteCHeader(const Model& model, std::string_view na
   const bool scales_inputs = !scaling.input_offset.empty() && !used.empty();
 
   HeaderWriter header(name, type);
-  const std::string guard = absl::StrCat(absl::AsciiStrToUpper(std::string(name)), "_H_");
+  const std::string guard = GuardOf(name);
   std::vector<std::string> shape = {absl::StrCat(layered->num_inputs)};
   int64_t nonzeros = 0;
   for (const Layer& layer : layered->layers) {
@@ -145,13 +260,11 @@ absl::StatusOr<std::string> WriteCHeader(const Model& model, std::string_view na
     nonzeros += layer.weights.nonzeros() + std::count_if(layer.bias.begin(), layer.bias.end(),
                                                          [](double b) { return b != 0; });
   }
-  header.Add("/* A sparse network of layers ", absl::StrJoin(shape, "-"), " with ", nonzeros,
-             " weights, written by thresher.\n   Sums are in ", header.real(),
-             "; no heap; on the stack the units of two layers",
-             scales_inputs ? " and the inputs in use" : "", ". */\n#ifndef ", guard, "\n#define ",
-             guard, "\n\n#include <stdint.h>\n\n#define ", header.Named("NUM_INPUTS"), " ",
-             layered->num_inputs, "\n#define ", header.Named("NUM_OUTPUTS"), " ", num_outputs,
-             "\n\n");
+  AddOpening(absl::StrCat("A sparse network of layers ", absl::StrJoin(shape, "-"), " with ",
+                          nonzeros, " weights, written by thresher.\n   Sums are in ",
+                          header.real(), "; no heap; on the stack the units of two layers",
+                          scales_inputs ? " and the inputs in use" : "", "."),
+             guard, layered->num_inputs, num_outputs, header);
   if (scales_inputs) {
     std::vector<double> offset;
     std::vector<double> scale;
@@ -175,10 +288,7 @@ absl::StatusOr<std::string> WriteCHeader(const Model& model, std::string_view na
     width = widths[l];
   }
 
-  header.Add("\n/* input: ", header.Named("NUM_INPUTS"),
-             " values in the units of the data. output: ", header.Named("NUM_OUTPUTS"),
-             " values. */\nstatic inline void ", header.Named("predict"),
-             "(const float* input, float* output) {\n");
+  AddFunctionHead(header);
   // Two buffers in turn: z of the layer below and of this one.
   int64_t buffers[2] = {0, 0};
   for (size_t l = 0; l + 1 < num_layers; ++l) buffers[l % 2] = std::max(buffers[l % 2], widths[l]);
@@ -212,15 +322,8 @@ absl::StatusOr<std::string> WriteCHeader(const Model& model, std::string_view na
                  " : sum;\n  }\n");
       continue;
     }
-    std::string result = "sum";
-    if (scaling.target_scale != 1) {
-      absl::StrAppend(&result, " * ", header.Number(scaling.target_scale));
-    }
-    if (scaling.target_offset != 0) {
-      absl::StrAppend(&result, " + ", header.Number(scaling.target_offset));
-    }
-    header.Add("    output[j] = ", type == WeightType::kFloat64 ? "(float)" : "", "(", result,
-               ");\n  }\n");
+    header.Add("    output[j] = ", type == WeightType::kFloat64 ? "(float)" : "", "(",
+               ScaledResult(header, scaling), ");\n  }\n");
   }
   header.Add("}\n\n#endif /* ", guard, " */\n");
   return header.Take();

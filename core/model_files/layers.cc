@@ -10,6 +10,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "core/gates/random_gates.h"
 #include "core/model_files/model_file.h"
 
 namespace thresher {
@@ -60,9 +61,13 @@ bool FitsFloat32(double value) {
   return std::abs(value) <= static_cast<double>(std::numeric_limits<float>::max());
 }
 
+bool IsFloat32(double value) {
+  return FitsFloat32(value) && static_cast<double>(static_cast<float>(value)) == value;
+}
+
 template <typename Holds>
-bool AllNumbers(const LayeredNetwork& network, const Holds& holds) {
-  return std::all_of(network.layers.begin(), network.layers.end(), [&](const Layer& layer) {
+bool AllNumbers(std::span<const Layer> layers, const Holds& holds) {
+  return std::all_of(layers.begin(), layers.end(), [&](const Layer& layer) {
     return std::all_of(layer.weights.value.begin(), layer.weights.value.end(), holds) &&
            std::all_of(layer.bias.begin(), layer.bias.end(), holds);
   });
@@ -73,8 +78,7 @@ bool AllNumbers(const LayeredNetwork& network, const Holds& holds) {
 absl::StatusOr<LayeredNetwork> ToLayers(const Network& any) {
   const auto* network = std::get_if<SparseNetwork>(&any);
   if (network == nullptr) {
-    return absl::InvalidArgumentError(
-        "network_kind: a gated network is no chain of layers; write it as npz or json");
+    return absl::InvalidArgumentError("network_kind: a gated network is no chain of layers");
   }
   const bool has_bias = network->has_bias;
   LayeredNetwork layered;
@@ -106,6 +110,100 @@ absl::StatusOr<LayeredNetwork> ToLayers(const Network& any) {
     if (has_bias) layer.bias.push_back(0);
   }
   return layered;
+}
+
+absl::StatusOr<GatedUnits> ToGatedUnits(const GatedNetwork& network, int64_t max_bytes) {
+  const int64_t d = network.num_inputs;
+  GatedUnits units{.num_inputs = d};
+  Layer all = ToLayer(network.weights, d, network.has_bias);
+  std::vector<int64_t> in_use;  // of the network's rows
+  for (int64_t row = 0; row < all.weights.num_rows(); ++row) {
+    const auto at = static_cast<size_t>(row);
+    const bool has_weight = all.weights.row_begin[at] < all.weights.row_begin[at + 1] ||
+                            (network.has_bias && all.bias[at] != 0);
+    if (!has_weight) continue;
+    in_use.push_back(row);
+    // Rows without a weight have no entries either.
+    units.weights.weights.row_begin.push_back(all.weights.row_begin[at + 1]);
+    if (network.has_bias) units.weights.bias.push_back(all.bias[at]);
+  }
+  units.weights.weights.column = std::move(all.weights.column);
+  units.weights.weights.value = std::move(all.weights.value);
+  const bool is_empty = in_use.empty();
+  const auto num_units = static_cast<int64_t>(std::max<size_t>(in_use.size(), 1));
+  const int64_t most = max_bytes / static_cast<int64_t>(sizeof(float));
+  if (network.num_columns() > most / num_units) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("format: ", num_units, " gates of ", network.num_columns(),
+                     " entries take more than ", max_bytes, " bytes; take npz"));
+  }
+  if (is_empty) {
+    units.weights.weights.row_begin.push_back(0);
+    if (network.has_bias) units.weights.bias.push_back(0);
+  }
+  units.gates.resize(static_cast<size_t>(num_units * d));
+  if (network.has_bias) units.gate_bias.resize(static_cast<size_t>(num_units));
+  std::vector<float> gate(static_cast<size_t>(network.num_columns()));
+  for (size_t j = 0; j < in_use.size(); ++j) {
+    const int64_t index = network.gate_index[static_cast<size_t>(in_use[j])];
+    const auto take = [&](const auto begin) {
+      std::copy_n(begin, d, units.gates.begin() + static_cast<int64_t>(j) * d);
+      if (network.has_bias) units.gate_bias[j] = begin[d];
+    };
+    if (const auto* random = std::get_if<RandomGateSet>(&network.gates)) {
+      RandomGate(random->seed, index, gate);
+      take(gate.begin());
+    } else {
+      take(std::get<GateVectorSet>(network.gates).vectors.begin() + index * network.num_columns());
+    }
+  }
+  return units;
+}
+
+absl::StatusOr<GatedNetwork> FromGatedUnits(const GatedUnits& units) {
+  const int64_t d = units.num_inputs;
+  const int64_t num_units = units.weights.weights.num_rows();
+  const auto bias_fits = [num_units](const std::vector<double>& bias) {
+    return bias.empty() || static_cast<int64_t>(bias.size()) == num_units;
+  };
+  if (d < 1 || static_cast<int64_t>(units.gates.size()) / d != num_units ||
+      static_cast<int64_t>(units.gates.size()) % d != 0 || !bias_fits(units.gate_bias) ||
+      !bias_fits(units.weights.bias)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "gates: ", units.gates.size(), " entries, ", units.gate_bias.size(), " of a bias and ",
+        units.weights.bias.size(), " of the weights' for ", num_units, " units of ", d, " inputs"));
+  }
+  if (absl::Status status = ValidateSparseRows(units.weights.weights, d); !status.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("weights: ", status.message()));
+  }
+  GatedNetwork network{.num_inputs = d,
+                       .has_bias = !units.gate_bias.empty() || !units.weights.bias.empty()};
+  GateVectorSet gates{.num_gates = num_units};
+  gates.vectors.reserve(static_cast<size_t>(num_units * network.num_columns()));
+  const SparseRows& rows = units.weights.weights;
+  for (int64_t j = 0; j < num_units; ++j) {
+    const auto at = static_cast<size_t>(j);
+    const auto gate = units.gates.begin() + j * d;
+    gates.vectors.insert(gates.vectors.end(), gate, gate + d);
+    if (network.has_bias) {
+      gates.vectors.push_back(units.gate_bias.empty() ? 0.0 : units.gate_bias[at]);
+    }
+    network.gate_index.push_back(j);
+    const int64_t begin = rows.row_begin[at];
+    const int64_t end = rows.row_begin[at + 1];
+    network.weights.column.insert(network.weights.column.end(), rows.column.begin() + begin,
+                                  rows.column.begin() + end);
+    network.weights.value.insert(network.weights.value.end(), rows.value.begin() + begin,
+                                 rows.value.begin() + end);
+    if (!units.weights.bias.empty() && units.weights.bias[at] != 0) {
+      network.weights.column.push_back(static_cast<int32_t>(d));
+      network.weights.value.push_back(units.weights.bias[at]);
+    }
+    network.weights.row_begin.push_back(network.weights.nonzeros());
+  }
+  network.gates = std::move(gates);
+  if (absl::Status status = ValidateNetwork(network); !status.ok()) return status;
+  return network;
 }
 
 absl::StatusOr<SparseNetwork> FromLayers(LayeredNetwork layered) {
@@ -197,7 +295,7 @@ std::vector<double> DenseOfRows(const SparseRows& rows, int64_t num_columns) {
   return values;
 }
 
-WeightType WeightTypeOf(const Model& model, const LayeredNetwork& network) {
+WeightType WeightTypeOf(const Model& model, std::span<const Layer> layers) {
   const auto declared = model.metadata.find(kWeightTypeKey);
   const bool is_double = declared != model.metadata.end() && declared->second == "float64";
   const Scaling& scaling = model.scaling;
@@ -205,17 +303,24 @@ WeightType WeightTypeOf(const Model& model, const LayeredNetwork& network) {
     return FitsFloat32(scale) && static_cast<float>(scale) > 0;
   };
   const bool fits =
-      AllNumbers(network, FitsFloat32) && FitsFloat32(scaling.target_offset) &&
+      AllNumbers(layers, FitsFloat32) && FitsFloat32(scaling.target_offset) &&
       scales(scaling.target_scale) &&
       std::all_of(scaling.input_offset.begin(), scaling.input_offset.end(), FitsFloat32) &&
       std::all_of(scaling.input_scale.begin(), scaling.input_scale.end(), scales);
   return is_double || !fits ? WeightType::kFloat64 : WeightType::kFloat32;
 }
 
-bool IsExactInFloat32(const LayeredNetwork& network) {
-  return AllNumbers(network, [](double value) {
-    return FitsFloat32(value) && static_cast<double>(static_cast<float>(value)) == value;
-  });
+WeightType ExactWeightTypeOf(const Model& model, std::span<const Layer> layers) {
+  if (!model.metadata.contains(kWeightTypeKey) && !AllNumbers(layers, IsFloat32)) {
+    return WeightType::kFloat64;
+  }
+  return WeightTypeOf(model, layers);
+}
+
+WeightType GateTypeOf(const GatedUnits& units) {
+  const bool is_exact = std::all_of(units.gates.begin(), units.gates.end(), IsFloat32) &&
+                        std::all_of(units.gate_bias.begin(), units.gate_bias.end(), IsFloat32);
+  return is_exact ? WeightType::kFloat32 : WeightType::kFloat64;
 }
 
 void SetWeightType(WeightType type, Model& model) {
@@ -240,6 +345,20 @@ absl::Status CheckDenseBytes(const LayeredNetwork& network, WeightType type, int
   return absl::ResourceExhaustedError(absl::StrCat("format: written densely the weights take ",
                                                    bytes, " bytes, more than ", max_bytes,
                                                    "; take npz or onnx_sparse"));
+}
+
+absl::Status CheckDenseBytes(const GatedUnits& units, WeightType type, bool sparse,
+                             int64_t max_bytes) {
+  int64_t bytes = static_cast<int64_t>(units.gates.size() + units.gate_bias.size()) *
+                  (GateTypeOf(units) == WeightType::kFloat64 ? 8 : 4);
+  if (!sparse) {
+    // The same entries again.
+    bytes += static_cast<int64_t>(units.gates.size() + units.weights.bias.size()) *
+             (type == WeightType::kFloat64 ? 8 : 4);
+  }
+  if (bytes <= max_bytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("format: gates and weights take ", bytes,
+                                                   " bytes, more than ", max_bytes, "; take npz"));
 }
 
 std::string TextsToJson(const std::vector<std::string>& texts) {

@@ -25,11 +25,29 @@ struct LayeredNetwork {
   std::vector<Layer> layers;  // two or more
 };
 
+// A gated network as numbers alone: f(x) = sum_j 1[g_j . x + c_j > 0] (w_j . x + b_j) over the
+// gates in use, those of `gates` being the g_j.
+struct GatedUnits {
+  int64_t num_inputs = 0;
+  std::vector<double> gates;      // row-major, one row of num_inputs entries a gate
+  std::vector<double> gate_bias;  // the c_j, or empty: none
+  Layer weights;                  // one row a gate
+};
+
 // The same function, exactly: signs of a fused network become a last layer of 1 and -1, a linear
 // term the two hidden units of l.x = (l.x)_+ - (-l.x)_+, and a layer without units gets one
 // without weights. Stored zeros are dropped.
 // Errors: INVALID_ARGUMENT `network_kind` for a gated network, which no such chain gives.
 absl::StatusOr<LayeredNetwork> ToLayers(const Network& network);
+
+// The same function, to the bit where gates are tested as GatePreactivation does: random gates are
+// spelled out, gates whose weights are all 0 are left out, and a network without gates gets one
+// without weights. Stored zeros are dropped. Expects a valid network.
+// Errors: RESOURCE_EXHAUSTED where the gates, at 4 bytes an entry, take more than max_bytes.
+absl::StatusOr<GatedUnits> ToGatedUnits(const GatedNetwork& network, int64_t max_bytes);
+// With gates given as vectors, and a bias where gates or weights have one. Errors: INVALID_ARGUMENT
+// as ValidateNetwork, and for sizes that disagree.
+absl::StatusOr<GatedNetwork> FromGatedUnits(const GatedUnits& units);
 
 // With a bias where a layer has one. Errors: INVALID_ARGUMENT as ValidateNetwork, and for fewer
 // than two layers or layers whose widths disagree.
@@ -44,23 +62,32 @@ absl::Status CheckFinite(std::span<const double> values);
 // Row-major, num_columns a row.
 std::vector<double> DenseOfRows(const SparseRows& rows, int64_t num_columns);
 
-// Metadata of files with plain texts: the names of classes as a JSON list.
+// Metadata of files with plain texts: the names of classes as a JSON list; what tensors named
+// gates.weight and weight mean.
 inline constexpr char kClassNamesKey[] = "class_names";
+inline constexpr char kNetworkKindKey[] = "network_kind";
+inline constexpr char kGatedNetworkKind[] = "gated_network";
 
 // Width in which weights are written.
 enum class WeightType { kFloat32, kFloat64 };
 
 // The type of an uploaded network's weights, as its metadata say; float32 without, but float64
 // where a number does not fit float32's range.
-WeightType WeightTypeOf(const Model& model, const LayeredNetwork& network);
-// Whether float32 holds all weights exactly.
-bool IsExactInFloat32(const LayeredNetwork& network);
+WeightType WeightTypeOf(const Model& model, std::span<const Layer> layers);
+// The same, but without such metadata float64 as soon as a weight needs it to stay as it is.
+WeightType ExactWeightTypeOf(const Model& model, std::span<const Layer> layers);
+// float32 where that holds the gates exactly, as it holds random ones: a gate that is rounded may
+// open for other samples.
+WeightType GateTypeOf(const GatedUnits& units);
 void SetWeightType(WeightType type, Model& model);
 
 // Bytes of all weights and biases written densely, without overflow: at most INT64_MAX.
 int64_t DenseBytes(const LayeredNetwork& network, WeightType type);
 // Errors: RESOURCE_EXHAUSTED where they are more than max_bytes.
 absl::Status CheckDenseBytes(const LayeredNetwork& network, WeightType type, int64_t max_bytes);
+// Of gates, and of weights unless these are `sparse`.
+absl::Status CheckDenseBytes(const GatedUnits& units, WeightType type, bool sparse,
+                             int64_t max_bytes);
 
 // Names of classes and layers as one JSON list of texts, as files with plain texts hold them.
 std::string TextsToJson(const std::vector<std::string>& texts);

@@ -28,7 +28,7 @@ std::optional<ModelFileFormat> ModelFileFormatOfPath(std::string_view path);
 //   npz          what WriteModelNpz writes, or plain arrays a layer
 //   json         what WriteModelJson writes
 //   safetensors  PyTorch's names
-//   onnx         a chain of Gemm, or MatMul and Add, with Relu; also sparse
+//   onnx         a chain of Gemm, or MatMul and Add, with Relu; also sparse; gated as written
 // Errors: INVALID_ARGUMENT naming the tensor or the node; RESOURCE_EXHAUSTED where the file
 // unpacks to more than max_bytes. Memory: up to 16 times the file.
 absl::StatusOr<Model> ReadModelFile(ModelFileFormat format, std::string_view bytes,
@@ -36,12 +36,14 @@ absl::StatusOr<Model> ReadModelFile(ModelFileFormat format, std::string_view byt
 
 // The model as a file; equal models give equal bytes.
 //   npz, json    everything, exactly
-//   safetensors  layers.0.weight, layers.0.bias, ...; exactly: F64 unless F32 is exact
+//   safetensors  layers.0.weight, layers.0.bias, ...; the type that the network was uploaded in,
+//                without one exactly: F64 unless F32 is exact
 //   onnx         opset 13; float32 unless the network was uploaded in float64 or needs its range
 //   c_header     one C99 and C++ header with static inline NAME_predict, types as onnx
 // `name` is the prefix of a C header's names, [A-Za-z_][A-Za-z0-9_]*, at most 63 characters.
-// Errors: INVALID_ARGUMENT as ValidateModel, `format` for a gated network as other than npz or
-// json, `name`; RESOURCE_EXHAUSTED where the file would have more than about max_bytes.
+// A gated network's gates are spelled out in all but npz and json.
+// Errors: INVALID_ARGUMENT as ValidateModel, `name`; RESOURCE_EXHAUSTED where the file would have
+// more than about max_bytes.
 absl::StatusOr<std::string> WriteModelFile(const Model& model, ModelFileFormat format,
                                            std::string_view name, int64_t max_bytes);
 

@@ -147,7 +147,7 @@ absl::StatusOr<ModelReport> ReportModel(const Model& model, const Model* given, 
     report.dense_multiply_adds += width * num_units;
     width = num_units;
   }
-  report.dense_bytes = DenseBytes(dense, WeightTypeOf(model, *network));
+  report.dense_bytes = DenseBytes(dense, WeightTypeOf(model, network->layers));
   const auto* sparse = std::get_if<SparseNetwork>(&model.network);
   if (sparse == nullptr || report.dense_bytes > max_bytes) return report;
   const absl::StatusOr<EvaluationPlan> plan = MakeEvaluationPlan(*sparse);

@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::string_view kWeight = "weight";
 constexpr std::string_view kBias = "bias";
+constexpr std::string_view kGates = "gates.";  // before a gated network's gates
 constexpr char kLayersKey[] = "layers";
 constexpr char kDescription[] = "description";
 
@@ -34,6 +35,7 @@ struct NamedLayer {
   int64_t num_columns = 0;
   std::optional<SparseRows> weights;
   std::vector<double> bias;
+  bool has_doubles = false;
 
   std::string weight_name() const { return prefix + std::string(kWeight); }
   std::string bias_name() const { return prefix + std::string(kBias); }
@@ -46,6 +48,8 @@ class NamedLayers {
   absl::Status AddSparse(const std::string& prefix, const NpzArchive& archive);
   // The prefixes of the layers from the inputs on; empty: by their names.
   absl::StatusOr<Model> ToModel(const std::vector<std::string>& order);
+  // Of gates.weight, gates.bias, weight and bias: a gated network.
+  absl::StatusOr<Model> ToGatedModel();
 
  private:
   NamedLayer& LayerOf(std::string_view prefix) {
@@ -55,6 +59,7 @@ class NamedLayers {
   }
   absl::StatusOr<std::vector<double>> Values(std::string_view name, const NpyArray& array);
   absl::StatusOr<std::vector<size_t>> Order(const std::vector<std::string>& wanted) const;
+  absl::Status CheckLayers() const;
 
   std::vector<NamedLayer> layers_;  // in order of appearance
   std::map<std::string, size_t> index_;
@@ -99,7 +104,8 @@ absl::Status NamedLayers::Add(std::string_view name, const NpyArray& array) {
     }
     return absl::OkStatus();
   }
-  has_doubles_ |= std::holds_alternative<std::vector<double>>(array.values);
+  const bool has_doubles = std::holds_alternative<std::vector<double>>(array.values);
+  has_doubles_ |= has_doubles;
   std::string_view prefix = name;
   if (TakeEnding(kWeight, prefix)) {
     if (array.shape.size() != 2 || values->empty()) {
@@ -111,6 +117,7 @@ absl::Status NamedLayers::Add(std::string_view name, const NpyArray& array) {
     if (layer.weights.has_value()) return TensorError(name, "is given twice");
     layer.num_columns = array.shape[1];
     layer.weights = *std::move(rows);
+    layer.has_doubles |= has_doubles;
     return absl::OkStatus();
   }
   if (!TakeEnding(kBias, prefix)) {
@@ -122,7 +129,9 @@ absl::Status NamedLayers::Add(std::string_view name, const NpyArray& array) {
   if (array.shape.size() != 1 || values->empty()) {
     return TensorError(name, "must have one dimension that is not 0");
   }
-  LayerOf(prefix).bias = *std::move(values);
+  NamedLayer& layer = LayerOf(prefix);
+  layer.bias = *std::move(values);
+  layer.has_doubles |= has_doubles;
   return absl::OkStatus();
 }
 
@@ -256,7 +265,7 @@ absl::StatusOr<std::vector<size_t>> NamedLayers::Order(
   return order;
 }
 
-absl::StatusOr<Model> NamedLayers::ToModel(const std::vector<std::string>& wanted) {
+absl::Status NamedLayers::CheckLayers() const {
   for (const NamedLayer& layer : layers_) {
     if (!layer.weights.has_value()) {
       return TensorError(layer.bias_name(), "has no weight beside it");
@@ -267,6 +276,39 @@ absl::StatusOr<Model> NamedLayers::ToModel(const std::vector<std::string>& wante
                                                          layer.weights->num_rows(), " units"));
     }
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Model> NamedLayers::ToGatedModel() {
+  if (absl::Status status = CheckLayers(); !status.ok()) return status;
+  const auto gates = index_.find(std::string(kGates));
+  const auto weights = index_.find("");
+  if (layers_.size() != 2 || gates == index_.end() || weights == index_.end()) {
+    return absl::InvalidArgumentError(
+        "network_kind: a gated network has the tensors gates.weight and weight, perhaps "
+        "gates.bias and bias, and no others");
+  }
+  NamedLayer& gate = layers_[gates->second];
+  NamedLayer& own = layers_[weights->second];
+  if (gate.num_columns != own.num_columns || gate.weights->num_rows() != own.weights->num_rows()) {
+    return TensorError(gate.weight_name(),
+                       absl::StrCat("must have the shape of ", QuotedName(own.weight_name())));
+  }
+  GatedUnits units{.num_inputs = gate.num_columns,
+                   .gates = DenseOfRows(*gate.weights, gate.num_columns),
+                   .gate_bias = std::move(gate.bias),
+                   .weights = {*std::move(own.weights), std::move(own.bias)}};
+  absl::StatusOr<GatedNetwork> network = FromGatedUnits(units);
+  if (!network.ok()) return network.status();
+  Model model;
+  model.network = *std::move(network);
+  model.scaling = std::move(scaling_);
+  SetWeightType(own.has_doubles ? WeightType::kFloat64 : WeightType::kFloat32, model);
+  return model;
+}
+
+absl::StatusOr<Model> NamedLayers::ToModel(const std::vector<std::string>& wanted) {
+  if (absl::Status status = CheckLayers(); !status.ok()) return status;
   absl::StatusOr<std::vector<size_t>> order = Order(wanted);
   if (!order.ok()) return order.status();
   LayeredNetwork layered;
@@ -344,7 +386,10 @@ absl::StatusOr<Model> ReadSafetensorsModel(std::string_view bytes) {
     order = *std::move(names);
     file->metadata.erase(it);
   }
-  absl::StatusOr<Model> model = layers.ToModel(order);
+  const auto kind = file->metadata.find(kNetworkKindKey);
+  const bool is_gated = kind != file->metadata.end() && kind->second == kGatedNetworkKind;
+  if (is_gated) file->metadata.erase(kind);
+  absl::StatusOr<Model> model = is_gated ? layers.ToGatedModel() : layers.ToModel(order);
   if (!model.ok()) return model.status();
   for (const auto& [key, value] : file->metadata) {
     if (absl::Status status = KeepMetadata(key, value, *model); !status.ok()) return status;
@@ -387,30 +432,54 @@ absl::StatusOr<Model> ReadNpzModelFile(std::string_view bytes, int64_t max_bytes
 }
 
 absl::StatusOr<std::string> WriteSafetensorsModel(const Model& model, int64_t max_bytes) {
-  absl::StatusOr<LayeredNetwork> layered = ToLayers(model.network);
-  if (!layered.ok()) return layered.status();
-  // Exactly, so float64 as soon as one weight needs it or it was given so.
-  const WeightType type =
-      IsExactInFloat32(*layered) ? WeightTypeOf(model, *layered) : WeightType::kFloat64;
-  if (absl::Status status = CheckDenseBytes(*layered, type, max_bytes); !status.ok()) {
-    return status;
-  }
   SafetensorsFile file;
   file.metadata = model.metadata;
   if (!model.class_names.empty()) file.metadata[kClassNamesKey] = TextsToJson(model.class_names);
-  int64_t width = layered->num_inputs;
-  for (size_t l = 0; l < layered->layers.size(); ++l) {
-    Layer& layer = layered->layers[l];
+  const auto add = [&file](const std::string& prefix, int64_t width, Layer layer, WeightType type) {
     const int64_t num_units = layer.weights.num_rows();
-    const std::string prefix = absl::StrCat("layers.", l, ".");
     file.tensors.push_back({prefix + std::string(kWeight),
                             TensorOf({num_units, width}, DenseOfRows(layer.weights, width), type)});
     if (!layer.bias.empty()) {
       file.tensors.push_back(
           {prefix + std::string(kBias), TensorOf({num_units}, std::move(layer.bias), type)});
     }
-    layer = {};
-    width = num_units;
+  };
+  if (const auto* gated = std::get_if<GatedNetwork>(&model.network)) {
+    absl::StatusOr<GatedUnits> units = ToGatedUnits(*gated, max_bytes);
+    if (!units.ok()) return units.status();
+    const WeightType type = ExactWeightTypeOf(model, {&units->weights, 1});
+    absl::Status status = CheckDenseBytes(*units, type, /*sparse=*/false, max_bytes);
+    if (!status.ok()) return status;
+    file.metadata[kNetworkKindKey] = kGatedNetworkKind;
+    const WeightType gate_type = GateTypeOf(*units);
+    const int64_t num_units = units->weights.weights.num_rows();
+    file.tensors.push_back(
+        {std::string(kGates) + std::string(kWeight),
+         TensorOf({num_units, units->num_inputs}, std::move(units->gates), gate_type)});
+    if (!units->gate_bias.empty()) {
+      file.tensors.push_back({std::string(kGates) + std::string(kBias),
+                              TensorOf({num_units}, std::move(units->gate_bias), gate_type)});
+    }
+    add("", units->num_inputs, std::move(units->weights), type);
+  } else {
+    absl::StatusOr<LayeredNetwork> layered = ToLayers(model.network);
+    if (!layered.ok()) return layered.status();
+    // Of a file that the network does not come from.
+    if (const auto kind = file.metadata.find(kNetworkKindKey);
+        kind != file.metadata.end() && kind->second == kGatedNetworkKind) {
+      file.metadata.erase(kind);
+    }
+    const WeightType type = ExactWeightTypeOf(model, layered->layers);
+    if (absl::Status status = CheckDenseBytes(*layered, type, max_bytes); !status.ok()) {
+      return status;
+    }
+    int64_t width = layered->num_inputs;
+    for (size_t l = 0; l < layered->layers.size(); ++l) {
+      const int64_t num_units = layered->layers[l].weights.num_rows();
+      // One layer at a time in both forms.
+      add(absl::StrCat("layers.", l, "."), width, std::exchange(layered->layers[l], {}), type);
+      width = num_units;
+    }
   }
   const Scaling& scaling = model.scaling;
   if (!scaling.input_offset.empty()) {

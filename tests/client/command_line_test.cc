@@ -542,7 +542,13 @@ TEST(Download, NamesTheFileAfterTheModel) {
   const auto json = ParseAs<DownloadModelCommand>("models download models/m --format json");
   EXPECT_EQ(json.path, "m.json");
   EXPECT_EQ(json.format, v1::MODEL_FORMAT_JSON);
-  EXPECT_EQ(ParseAs<DownloadModelCommand>("models download m --output x/y").path, "x/y");
+  EXPECT_EQ(ParseAs<DownloadModelCommand>("models download m --output x/y.npz").path, "x/y.npz");
+  // Was written as NPZ, whatever its name said.
+  for (const char* path : {"x/y", "a.txt"}) {
+    const std::string line = std::string("models download m --output ") + path;
+    EXPECT_THAT(UsageError(line), HasSubstr("give --format"));
+    EXPECT_EQ(ParseAs<DownloadModelCommand>(line + " --format npz").path, path);
+  }
   EXPECT_THAT(UsageError("models download m --output -"), HasSubstr("name a file"));
 }
 

@@ -16,7 +16,7 @@ inline void CheckAccepted(const absl::StatusOr<Model>& model) {
   const auto* network = std::get_if<SparseNetwork>(&model->network);
   for (const ModelFileFormat format : kModelFileFormats) {
     const absl::StatusOr<std::string> bytes = WriteModelFile(*model, format, "network", kMaxBytes);
-    // The only reason not to write: a network far larger than its file, or a gated one.
+    // The only reason not to write: a network far larger than its file.
     if (!bytes.ok()) {
       if (absl::IsInternal(bytes.status())) std::abort();
       continue;

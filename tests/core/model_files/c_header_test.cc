@@ -9,6 +9,7 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <utility>
 
 #include "core/model_files/model_file.h"
 #include "tests/core/model_files/models.h"
@@ -69,8 +70,13 @@ class CHeaderTest : public ::testing::Test {
   }
 
   void CheckOutputs(const std::string& compiler, const std::string& source) {
-    for (const Model& model : ManyModels()) {
-      const std::vector<float> inputs = RandomInputs(10, NumInputs(model.network), 11);
+    std::vector<Model> models = ManyModels();
+    for (Model& model : GatedModels()) models.push_back(std::move(model));
+    for (const Model& model : models) {
+      const int64_t d = NumInputs(model.network);
+      std::vector<float> inputs = RandomInputs(10, d, 11);
+      const std::vector<float> edges = EdgeInputs(20, d, 12);
+      inputs.insert(inputs.end(), edges.begin(), edges.end());
       const std::vector<double> wanted = OutputsOf(model, inputs);
       const std::vector<double> found = OutputsOfProgram(compiler, source, model, inputs);
       ASSERT_EQ(found.size(), wanted.size());

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <random>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "core/network/model.h"
@@ -81,6 +82,77 @@ inline Model FusedModel(unsigned seed) {
   model.network = std::move(network);
   model.class_names = {"no", "yes"};
   return model;
+}
+
+struct GatedShape {
+  int64_t num_inputs = 7;
+  int64_t num_gates = 12;
+  double density = 0.4;
+  bool has_bias = true;
+  bool has_vectors = false;  // gates of -1, 0 and 1, on whose edges samples lie; else random ones
+  bool doubles = false;
+  bool is_scaled = false;
+};
+
+inline Model RandomGatedModel(const GatedShape& shape, unsigned seed) {
+  // For the weights' doubles and the scaling.
+  Model model = RandomModel({.widths = {shape.num_inputs, shape.num_gates, 1},
+                             .density = shape.density,
+                             .has_bias = shape.has_bias,
+                             .doubles = shape.doubles,
+                             .is_scaled = shape.is_scaled},
+                            seed);
+  GatedNetwork network{.num_inputs = shape.num_inputs, .has_bias = shape.has_bias};
+  network.weights = std::get<SparseNetwork>(model.network).weights;
+  if (shape.num_gates == 0) network.weights = {};
+  for (int64_t j = 0; j < shape.num_gates; ++j) network.gate_index.push_back(2 * j);
+  if (shape.has_vectors) {
+    GateVectorSet gates{.num_gates = 2 * shape.num_gates};
+    std::mt19937 random(seed);
+    std::uniform_int_distribution<int> third(-1, 1);
+    const int64_t size = gates.num_gates * network.num_columns();
+    for (int64_t e = 0; e < size; ++e) {
+      gates.vectors.push_back(shape.doubles ? 0.1 * third(random) : third(random));
+    }
+    network.gates = std::move(gates);
+  } else {
+    network.gates = RandomGateSet{.seed = seed, .num_gates = 2 * shape.num_gates};
+  }
+  model.network = std::move(network);
+  model.class_names.clear();
+  return model;
+}
+
+inline std::vector<Model> GatedModels() {
+  std::vector<Model> models;
+  unsigned seed = 100;
+  for (const bool has_bias : {false, true}) {
+    for (const bool has_vectors : {false, true}) {
+      for (const bool doubles : {false, true}) {
+        models.push_back(RandomGatedModel({.has_bias = has_bias,
+                                           .has_vectors = has_vectors,
+                                           .doubles = doubles,
+                                           .is_scaled = has_vectors == doubles},
+                                          seed++));
+      }
+    }
+  }
+  // Most of its gates have no weight, or none has.
+  models.push_back(RandomGatedModel({.num_inputs = 30, .num_gates = 40, .density = 0.01}, seed++));
+  models.push_back(RandomGatedModel({.density = 0}, seed++));
+  models.push_back(RandomGatedModel({.num_gates = 0, .has_bias = false}, seed));
+  return models;
+}
+
+// 0 and small whole numbers, half of which lie on the edge of some gate.
+inline std::vector<float> EdgeInputs(int64_t num_samples, int64_t num_inputs, unsigned seed) {
+  std::mt19937 random(seed);
+  std::uniform_int_distribution<int> third(-1, 1);
+  std::vector<float> inputs(static_cast<size_t>(num_samples * num_inputs));
+  for (size_t i = static_cast<size_t>(num_inputs); i < inputs.size(); ++i) {
+    inputs[i] = static_cast<float>(third(random));
+  }
+  return inputs;
 }
 
 inline std::vector<float> RandomInputs(int64_t num_samples, int64_t num_inputs, unsigned seed) {

@@ -37,6 +37,22 @@ struct OnnxBuilder {
     AppendNumberField(3, static_cast<uint64_t>(value), attribute);
     return attribute;
   }
+  // As integers of their own, or packed in one field.
+  static std::string IntegerList(std::string_view name, const std::vector<int64_t>& values,
+                                 bool packed = false) {
+    std::string attribute;
+    AppendBytesField(1, name, attribute);
+    std::string numbers;
+    for (const int64_t value : values) {
+      if (packed) {
+        AppendVarint(static_cast<uint64_t>(value), numbers);
+      } else {
+        AppendNumberField(8, static_cast<uint64_t>(value), attribute);
+      }
+    }
+    if (packed) AppendBytesField(8, numbers, attribute);
+    return attribute;
+  }
   static std::string Float(std::string_view name, float value) {
     std::string attribute;
     AppendBytesField(1, name, attribute);

@@ -89,6 +89,83 @@ TEST(OnnxTest, ReadsFlattenAndReshapeInFront) {
   }
 }
 
+// PyTorch's x.view(x.size(0), -1), with axes as opset 13 has them and as those before.
+OnnxBuilder ViewInFront(int64_t index, bool axes_are_input, bool packed) {
+  OnnxBuilder builder;
+  builder.Ends({-1, 1, 2, 1})
+      .Message(5, OnnxBuilder::Tensor("index", {}, OnnxBuilder::Integers({index}), 7))
+      .Node("Constant", "", {}, {"axes"}, {OnnxBuilder::IntegerList("value_ints", {0}, packed)})
+      .Node("Constant", "", {}, {"rest"}, {OnnxBuilder::IntegerList("value_ints", {-1}, packed)})
+      .Node("Shape", "shape", {"x"}, {"dims"})
+      .Node("Gather", "gather", {"dims", "index"}, {"batch"}, {OnnxBuilder::Integer("axis", 0)});
+  if (axes_are_input) {
+    builder.Node("Unsqueeze", "unsqueeze", {"batch", "axes"}, {"list"});
+  } else {
+    builder.Node("Unsqueeze", "unsqueeze", {"batch"}, {"list"},
+                 {OnnxBuilder::IntegerList("axes", {0}, packed)});
+  }
+  builder.Node("Concat", "concat", {"list", "rest"}, {"target"}, {OnnxBuilder::Integer("axis", 0)})
+      .Node("Reshape", "view", {"x", "target"}, {"flat"})
+      .Initializer("w0", {2, 2}, {1, -1, 2, 0})
+      .Initializer("b0", {2}, {-1, 0})
+      .Node("Gemm", "first", {"flat", "w0", "b0"}, {"h"})
+      .Node("Relu", "relu", {"h"}, {"z"});
+  return WithOutputLayer(builder);
+}
+
+TEST(OnnxTest, ReadsAViewByTheBatchInFront) {
+  for (const bool axes_are_input : {false, true}) {
+    for (const bool packed : {false, true}) {
+      ExpectSmallNetwork(ViewInFront(0, axes_are_input, packed));
+    }
+  }
+  EXPECT_THAT(MessageOf(ViewInFront(1, true, false)),
+              AllOf(HasSubstr("'gather'"), HasSubstr("Gather")));
+}
+
+TEST(OnnxTest, OtherUsesOfShapesAreNamed) {
+  for (const char* op_type : {"Shape", "Gather", "Unsqueeze", "Concat", "Transpose"}) {
+    OnnxBuilder builder = SmallGemms();
+    builder.Node(op_type, "the_node", {"y", "b1"}, {"q"});
+    EXPECT_THAT(MessageOf(builder), AllOf(HasSubstr("'the_node'"), HasSubstr(op_type)));
+  }
+  OnnxBuilder longer = SmallGemms();
+  longer.Node("Constant", "list", {}, {"q"},
+              {OnnxBuilder::IntegerList("value_ints", std::vector<int64_t>(1000, 1))});
+  EXPECT_THAT(MessageOf(longer), AllOf(HasSubstr("'list'"), HasSubstr("value_ints")));
+  // A list that long in a node that is not supported hides neither its name nor its operator.
+  OnnxBuilder pad = SmallGemms();
+  pad.Node("Pad", "the_pad", {"y"}, {"q"},
+           {OnnxBuilder::IntegerList("pads", std::vector<int64_t>(10, 1))});
+  EXPECT_THAT(MessageOf(pad), AllOf(HasSubstr("'the_pad'"), HasSubstr("Pad")));
+}
+
+TEST(OnnxTest, ReadsTransposedWeightsCastsAndDropout) {
+  OnnxBuilder builder;
+  builder.Ends()
+      .Initializer("w", {2, 2}, {1, 2, -1, 0})
+      .Initializer("b0", {2}, {-1, 0})
+      .Node("Transpose", "", {"w"}, {"t"}, {OnnxBuilder::IntegerList("perm", {1, 0})})
+      .Node("Transpose", "", {"t"}, {"twice"})
+      .Node("Identity", "", {"twice"}, {"again"})
+      .Node("Transpose", "", {"again"}, {"w0"})
+      .Node("Cast", "", {"x"}, {"x1"}, {OnnxBuilder::Integer("to", 1)})
+      .Node("MatMul", "first", {"x1", "w0"}, {"p"})
+      .Node("Add", "bias", {"p", "b0"}, {"h"})
+      .Node("Relu", "relu", {"h"}, {"r"})
+      .Node("Dropout", "drop", {"r"}, {"z"}, {OnnxBuilder::Float("ratio", 0.5f)});
+  ExpectSmallNetwork(WithOutputLayer(builder));
+
+  OnnxBuilder training = SmallGemms();
+  training.Initializer("ratio", {}, {0.5f})
+      .Initializer("training", {}, {1})
+      .Node("Dropout", "drop", {"y", "ratio", "training"}, {"q"});
+  EXPECT_THAT(MessageOf(training), AllOf(HasSubstr("'drop'"), HasSubstr("training_mode")));
+  OnnxBuilder cast = SmallGemms();
+  cast.Node("Cast", "to_integers", {"y"}, {"q"}, {OnnxBuilder::Integer("to", 7)});
+  EXPECT_THAT(MessageOf(cast), AllOf(HasSubstr("'to_integers'"), HasSubstr("Cast")));
+}
+
 TEST(OnnxTest, NamesOfTheEndsAreKept) {
   const Model model = ReadOnnxModel(SmallGemms().File()).value();
   EXPECT_EQ(model.metadata.at(kOnnxInputNameKey), "x");
@@ -258,6 +335,92 @@ TEST(OnnxTest, AMillionNodesAreRefusedAtTheFirstTooMany) {
   }
 }
 
+// `num_layers` nodes layer_0, layer_1, ... on one square initializer of `width` inputs.
+OnnxBuilder SharedLayers(int64_t width, int num_layers) {
+  OnnxBuilder builder;
+  builder.Ends({-1, width})
+      .Initializer("w", {width, width},
+                   std::vector<float>(static_cast<size_t>(width * width), 1.0f));
+  std::string below = "x";
+  for (int l = 0; l < num_layers; ++l) {
+    const std::string number = std::to_string(l);
+    const bool is_last = l + 1 == num_layers;
+    builder.Node("MatMul", "layer_" + number, {below, "w"}, {is_last ? "y" : "h" + number});
+    if (!is_last) builder.Node("Relu", "", {"h" + number}, {"z" + number});
+    below = "z" + number;
+  }
+  return builder;
+}
+
+// Each use of an initializer was copied before the layers were counted: 500 uses of one of 16 MB
+// took 1.3 GB.
+TEST(OnnxTest, OneInitializerInManyLayersIsRefusedBeforeItIsCopied) {
+  // At the first layer too many, and where the weights are large at the third use.
+  EXPECT_THAT(MessageOf(SharedLayers(2, 500)),
+              AllOf(HasSubstr("'layer_17'"), HasSubstr("more than 16 hidden layers")));
+  EXPECT_THAT(MessageOf(SharedLayers(1500, 500)),
+              AllOf(HasSubstr("'layer_2'"), HasSubstr("'w'"), HasSubstr("initializer of its own")));
+  EXPECT_TRUE(ReadOnnxModel(SharedLayers(1500, 2).File()).ok());
+  EXPECT_TRUE(ReadOnnxModel(SharedLayers(2, 17).File()).ok());
+}
+
+TEST(OnnxTest, OneBiasAddedManyTimesIsRefused) {
+  constexpr int64_t kUnits = int64_t{1} << 18;
+  const auto count = static_cast<size_t>(kUnits);
+  OnnxBuilder builder;
+  builder.Ends({-1, 1})
+      .Initializer("w", {1, kUnits}, std::vector<float>(count, 1.0f))
+      .Initializer("b", {kUnits}, std::vector<float>(count, 1.0f))
+      .Node("MatMul", "first", {"x", "w"}, {"h0"});
+  for (int i = 0; i < 1000; ++i) {
+    const std::string number = std::to_string(i);
+    builder.Node("Add", "add_" + number, {"h" + number, "b"}, {"h" + std::to_string(i + 1)});
+  }
+  EXPECT_THAT(MessageOf(builder), AllOf(HasSubstr("'add_7'"), HasSubstr("'b'")));
+}
+
+// f(x) = 1[x_0 > 0] (2 x_0 + 3) + 1[x_1 - x_0 > 0] x_1 up to its `length` first nodes.
+OnnxBuilder SmallGates(int length = 5, float threshold = 0,
+                       const std::vector<int64_t>& dims = {2, 2}) {
+  OnnxBuilder builder;
+  const auto transposed = OnnxBuilder::Integer("transB", 1);
+  builder.Ends()
+      .Initializer("g", {2, 2}, {1, 0, -1, 1})
+      .Initializer("zero", {}, {0})
+      .Initializer("threshold", {}, {threshold})
+      .Initializer("w", dims, {2, 0, 0, 1})
+      .Initializer("b", {2}, {3, 0})
+      .Message(5, OnnxBuilder::Tensor("axes", {1}, OnnxBuilder::Integers({1}), 7));
+  const auto name = [length](int number, const char* own) {
+    return number == length ? std::string("y") : std::string(own);
+  };
+  builder.Node("Gemm", "gates", {"x", "g"}, {name(1, "p")}, {transposed});
+  if (length > 1) builder.Node("Greater", "test", {"p", "threshold"}, {name(2, "open")});
+  if (length > 2) builder.Node("Gemm", "weights", {"x", "w", "b"}, {name(3, "v")}, {transposed});
+  if (length > 3) builder.Node("Where", "choice", {"open", "v", "zero"}, {name(4, "c")});
+  if (length > 4) builder.Node("ReduceSum", "sum", {"c", "axes"}, {name(5, "s")});
+  return builder;
+}
+
+TEST(OnnxTest, GatedNetworksAreRead) {
+  const auto model = ReadOnnxModel(SmallGates().File());
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_THAT(OutputsOf(*model, {1, 1, 1, 2, -1, 4, 0, 0}), ::testing::ElementsAre(5, 7, 4, 0));
+}
+
+TEST(OnnxTest, GatedNetworksInPiecesAreRefused) {
+  EXPECT_THAT(MessageOf(SmallGates(2)), HasSubstr("'test'"));
+  EXPECT_THAT(MessageOf(SmallGates(3)), HasSubstr("'weights'"));
+  EXPECT_THAT(MessageOf(SmallGates(4)), HasSubstr("'choice'"));
+  EXPECT_THAT(MessageOf(SmallGates(5, 1)), AllOf(HasSubstr("'test'"), HasSubstr("'threshold'")));
+  EXPECT_THAT(MessageOf(SmallGates(5, 0, {1, 4})), AllOf(HasSubstr("'weights'"), HasSubstr("'w'")));
+  for (const char* op_type : {"Relu", "Greater", "Gemm", "ReduceSum"}) {
+    OnnxBuilder builder = SmallGates(3);
+    builder.Node(op_type, "extra", {"y", "zero"}, {"q"});
+    EXPECT_THAT(MessageOf(builder), HasSubstr("'extra'")) << op_type;
+  }
+}
+
 TEST(OnnxTest, StagesOutOfPlaceAreNamed) {
   const auto after = [](const char* op_type, const std::vector<std::string>& inputs) {
     OnnxBuilder builder = SmallGemms();
@@ -336,6 +499,22 @@ TEST(OnnxTest, SparseInitializersThatLieAreRefused) {
   EXPECT_THAT(MessageOf(WithSparse({int64_t{1} << 31, int64_t{1} << 31}, {1}, {0}, {1})),
               HasSubstr("'first'"));
   EXPECT_THAT(MessageOf(WithSparse({2, (1 << 20) + 1}, {1}, {0}, {1})), HasSubstr("'first'"));
+}
+
+// Rows are not in the file, so that each use of a few bytes may make a million of them.
+TEST(OnnxTest, RowsOfRepeatedSparseInitializersAreCounted) {
+  constexpr int64_t kRows = int64_t{1} << 20;
+  OnnxBuilder builder;
+  std::string sparse;
+  AppendBytesField(1, OnnxBuilder::Tensor("w", {1}, OnnxBuilder::Raw({1})), sparse);
+  AppendBytesField(2, OnnxBuilder::Tensor("", {1}, OnnxBuilder::Integers({0}), 7), sparse);
+  for (int k = 0; k < 2; ++k) AppendNumberField(3, static_cast<uint64_t>(kRows), sparse);
+  builder.Ends({-1, kRows})
+      .Message(15, sparse)
+      .Node("MatMul", "first", {"x", "w"}, {"h"})
+      .Node("Relu", "relu", {"h"}, {"z"})
+      .Node("MatMul", "second", {"z", "w"}, {"y"});
+  EXPECT_THAT(MessageOf(builder), AllOf(HasSubstr("'second'"), HasSubstr("'w'")));
 }
 
 }  // namespace

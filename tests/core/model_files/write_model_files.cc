@@ -1,10 +1,13 @@
 // Writes models in every format, with inputs and what core/ says of them, into the folder that is
 // its argument: N.onnx, N_sparse.onnx, N.safetensors, N.npz, N.json with `inputs`, `outputs`.
+#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "core/model_files/model_file.h"
 #include "tests/core/model_files/models.h"
@@ -37,7 +40,9 @@ int main(int argc, char** argv) {
   using thresher::ModelFileFormat;
   constexpr int64_t kMaxBytes = int64_t{1} << 30;
   int number = 0;
-  for (thresher::Model model : thresher::ManyModels()) {
+  std::vector<thresher::Model> models = thresher::ManyModels();
+  for (thresher::Model& model : thresher::GatedModels()) models.push_back(std::move(model));
+  for (thresher::Model& model : models) {
     if (number == 0) {
       model.metadata[thresher::kOnnxInputNameKey] = "pixels";
       model.metadata[thresher::kOnnxOutputNameKey] = "logits";
@@ -57,7 +62,13 @@ int main(int argc, char** argv) {
       }
       Write(path + ending, *bytes);
     }
-    const std::vector<float> inputs = thresher::RandomInputs(5, NumInputs(model.network), 3);
+    const int64_t d = NumInputs(model.network);
+    std::vector<float> inputs = thresher::RandomInputs(5, d, 3);
+    // In whole numbers also on the edges of gates; one scaled in float32 may fall beside them.
+    if (model.scaling.input_scale.empty()) {
+      const std::vector<float> edges = thresher::EdgeInputs(3, d, 4);
+      std::copy(edges.begin(), edges.end(), inputs.begin());
+    }
     Write(path + ".json", "{\"inputs\": " + List(inputs) +
                               ", \"outputs\": " + List(thresher::OutputsOf(model, inputs)) + "}");
   }
