@@ -37,7 +37,7 @@ std::string_view OneShotMethodName(OneShotMethod method);
 
 enum class PruneScope {
   kGlobal,    // weights of all layers compete; obs sets the layers' shares by its saliencies
-  kPerLayer,  // every layer keeps the same share of its weights
+  kPerLayer,  // every layer keeps the same share of its weights, into units that are read above
 };
 // "global", "per_layer".
 std::string_view PruneScopeName(PruneScope scope);

@@ -79,6 +79,21 @@ TEST(OneShotTest, KeepsTheBudgetForAllMethodsAndScopes) {
   }
 }
 
+// Regression: the share of the output layer read few units, and what led into the others was lost.
+TEST(OneShotTest, SmallBudgetsPerLayerAreSpentOnWhatIsRead) {
+  const std::vector<float> inputs = CorrelatedInputs();
+  const SparseNetwork network = DenseNetwork();
+  for (const OneShotMethod method : kMethods) {
+    for (const int64_t nonzeros : {60, 120}) {
+      const SparseNetwork pruned = PruneOrFail(
+          network, inputs,
+          {.method = method, .nonzeros = nonzeros, .scope = PruneScope::kPerLayer, .stages = 4});
+      EXPECT_LE(Nonzeros(pruned), nonzeros);
+      EXPECT_GE(Nonzeros(pruned), nonzeros * 8 / 10) << OneShotMethodName(method);
+    }
+  }
+}
+
 TEST(OneShotTest, MagnitudeKeepsTheLargestWeights) {
   const SparseNetwork network = DenseNetwork();
   const SparseNetwork pruned =
