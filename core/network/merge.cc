@@ -1,6 +1,7 @@
 #include "core/network/merge.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -230,10 +231,15 @@ std::vector<const SparseRows*> Matrices(const SparseNetwork& network) {
   return matrices;
 }
 
-// For every layer of units its units' new numbers, -1 for those dropped. Rows of the output layer
-// are no units and stay.
-std::vector<std::vector<int32_t>> NumberLiveUnits(const std::vector<const SparseRows*>& matrices,
-                                                  bool fused) {
+// Of every layer's units which live, and their new numbers, -1 for those dropped. Rows of the
+// output layer are no units and stay.
+struct UnitNumbers {
+  std::vector<std::vector<bool>> lives;
+  std::vector<std::vector<int32_t>> number;
+};
+
+// A unit stays where one of its group lives, of `group` consecutive units of its layer.
+UnitNumbers NumberUnits(const std::vector<const SparseRows*>& matrices, bool fused, size_t group) {
   // From the inputs up: what is fed. From the outputs down: what is looked at by such a unit.
   // Then none that stays has lost its inputs, so that once is enough.
   const auto visit = [&](size_t l, auto unit_and_column) {
@@ -263,14 +269,20 @@ std::vector<std::vector<int32_t>> NumberLiveUnits(const std::vector<const Sparse
   std::vector<std::vector<int32_t>> numbers(matrices.size());
   for (size_t l = 0; l < matrices.size(); ++l) {
     int32_t next = 0;
-    for (const bool is_live : lives[l]) numbers[l].push_back(is_live ? next++ : -1);
+    for (size_t first = 0; first < lives[l].size(); first += group) {
+      const size_t end = std::min(first + group, lives[l].size());
+      const auto begin_of = lives[l].begin() + static_cast<std::ptrdiff_t>(first);
+      const auto end_of = lives[l].begin() + static_cast<std::ptrdiff_t>(end);
+      const bool stays = std::find(begin_of, end_of, true) != end_of;
+      for (size_t j = first; j < end; ++j) numbers[l].push_back(stays ? next++ : -1);
+    }
   }
-  return numbers;
+  return {std::move(lives), std::move(numbers)};
 }
 
-SparseNetwork DropDeadUnits(const SparseNetwork& network) {
+SparseNetwork DropDeadUnits(const SparseNetwork& network, size_t group = 1) {
   const std::vector<const SparseRows*> matrices = Matrices(network);
-  const std::vector<std::vector<int32_t>> numbers = NumberLiveUnits(matrices, IsFused(network));
+  const auto [lives, numbers] = NumberUnits(matrices, IsFused(network), group);
   SparseNetwork kept;
   kept.num_inputs = network.num_inputs;
   kept.has_bias = network.has_bias;
@@ -284,11 +296,12 @@ SparseNetwork DropDeadUnits(const SparseNetwork& network) {
       if (numbers[l][j] < 0) continue;
       ++width;
       for (auto e = static_cast<size_t>(rows.row_begin[j]);
-           e < static_cast<size_t>(rows.row_begin[j + 1]); ++e) {
+           lives[l][j] && e < static_cast<size_t>(rows.row_begin[j + 1]); ++e) {
         const auto q = static_cast<size_t>(rows.column[e]);
         int32_t column = rows.column[e];
         if (l > 0) column = q < numbers[l - 1].size() ? numbers[l - 1][q] : width_below;
-        if (rows.value[e] == 0 || column < 0) continue;
+        const bool is_fed = l == 0 || q >= lives[l - 1].size() || lives[l - 1][q];
+        if (rows.value[e] == 0 || !is_fed) continue;
         kept_rows.column.push_back(column);
         kept_rows.value.push_back(rows.value[e]);
       }
@@ -444,6 +457,11 @@ SparseNetwork DropDeadNeurons(const SparseNetwork& network) {
     kept.output_signs.push_back(network.output_signs[j]);
   }
   return kept;
+}
+
+SparseNetwork DropDeadGroups(const SparseNetwork& network, int64_t group) {
+  assert(group >= 1 && !network.upper_layers.empty());
+  return DropDeadUnits(network, static_cast<size_t>(group));
 }
 
 SparseNetwork FoldConstantUnits(const SparseNetwork& network) {

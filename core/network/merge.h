@@ -17,6 +17,11 @@ namespace thresher {
 // is left becomes the plain one without neurons. Cost: O(s + units).
 SparseNetwork DropDeadNeurons(const SparseNetwork& network);
 
+// The same for several layers, but dead units go only in groups of so many consecutive ones of
+// their layer, all of them dead: others stay as rows without weights. What is left keeps its place
+// in its group, so that n:m patterns hold in the layer above.
+SparseNetwork DropDeadGroups(const SparseNetwork& network, int64_t group);
+
 // Hidden units below an upper layer that are constants, having no weights but on the constant or on
 // such units: folds them into the biases that they lead to, so that the number of weights never
 // grows, and leaves them dead. A network of which a bias would overflow by that stays as it is.

@@ -79,6 +79,7 @@ PruneOptions TrainingOptions(const DistillOptions& options, int64_t nonzeros) {
   training.seed = options.one_shot.seed;
   training.num_threads = options.one_shot.num_threads;
   training.time_limit_seconds = options.time_limit_seconds;
+  training.neuron_group = NeuronGroup(options.one_shot);
   return training;
 }
 
@@ -272,7 +273,10 @@ absl::StatusOr<PruneResult> Distill(const SparseNetwork& network, const Samples&
                            TimeLeft(options.time_limit_seconds, result.elapsed_seconds), stop);
     }
   }
-  result.network = ReduceNetwork(pruned);
+  // Joined neurons would have the weights of both.
+  result.network = options.one_shot.pattern_size > 0
+                       ? DropDeadGroups(FoldConstantUnits(pruned), NeuronGroup(options.one_shot))
+                       : ReduceNetwork(pruned);
   result.nonzeros = Nonzeros(result.network);
   result.active_neurons = ActiveNeurons(result.network);
   if (samples.num_outputs == NumOutputs(result.network)) {

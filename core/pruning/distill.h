@@ -58,7 +58,8 @@ absl::StatusOr<Samples> WithNetworkTargets(const SparseNetwork& network, const S
 // One-shot pruning, then all layers trained together while the rest of the weights goes
 // (PruneTrained); for squared loss and at most kMaxJointWeights weights the result and the
 // one-shot answer of the same budget are refined to second order (JointRefine) and the closer one
-// is taken; ReduceNetwork drops and joins neurons. The samples' targets are read for
+// is taken; ReduceNetwork drops and joins neurons, but with a pattern, which it would break: then
+// DropDeadGroups drops them. The samples' targets are read for
 // PruneTargets::kLabels and for the fit. Where the one-shot answer has a layer without weights it
 // is the result. Resumes from a checkpoint to the same bits; errors: as PruneOneShot and
 // PruneTrained.

@@ -156,8 +156,11 @@ LayerMatrices PruneByLayers(Engine& engine, const LayerMatrices& network, const 
         SampleProducts(engine, LayerImages(engine, given[l], layer), units) / num_samples;
     problem.cross += AddRidge(problem.gram, options.damping) * layer;
     if (engine.stop_requested()) return network;
+    const bool above_is_known =
+        options.scope == PruneScope::kPerLayer && l + 1 < network.layers.size();
+    const LayerMatrix allowed = above_is_known ? IntoUnitsRead(layer, selected[l + 1]) : layer;
     const LayerMatrix kept = options.whole_neurons ? selected[l]
-                                                   : ChooseByAdmm(engine, problem, layer, count,
+                                                   : ChooseByAdmm(engine, problem, allowed, count,
                                                                   options, network.has_bias);
     pruned.layers[l] = Refit(engine, problem, kept);
     if (engine.stop_requested()) return network;

@@ -175,7 +175,8 @@ Fit SummarizeFit(Loss loss, const FitSums& sums, const FitScale& scale) {
   Fit fit;
   const auto n = static_cast<double>(std::max<int64_t>(sums.num_samples, 1));
   fit.loss = sums.loss / n;
-  if (loss == Loss::kSquared) {
+  // Targets that are all 0 have no peak to compare with.
+  if (loss == Loss::kSquared && scale.largest_target > 0) {
     fit.psnr_db =
         PsnrDb(sums.squared_error, sums.num_samples * scale.num_outputs, scale.largest_target);
   }

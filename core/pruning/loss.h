@@ -56,7 +56,7 @@ struct FitSums {
 
 struct Fit {
   double loss = 0;                      // mean over samples
-  std::optional<double> psnr_db = {};   // 20 log10 max|y| - 10 log10 MSE; squared loss alone
+  std::optional<double> psnr_db = {};   // 20 log10 max|y| - 10 log10 MSE; squared loss, y not 0
   std::optional<double> accuracy = {};  // of class targets: the share named right
   // Squared loss without classes, targets not constant: 1 - squared error / that of the means.
   std::optional<double> r_squared = {};

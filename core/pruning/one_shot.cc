@@ -99,6 +99,10 @@ std::string_view PruneScopeName(PruneScope scope) {
   return "unknown";
 }
 
+int64_t NeuronGroup(const OneShotOptions& options) {
+  return std::max<int64_t>(options.pattern_size, 1);
+}
+
 double DefaultDamping(OneShotMethod method) {
   return method == OneShotMethod::kCurvature ? kCurvatureDamping : kObsDamping;
 }
@@ -213,7 +217,7 @@ absl::StatusOr<SparseNetwork> PruneOneShot(const SparseNetwork& network, InputVi
       return Invalid("inputs", "inputs or weights are so large that products overflow; scale them");
     }
   }
-  return DropDeadNeurons(FoldConstantUnits(MakeNetwork(pruned)));
+  return DropDeadGroups(FoldConstantUnits(MakeNetwork(pruned)), NeuronGroup(options));
 }
 
 PruneCost PredictCost(const OneShotOptions& options, const NetworkSizes& network,

@@ -37,7 +37,7 @@ std::string_view OneShotMethodName(OneShotMethod method);
 
 enum class PruneScope {
   kGlobal,    // weights of all layers compete; obs sets the layers' shares by its saliencies
-  kPerLayer,  // every layer keeps the same share of its weights
+  kPerLayer,  // every layer keeps the same share of its weights, into units that are read above
 };
 // "global", "per_layer".
 std::string_view PruneScopeName(PruneScope scope);
@@ -49,7 +49,9 @@ struct OneShotOptions {
   int64_t nonzeros = 0;
   PruneScope scope = PruneScope::kGlobal;
   // n:m sparsity: of each pattern_size consecutive inputs of a row at most pattern_kept have a
-  // weight, the constant apart, 1 <= kept < size <= 64; both 0: no pattern.
+  // weight, the constant apart, 1 <= kept < size <= 64; both 0: no pattern. It holds in every layer
+  // of the result, where dead neurons go only in whole groups of pattern_size: else they stay
+  // without weights, as the columns above them would shift.
   int64_t pattern_kept = 0;
   int64_t pattern_size = 0;
   // Hidden neurons go as a whole, and rows that stay keep all weights on neurons that stay.
@@ -66,6 +68,9 @@ struct OneShotOptions {
   uint64_t seed = 0;    // of the targets that stand for the loss (SampledCotangents)
   int num_threads = 1;  // 1 to 256. The result has the same bits for any number.
 };
+
+// Dead neurons go in groups of so many: of the pattern's size, or 1.
+int64_t NeuronGroup(const OneShotOptions& options);
 
 // 0.001 for obs and 0.1 for curvature.
 double DefaultDamping(OneShotMethod method);
@@ -88,7 +93,8 @@ NetworkSizes SizesOf(const SparseNetwork& network);
 absl::Status ValidateOptions(const OneShotOptions& options, const NetworkSizes& network);
 
 // The network pruned to options.nonzeros weights, with a linear output layer (a fused network's
-// signs become weights), without dead and constant neurons. Weights that are 0 stay 0.
+// signs become weights), without dead and constant neurons (with a pattern: as it says). Weights
+// that are 0 stay 0.
 // Errors: INVALID_ARGUMENT naming the field: network (as MakeLayerMatrices), inputs (none, of
 // another width, not finite, or so large that a product is not), or the option; CANCELLED after a
 // stop request.

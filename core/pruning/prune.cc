@@ -273,7 +273,8 @@ absl::StatusOr<PruneResult> Training::Run(TrainingState state, uint64_t fingerpr
     report.divergences = state.divergences;
     report.elapsed_seconds = state.elapsed_seconds;
     if (observer_.on_network && !rewound && report.nonzeros <= options_.nonzeros) {
-      observer_.on_network(DropDeadNeurons(FoldConstantUnits(MakeNetwork(now.perceptron))));
+      observer_.on_network(
+          DropDeadGroups(FoldConstantUnits(MakeNetwork(now.perceptron)), options_.neuron_group));
     }
     if (observer_.on_iteration) observer_.on_iteration(report);
     if (observer_.checkpoint_due && observer_.on_checkpoint && observer_.checkpoint_due(report)) {
@@ -288,7 +289,8 @@ absl::StatusOr<PruneResult> Training::Run(TrainingState state, uint64_t fingerpr
   KeepMostSalient(now.perceptron, options_.nonzeros,
                   now.adam_steps > 0 ? options_.saliency : Saliency::kMagnitude);
   result.pruned_nonzeros = now.perceptron.nonzeros();
-  result.network = DropDeadNeurons(FoldConstantUnits(MakeNetwork(now.perceptron)));
+  result.network =
+      DropDeadGroups(FoldConstantUnits(MakeNetwork(now.perceptron)), options_.neuron_group);
   result.iterations = now.iteration;
   result.rounds = now.round + 1;
   result.fit = FitOf(result.network, samples_, options_.loss, engine_);

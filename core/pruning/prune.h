@@ -81,6 +81,10 @@ struct PruneOptions {
   double schedule_power = 3;
   double prune_end = 0.75;
 
+  // Dead neurons go only in groups of so many consecutive ones, at least 1 (DropDeadGroups): the
+  // size of the pattern that the weights of a trained network keep. Does not matter to training.
+  int64_t neuron_group = 1;
+
   // Threads of this training, 1 to 256. The result has the same bits for any number.
   int num_threads = 1;
   double time_limit_seconds = 0;  // 0: none
@@ -118,7 +122,7 @@ struct PruneResult {
   TerminationReason termination_reason = TerminationReason::kIterationLimit;
   // At most `nonzeros` weights. Where a stop came before the schedule's end, the weights of that
   // moment, pruned to the budget at once. With a linear output layer, without dead and constant
-  // neurons (DropDeadNeurons, FoldConstantUnits).
+  // neurons (FoldConstantUnits, DropDeadGroups).
   SparseNetwork network;
   int64_t iterations = 0;  // epochs
   int64_t rounds = 0;      // begun

@@ -119,6 +119,13 @@ std::vector<int64_t> ProportionalShares(const std::vector<int64_t>& sizes, int64
   return shares;
 }
 
+LayerMatrix IntoUnitsRead(LayerMatrix layer, const LayerMatrix& above) {
+  for (int64_t r = 0; r < layer.rows(); ++r) {
+    if ((above.col(r).array() == 0).all()) layer.row(r).setZero();
+  }
+  return layer;
+}
+
 std::vector<LayerMatrix> Select(const std::vector<LayerMatrix>& scores,
                                 const OneShotOptions& options, bool bias) {
   std::vector<LayerMatrix> kept = scores;
@@ -136,7 +143,12 @@ std::vector<LayerMatrix> Select(const std::vector<LayerMatrix>& scores,
       sizes.reserve(scores.size());
       for (const LayerMatrix& layer : scores) sizes.push_back((layer.array() > 0).count());
       const std::vector<int64_t> shares = ProportionalShares(sizes, options.nonzeros);
-      for (size_t l = 0; l < kept.size(); ++l) KeepLargest({all[l]}, shares[l]);
+      // From the outputs down: a small share of the layer above reads few units, and what leads
+      // into others would be lost.
+      for (size_t l = kept.size(); l-- > 0;) {
+        if (l + 1 < kept.size()) kept[l] = IntoUnitsRead(kept[l], kept[l + 1]);
+        KeepLargest({all[l]}, shares[l]);
+      }
     }
   }
   for (LayerMatrix& layer : kept) layer = (layer.array() > 0).cast<double>();

@@ -15,7 +15,10 @@ namespace thresher {
 std::vector<LayerMatrix> Select(const std::vector<LayerMatrix>& scores,
                                 const OneShotOptions& options, bool bias);
 
-// The same for one layer with a budget of its own.
+// The layer without the rows of units that no entry of the layer above reads.
+LayerMatrix IntoUnitsRead(LayerMatrix layer, const LayerMatrix& above);
+
+// The same as Select for one layer with a budget of its own.
 LayerMatrix SelectInLayer(const LayerMatrix& scores, int64_t count, const OneShotOptions& options,
                           bool bias);
 

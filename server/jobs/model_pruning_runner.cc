@@ -37,6 +37,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Metadata of a pruned model that takes its inputs as a data set has scaled them.
+constexpr char kInputsKey[] = "inputs";
+
 // ----- What is asked for. -----
 
 absl::Status CheckModel(const ModelRecord& model) {
@@ -336,6 +339,17 @@ absl::StatusOr<PrunedNetworks> RunPath(const SparseNetwork& network, const Sampl
   return pruned;
 }
 
+// A network of another tool, or pruned from one, whose file says nothing of scaling: what a data
+// set calls scaled is what it was trained on. An empty scaling alone does not tell: a network that
+// a job trained on unscaled samples has it too.
+bool TakesScaledInputs(const Model& model) {
+  if (!(model.scaling == Scaling())) return false;
+  if (!model.metadata.contains("job")) return true;
+  // Models pruned before kInputsKey was written have the format of the file they descend from,
+  // which no trained model has.
+  return model.metadata.contains(kInputsKey) || model.metadata.contains(kSourceFormatKey);
+}
+
 // Of the given model what describes the function and its file; all of what another tool said.
 std::map<std::string, std::string> KeptMetadata(const Model& given) {
   if (!given.metadata.contains("job")) return given.metadata;
@@ -374,6 +388,8 @@ Model MakeModel(const Pruned& pruned, const Model& given, const DatasetRecord& d
       {"version", std::string(version)},
   };
   for (const auto& [key, value] : own) model.metadata[key] = value;
+  // The file stays a drop-in for the given one: the scaling is not made part of it.
+  if (TakesScaledInputs(given)) model.metadata[kInputsKey] = "as_scaled_by_dataset";
   AddSplit(spec.split, model.metadata);
   AddFit("", pruned.training.fit, model.metadata);
   if (pruned.held_out) AddFit("held_out_", pruned.held_out->fit, model.metadata);
@@ -470,8 +486,7 @@ absl::StatusOr<JobOutcome> RunModelPruning(store::Store& store, const JobRun& ru
   const absl::StatusOr<Task> task =
       MakeTask(spec, *dataset, *record, run.num_threads, training.num_samples);
   if (!task.ok()) return task.status();
-  if (record->job_id.empty() && (*given)->scaling == Scaling()) {
-    // A network of another tool: what the data set calls scaled is what it was trained on.
+  if (TakesScaledInputs(**given)) {
     training.scaling = {};
     held_out.scaling = {};
   }

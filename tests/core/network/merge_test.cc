@@ -46,6 +46,30 @@ TEST(FoldConstantUnitsTest, ConstantsGoAndTheFunctionStays) {
   }
 }
 
+TEST(DropDeadGroupsTest, UnitsGoInWholeGroupsAndTheFunctionStays) {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    for (const bool bias : {false, true}) {
+      CounterRandom random(seed, 0);
+      const SparseNetwork network = RandomLayeredNetwork(random, 4, {13, 12}, 2, bias, 0.1);
+      EXPECT_EQ(DropDeadGroups(network, 1), DropDeadNeurons(network));
+      const SparseNetwork kept = DropDeadGroups(network, 4);
+      ASSERT_TRUE(ValidateNetwork(kept).ok());
+      EXPECT_EQ(DropDeadGroups(kept, 4), kept);
+      EXPECT_EQ(DropDeadNeurons(kept), DropDeadNeurons(network));
+      EXPECT_EQ(Nonzeros(kept), Nonzeros(DropDeadNeurons(network)));
+      const std::vector<int64_t> widths = HiddenWidths(kept);
+      EXPECT_TRUE(widths[0] % 4 == 0 || widths[0] % 4 == 1) << widths[0];
+      EXPECT_EQ(widths[1] % 4, 0);
+      const std::vector<float> inputs = RandomInputs(random, 20, 4);
+      std::vector<double> before(40);
+      std::vector<double> after(40);
+      ASSERT_TRUE(Evaluate(network, {inputs.data(), 20, 4}, before).ok());
+      ASSERT_TRUE(Evaluate(kept, {inputs.data(), 20, 4}, after).ok());
+      EXPECT_EQ(before, after);
+    }
+  }
+}
+
 TEST(FoldConstantUnitsTest, AUnitOfABiasAloneBecomesABias) {
   // Units: 2 from the bias alone, -3 from the bias alone, x. Then 5 u_0 + 7 u_1 + 11 u_2 + 1.
   const SparseNetwork network{

@@ -154,6 +154,20 @@ TEST(LossTest, ASummaryHoldsWhatTheTargetsAreMeasuredBy) {
   EXPECT_TRUE(classes.accuracy.has_value());
 }
 
+// Regression: targets of 0 gave a PSNR of -400 dB.
+TEST(LossTest, TargetsOfZeroHaveNoPeak) {
+  const Samples samples = {.num_samples = 2,
+                           .num_inputs = 1,
+                           .num_outputs = 1,
+                           .inputs = std::vector<float>{1, 2},
+                           .targets = std::vector<float>{0, 0}};
+  const FitSums sums = {.num_samples = 2, .loss = 4, .squared_error = 4};
+  const Fit fit = SummarizeFit(Loss::kSquared, sums, MakeFitScale(Loss::kSquared, samples));
+  EXPECT_EQ(fit.loss, 2);
+  EXPECT_FALSE(fit.psnr_db.has_value());
+  EXPECT_FALSE(fit.r_squared.has_value());
+}
+
 TEST(LossTest, TargetsThatAreNoProbabilitiesAreRefused) {
   Samples samples{.num_samples = 2, .num_inputs = 1, .num_outputs = 2, .inputs = {1, 2}};
   samples.targets = {1, 0, 0.25, 0.75};

@@ -6,9 +6,11 @@
 
 #include "core/gates/random_gates.h"
 #include "core/network/evaluation.h"
+#include "core/network/merge.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/core/network/random_networks.h"
+#include "tests/core/pruning/pattern_groups.h"
 
 namespace thresher {
 namespace {
@@ -77,6 +79,21 @@ TEST(OneShotTest, KeepsTheBudgetForAllMethodsAndScopes) {
   }
 }
 
+// Regression: the share of the output layer read few units, and what led into the others was lost.
+TEST(OneShotTest, SmallBudgetsPerLayerAreSpentOnWhatIsRead) {
+  const std::vector<float> inputs = CorrelatedInputs();
+  const SparseNetwork network = DenseNetwork();
+  for (const OneShotMethod method : kMethods) {
+    for (const int64_t nonzeros : {60, 120}) {
+      const SparseNetwork pruned = PruneOrFail(
+          network, inputs,
+          {.method = method, .nonzeros = nonzeros, .scope = PruneScope::kPerLayer, .stages = 4});
+      EXPECT_LE(Nonzeros(pruned), nonzeros);
+      EXPECT_GE(Nonzeros(pruned), nonzeros * 8 / 10) << OneShotMethodName(method);
+    }
+  }
+}
+
 TEST(OneShotTest, MagnitudeKeepsTheLargestWeights) {
   const SparseNetwork network = DenseNetwork();
   const SparseNetwork pruned =
@@ -134,26 +151,36 @@ TEST(OneShotTest, TheSameBitsForAnyNumberOfThreads) {
   }
 }
 
-TEST(OneShotTest, PatternsHoldInEveryRow) {
+// Regression: dead neurons went and the columns of the layer above shifted out of their groups.
+TEST(OneShotTest, PatternsHoldInEveryGroupOfEveryLayer) {
   const std::vector<float> inputs = CorrelatedInputs();
   const SparseNetwork network = DenseNetwork();
+  int64_t dropped = 0;
   for (const OneShotMethod method : kMethods) {
-    const SparseNetwork pruned = PruneOrFail(network, inputs,
-                                             {.method = method,
-                                              .nonzeros = Nonzeros(network),
-                                              .pattern_kept = 2,
-                                              .pattern_size = 4,
-                                              .stages = 2});
-    // The first layer's columns stay where they were.
-    for (int64_t r = 0; r < pruned.weights.num_rows(); ++r) {
-      int64_t in_group[kInputs / 4 + 1] = {};
-      for (int64_t e = pruned.weights.row_begin[r]; e < pruned.weights.row_begin[r + 1]; ++e) {
-        const int32_t q = pruned.weights.column[e];
-        if (q == kInputs) continue;
-        EXPECT_LE(++in_group[q / 4], 2) << OneShotMethodName(method);
+    for (const int64_t kept : {1, 2}) {
+      for (const PruneScope scope : {PruneScope::kGlobal, PruneScope::kPerLayer}) {
+        for (const int64_t nonzeros : {Nonzeros(network), int64_t{90}, int64_t{30}, int64_t{3}}) {
+          const SparseNetwork pruned = PruneOrFail(network, inputs,
+                                                   {.method = method,
+                                                    .nonzeros = nonzeros,
+                                                    .scope = scope,
+                                                    .pattern_kept = kept,
+                                                    .pattern_size = 4,
+                                                    .stages = 2});
+          EXPECT_TRUE(ValidateNetwork(pruned).ok());
+          EXPECT_LE(MostInGroup(pruned, 4), kept) << OneShotMethodName(method) << nonzeros;
+          EXPECT_LE(Nonzeros(pruned), nonzeros);
+          // Without the pattern's rows that are dead it is the same function.
+          const SparseNetwork compact = DropDeadNeurons(pruned);
+          EXPECT_EQ(SquaredError(pruned, compact, inputs), 0);
+          EXPECT_EQ(ActiveNeurons(compact), ActiveNeurons(pruned));
+          EXPECT_EQ(Nonzeros(compact), Nonzeros(pruned));
+          dropped += MostInGroup(compact, 4) > kept ? 1 : 0;
+        }
       }
     }
   }
+  EXPECT_GT(dropped, 0);  // or the test would not see the bug
 }
 
 TEST(OneShotTest, WholeNeuronsGo) {

@@ -344,6 +344,65 @@ TEST_F(ModelPruningTest, ADataSetsScalingIsUndoneForAModelThatHasItsOwn) {
   EXPECT_LT(std::get<PruningReport>(outcome.report).model->given_held_out->fit.loss, 1e-9);
 }
 
+// Regression: a model pruned from a network of another tool has no scaling either, and was fed
+// unscaled inputs when it was pruned again.
+TEST_F(ModelPruningTest, AModelPrunedFromAnUploadedOneIsFedAsItsAncestor) {
+  Samples as_seen = AnswersOf(GivenModel(3));
+  as_seen.scaling.input_offset.assign(kInputs, 0);
+  as_seen.scaling.input_scale.assign(kInputs, 255);
+  AddDataset("as-seen", as_seen);
+  Model unnamed = GivenModel(3);
+  unnamed.metadata.clear();
+  AddModel("unnamed", unnamed);
+  struct Case {
+    std::string first;
+    bool is_old;  // stored by a version that did not say what the model takes
+  };
+  for (const auto& [first, is_old] : {Case{"net", false}, Case{"net", true}, {"unnamed", false}}) {
+    const auto manager = Manager([&](const JobRun& run) {
+      absl::StatusOr<JobOutcome> outcome = runner_->Run(run);
+      if (is_old) outcome->model->metadata.erase("inputs");
+      return outcome;
+    });
+    std::string model_id = first;
+    double before = 0;
+    for (const char* step : {"first", "again", "chained"}) {
+      CreateJobRequest request;
+      PruningSpec spec = OneShot(OneShotMethod::kMagnitude, "as-seen");
+      spec.model_id = model_id;
+      if (step != std::string("first")) {
+        spec.model_options.distill.one_shot.nonzeros = 0;
+        spec.model_options.fraction = 1;
+      }
+      request.spec = spec;
+      request.identity.id = absl::StrCat(first, is_old ? "-old-" : "-", step);
+      ASSERT_TRUE(manager->Create(request).ok());
+      const JobRecord job = Follower(*manager, request.identity.id).WaitFor(JobState::kSucceeded);
+      const auto& report = std::get<PruningReport>(*job.report);
+      if (step != std::string("first")) {
+        EXPECT_EQ(report.model->given_held_out->fit.loss, before) << request.identity.id;
+        EXPECT_EQ(report.held_out->fit.loss, before) << request.identity.id;
+      }
+      before = report.held_out->fit.loss;
+      model_id = job.model_id;
+    }
+  }
+}
+
+// A network that a job trained on unscaled samples has an empty scaling too, and means it.
+TEST_F(ModelPruningTest, AModelTrainedOnUnscaledSamplesTakesThemUnscaled) {
+  Model trained = GivenModel(3);
+  trained.metadata = {{"job", "training"}};
+  AddModel("trained", trained);
+  Samples standardised = AnswersOf(trained);
+  ASSERT_TRUE(ScaleSamples(ScalingMode::kStandardise, standardised).ok());
+  AddDataset("standardised", standardised);
+  PruningSpec spec = OneShot(OneShotMethod::kMagnitude, "standardised");
+  spec.model_id = "trained";
+  const JobOutcome outcome = RunOrFail(RunOf(spec));
+  EXPECT_LT(std::get<PruningReport>(outcome.report).model->given_held_out->fit.loss, 1e-9);
+}
+
 TEST_F(ModelPruningTest, TwoClassesServeModelsOfOneAndOfTwoOutputs) {
   Samples two = ClassesOf(GivenModel(2));
   Samples one = two;
