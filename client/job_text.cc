@@ -130,23 +130,29 @@ std::string FoundLinearTermText(const v1::RecoveryReport& report) {
   return FoundLinearTermText(HasLinearTerm(report), report.linear_nonzeros());
 }
 
-// How close the network is to the planted one: counts, where it is known how many weights were
-// planted, and shares otherwise.
+// How close the network is to the planted one: counts, where the comparison has them, and shares
+// otherwise. What was planted says nothing about the comparison's counts: parallel neurons are
+// merged and dead ones dropped in both networks before their weights are counted.
 std::string PlantedSentence(const v1::RecoveryReport& report,
                             const std::optional<v1::PlantedSource>& planted) {
   const v1::PlantedComparison& comparison = report.planted();
+  const int64_t total = comparison.planted_nonzeros();
+  const int64_t missing = total - comparison.matched_nonzeros();
+  const int64_t wrong = comparison.recovered_nonzeros() - comparison.matched_nonzeros();
   std::string found;
-  int64_t missing = 0;
-  if (planted) {
-    const int64_t total = planted->nonzeros();
-    const int64_t hits = std::llround(comparison.support_recall() * static_cast<double>(total));
-    missing = total - hits;
-    found = absl::StrCat(hits, " of ", total, " planted weights found");
+  if (total > 0) {
+    found = absl::StrCat(comparison.matched_nonzeros(), " of ", total, " planted weights found");
+    if (planted && planted->nonzeros() != total) {
+      absl::StrAppend(&found, " (", planted->nonzeros(),
+                      " before parallel neurons are merged and dead ones dropped)");
+    }
   } else {
     found = absl::StrCat(FormatShare(comparison.support_recall()), " of the planted weights found");
+    if (comparison.support_precision() < 1) {
+      absl::StrAppend(&found, ", ", FormatShare(1 - comparison.support_precision()),
+                      " of the weights are not planted");
+    }
   }
-  const auto wrong = static_cast<int64_t>(
-      std::llround((1 - comparison.support_precision()) * static_cast<double>(report.nonzeros())));
   std::string text = absl::StrCat("Recovered network: ", found);
   if (wrong > 0)
     absl::StrAppend(&text, ", ", wrong, " found that ", wrong == 1 ? "is" : "are", " not planted");

@@ -45,6 +45,9 @@ v1::Job ExactJob() {
   planted->set_exact(true);
   planted->set_planted_neurons(12);
   planted->set_recovered_neurons(12);
+  planted->set_planted_nonzeros(20);
+  planted->set_recovered_nonzeros(20);
+  planted->set_matched_nonzeros(20);
   return job;
 }
 
@@ -107,7 +110,9 @@ TEST(SummariseJob, SaysWhatIsMissing) {
   v1::PlantedComparison* planted = job.mutable_recovery_report()->mutable_planted();
   planted->set_exact(false);
   planted->set_support_recall(0.85);
-  planted->set_support_precision(0.9);
+  planted->set_support_precision(17.0 / 19);
+  planted->set_recovered_nonzeros(19);
+  planted->set_matched_nonzeros(17);
   planted->set_relative_weight_error(0.3);
   planted->set_relative_function_error(0.12);
   planted->set_recovered_neurons(11);
@@ -116,7 +121,45 @@ TEST(SummariseJob, SaysWhatIsMissing) {
   EXPECT_THAT(text, HasSubstr("this is not the planted network; 3 weights are missing"));
   EXPECT_THAT(text, HasSubstr("11 neurons where 12 were planted"));
   EXPECT_THAT(text, HasSubstr("off by 0.12"));
-  EXPECT_THAT(SummariseJob(job, std::nullopt), HasSubstr("85.0 % of the planted weights found"));
+  EXPECT_THAT(SummariseJob(job, std::nullopt), HasSubstr("17 of 20 planted weights found, 2"));
+}
+
+// Regression: the shares were multiplied by the number planted, while the comparison counts what is
+// left when parallel neurons are merged: "77 of 100" for 47 of 61.
+TEST(SummariseJob, CountsThePlantedWeightsThatTheComparisonCounted) {
+  v1::Job job = ExactJob();
+  job.mutable_recovery_report()->set_nonzeros(130);
+  v1::PlantedComparison* planted = job.mutable_recovery_report()->mutable_planted();
+  planted->set_exact(false);
+  planted->set_support_recall(47.0 / 61);
+  planted->set_support_precision(47.0 / 90);
+  planted->set_planted_nonzeros(61);
+  planted->set_recovered_nonzeros(90);
+  planted->set_matched_nonzeros(47);
+  planted->set_relative_function_error(0.5);
+  const std::string text = SummariseJob(job, Planted(100));
+  EXPECT_THAT(text, HasSubstr("47 of 61 planted weights found (100 before parallel neurons are "
+                              "merged and dead ones dropped), 43 found that are not planted"));
+  EXPECT_THAT(text, HasSubstr("14 weights are missing"));
+  EXPECT_THAT(SummariseJob(job, Planted(61)), Not(HasSubstr("parallel")));
+}
+
+TEST(SummariseJob, GivesSharesWhereAnOlderRecordHasNoCounts) {
+  v1::Job job = ExactJob();
+  v1::PlantedComparison* planted = job.mutable_recovery_report()->mutable_planted();
+  planted->clear_planted_nonzeros();
+  planted->clear_recovered_nonzeros();
+  planted->clear_matched_nonzeros();
+  EXPECT_THAT(SummariseJob(job, Planted(20)),
+              HasSubstr("100.0 % of the planted weights found, weights within"));
+  planted->set_exact(false);
+  planted->set_support_recall(0.85);
+  planted->set_support_precision(0.9);
+  planted->set_relative_function_error(0.5);
+  const std::string text = SummariseJob(job, Planted(20));
+  EXPECT_THAT(text, HasSubstr("85.0 % of the planted weights found, 10.0 % of the weights are not "
+                              "planted"));
+  EXPECT_THAT(text, Not(HasSubstr("missing")));
 }
 
 TEST(SummariseJob, TellsEqualFunctionsAndEqualSupportsApart) {
