@@ -545,7 +545,11 @@ class Runner {
       const auto dataset = client_.GetDataset(job.recovery().dataset());
       if (dataset.ok() && dataset->has_planted()) planted = dataset->planted();
     }
-    const std::string summary = SummariseJob(job, planted);
+    // The last event of a sweep has no rows, which say how many cells were cancelled.
+    const bool stopped_sweep = job.has_sweep_report() && job.sweep_report().termination_reason() !=
+                                                             v1::TERMINATION_REASON_ITERATION_LIMIT;
+    const auto whole = stopped_sweep ? client_.GetJob(job.name()) : job;
+    const std::string summary = SummariseJob(whole.ok() ? *whole : job, planted);
     const Terminal terminal = FindTerminal(surroundings_.out_descriptor);
     Text(terminal.interactive ? WrapWords(summary, terminal.width) : summary);
     Text(PathPage(job.recovery_report()) + PruningPage(job.pruning_report()) +

@@ -89,6 +89,12 @@ std::string FormatShare(double share) {
   return absl::StrFormat("%.1f %%", 100 * share);
 }
 
+std::string FormatAccuracy(double share) {
+  if (share > 0 && share <= 0.00005) return "< 0.01 %";
+  if (share < 1 && share >= 0.99995) return "> 99.99 %";
+  return absl::StrFormat("%.2f %%", 100 * share);
+}
+
 std::string FormatDecibel(double value) { return absl::StrFormat("%.1f dB", value); }
 
 std::string FormatCount(int64_t count, std::string_view noun) {

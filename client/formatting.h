@@ -26,6 +26,8 @@ std::string FormatNumber(double value);
 // A share in percent with one digit after the point: "99.3 %". Rounds neither to 0 nor to 100
 // what is not: "< 0.1 %", "> 99.9 %".
 std::string FormatShare(double share);
+// The same with two digits, which thousands of samples tell apart: "99.95 %", "> 99.99 %".
+std::string FormatAccuracy(double share);
 // "152.3 dB".
 std::string FormatDecibel(double value);
 

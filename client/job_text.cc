@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "client/path_text.h"
 #include "client/pruning_text.h"
@@ -44,13 +45,18 @@ std::string Labels(const google::protobuf::Map<std::string, std::string>& labels
 // 0.1, ...".
 std::string FitText(const v1::FitQuality& fit) {
   std::string text;
-  if (fit.has_accuracy()) absl::StrAppend(&text, FormatShare(fit.accuracy()), " right, ");
+  if (fit.has_accuracy()) absl::StrAppend(&text, FormatAccuracy(fit.accuracy()), " right, ");
   if (fit.has_loss()) absl::StrAppend(&text, "loss ", FormatNumber(fit.loss()), ", ");
   if (fit.has_r_squared()) absl::StrAppend(&text, "R^2 ", FormatNumber(fit.r_squared()), ", ");
-  absl::StrAppend(&text, "PSNR ", FormatDecibel(fit.psnr_db()), ", relative residual ",
-                  FormatNumber(fit.relative_residual()), " (",
-                  FormatCount(fit.num_samples(), "sample"), ")");
-  return text;
+  // Of the first class alone all targets may be zero, and nothing is relative to them.
+  constexpr double kNoTargets = -400;  // dB
+  const bool no_targets = !std::isfinite(fit.relative_residual()) || fit.psnr_db() <= kNoTargets;
+  if (!(fit.has_accuracy() && no_targets)) {
+    absl::StrAppend(&text, "PSNR ", FormatDecibel(fit.psnr_db()), ", relative residual ",
+                    FormatNumber(fit.relative_residual()));
+  }
+  return absl::StrCat(absl::StripSuffix(text, ", "), " (", FormatCount(fit.num_samples(), "sample"),
+                      ")");
 }
 
 // Why it ended, after `effort`, for the reasons that every kind of job has.
@@ -88,9 +94,14 @@ std::string EndSentence(const v1::RecoveryReport& report) {
 }
 
 std::string EndSentence(const v1::SweepReport& report) {
+  // Cells that were cancelled while they ran have rows and count as done.
+  const auto cancelled = std::count_if(
+      report.rows().begin(), report.rows().end(),
+      [](const v1::SweepCell& row) { return row.state() == v1::SWEEP_CELL_STATE_CANCELLED; });
   const std::string cells = absl::StrCat(
-      report.cells_done(), " of ", FormatCount(report.cells_total(), "cell"),
-      report.cells_failed() > 0 ? absl::StrCat(", ", report.cells_failed(), " failed") : "", " (",
+      report.cells_done() - cancelled, " of ", FormatCount(report.cells_total(), "cell"),
+      report.cells_failed() > 0 ? absl::StrCat(", ", report.cells_failed(), " failed") : "",
+      cancelled > 0 ? absl::StrCat(", ", cancelled, " cancelled while running") : "", " (",
       FormatDuration(report.elapsed()), ")");
   switch (report.termination_reason()) {
     case v1::TERMINATION_REASON_UNSPECIFIED:
@@ -130,23 +141,29 @@ std::string FoundLinearTermText(const v1::RecoveryReport& report) {
   return FoundLinearTermText(HasLinearTerm(report), report.linear_nonzeros());
 }
 
-// How close the network is to the planted one: counts, where it is known how many weights were
-// planted, and shares otherwise.
+// How close the network is to the planted one: counts, where the comparison has them, and shares
+// otherwise. What was planted says nothing about the comparison's counts: parallel neurons are
+// merged and dead ones dropped in both networks before their weights are counted.
 std::string PlantedSentence(const v1::RecoveryReport& report,
                             const std::optional<v1::PlantedSource>& planted) {
   const v1::PlantedComparison& comparison = report.planted();
+  const int64_t total = comparison.planted_nonzeros();
+  const int64_t missing = total - comparison.matched_nonzeros();
+  const int64_t wrong = comparison.recovered_nonzeros() - comparison.matched_nonzeros();
   std::string found;
-  int64_t missing = 0;
-  if (planted) {
-    const int64_t total = planted->nonzeros();
-    const int64_t hits = std::llround(comparison.support_recall() * static_cast<double>(total));
-    missing = total - hits;
-    found = absl::StrCat(hits, " of ", total, " planted weights found");
+  if (total > 0) {
+    found = absl::StrCat(comparison.matched_nonzeros(), " of ", total, " planted weights found");
+    if (planted && planted->nonzeros() != total) {
+      absl::StrAppend(&found, " (", planted->nonzeros(),
+                      " before parallel neurons are merged and dead ones dropped)");
+    }
   } else {
     found = absl::StrCat(FormatShare(comparison.support_recall()), " of the planted weights found");
+    if (comparison.support_precision() < 1) {
+      absl::StrAppend(&found, ", ", FormatShare(1 - comparison.support_precision()),
+                      " of the weights are not planted");
+    }
   }
-  const auto wrong = static_cast<int64_t>(
-      std::llround((1 - comparison.support_precision()) * static_cast<double>(report.nonzeros())));
   std::string text = absl::StrCat("Recovered network: ", found);
   if (wrong > 0)
     absl::StrAppend(&text, ", ", wrong, " found that ", wrong == 1 ? "is" : "are", " not planted");
@@ -210,7 +227,9 @@ void AddSplit(const Spec& spec, std::vector<Field>* fields) {
   fields->push_back({"validation by", text});
 }
 
-void AddSpec(const v1::RecoverySpec& spec, std::vector<Field>* fields) {
+// report: what was done, empty before the end.
+void AddSpec(const v1::RecoverySpec& spec, const v1::RecoveryReport& report,
+             std::vector<Field>* fields) {
   const v1::RecoveryOptions& options = spec.options();
   fields->push_back({"data set", spec.dataset()});
   fields->push_back(
@@ -219,9 +238,14 @@ void AddSpec(const v1::RecoverySpec& spec, std::vector<Field>* fields) {
                                    : "hidden width ",
                                options.hidden_width(), spec.has_path() ? ", " : ", at most ",
                                BudgetText(spec), AskedLinearTermText(options.linear_term()))});
-  std::string algorithm = options.algorithm() == v1::ALGORITHM_UNSPECIFIED
-                              ? "auto"
-                              : SmallEnumWord(options.algorithm(), sizeof("ALGORITHM"));
+  const auto word = [](v1::Algorithm value) { return SmallEnumWord(value, sizeof("ALGORITHM")); };
+  const v1::Algorithm used = report.options_used().algorithm();
+  std::string algorithm = "auto";
+  if (options.algorithm() != v1::ALGORITHM_UNSPECIFIED) {
+    algorithm = word(options.algorithm());
+  } else if (used != v1::ALGORITHM_UNSPECIFIED) {
+    algorithm = absl::StrCat(word(used), ", chosen by the server");
+  }
   if (options.gate_mode() != v1::GATE_MODE_UNSPECIFIED) {
     absl::StrAppend(&algorithm, ", ", SmallEnumWord(options.gate_mode(), sizeof("GATE_MODE")),
                     " gates");
@@ -551,7 +575,8 @@ std::string EventLine(const v1::JobEvent& event) {
                                : absl::StrCat("  PSNR ", FormatDecibel(report.psnr_db()));
   std::string fit;
   if (report.has_loss()) absl::StrAppend(&fit, "  loss ", FormatNumber(report.loss()));
-  if (report.has_accuracy()) absl::StrAppend(&fit, "  ", FormatShare(report.accuracy()), " right");
+  if (report.has_accuracy())
+    absl::StrAppend(&fit, "  ", FormatAccuracy(report.accuracy()), " right");
   if (report.has_r_squared()) absl::StrAppend(&fit, "  R^2 ", FormatNumber(report.r_squared()));
   if (report.has_validation()) {
     const v1::FitQuality& validation = report.validation();
@@ -560,7 +585,7 @@ std::string EventLine(const v1::JobEvent& event) {
                         ? "loss " + FormatNumber(validation.loss())
                         : "residual " + FormatNumber(validation.relative_residual()));
     if (validation.has_accuracy()) {
-      absl::StrAppend(&fit, ", ", FormatShare(validation.accuracy()), " right");
+      absl::StrAppend(&fit, ", ", FormatAccuracy(validation.accuracy()), " right");
     }
   }
   const std::string neurons = trains ? "" : absl::StrCat("  neurons ", report.active_neurons());
@@ -710,16 +735,20 @@ std::vector<Field> DescribeJob(const v1::Job& job) {
   } else if (job.has_pruning()) {
     AddSpec(job.pruning(), &fields);
   } else {
-    AddSpec(job.recovery(), &fields);
+    AddSpec(job.recovery(), job.recovery_report(), &fields);
   }
   if (job.priority() != 0) fields.push_back({"priority", absl::StrCat(job.priority())});
   if (job.has_time_limit()) fields.push_back({"time limit", FormatDuration(job.time_limit())});
-  if (job.has_predicted_cost()) {
+  // That of a sweep is its cells'.
+  if (job.predicted_cost().peak_memory_bytes() > 0) {
+    const v1::JobCost& cost = job.predicted_cost();
     fields.push_back(
         {"predicted cost",
-         absl::StrCat(FormatBytes(job.predicted_cost().peak_memory_bytes()), " of memory, ",
-                      FormatNumber(job.predicted_cost().flops_per_iteration()),
-                      " operations an iteration")});
+         absl::StrCat(FormatBytes(cost.peak_memory_bytes()), " of memory",
+                      cost.flops_per_iteration() > 0
+                          ? absl::StrCat(", ", FormatNumber(cost.flops_per_iteration()),
+                                         " operations an iteration")
+                          : "")});
   }
   if (job.has_create_time()) fields.push_back({"created", FormatTime(job.create_time())});
   if (job.has_start_time()) fields.push_back({"started", FormatTime(job.start_time())});
@@ -770,7 +799,7 @@ std::vector<Field> DescribeModel(const v1::Model& model) {
   if (model.has_pruning_spec()) {
     AddSpec(model.pruning_spec(), &fields);
   } else if (model.has_spec()) {
-    AddSpec(model.spec(), &fields);
+    AddSpec(model.spec(), model.report(), &fields);
   }
   if (model.has_report()) AddReport(model.report(), &fields);
   if (model.has_pruning_report()) AddReport(model.pruning_report(), &fields);
@@ -840,7 +869,7 @@ std::string ModelTable(const std::vector<v1::Model>& models) {
          absl::StrCat(model.num_inputs()), absl::StrCat(std::max<int64_t>(model.num_outputs(), 1)),
          absl::StrCat(std::max(model.hidden_widths_size(), 1)), absl::StrCat(model.nonzeros()),
          absl::StrCat(model.active_neurons()), fit.psnr_db ? FormatDecibel(*fit.psnr_db) : "-",
-         fit.accuracy ? FormatShare(*fit.accuracy) : "-", IdOf(model.dataset()),
+         fit.accuracy ? FormatAccuracy(*fit.accuracy) : "-", IdOf(model.dataset()),
          FormatTime(model.create_time()), Labels(model.labels())});
   }
   return FormatTable(rows);

@@ -43,7 +43,7 @@ struct Metric {
   const char* after;
   std::string (*format)(double value);
 };
-constexpr Metric kMetrics[] = {{"accuracy", "", " right", FormatShare},
+constexpr Metric kMetrics[] = {{"accuracy", "", " right", FormatAccuracy},
                                {"r_squared", "R^2 ", "", FormatNumber},
                                {"psnr_db", "PSNR ", "", FormatDecibel},
                                {"mean_loss", "loss ", "", FormatNumber},

@@ -51,7 +51,10 @@ std::string PathPage(const v1::RecoveryReport& report) {
                     absl::StrCat(point.active_neurons()), absl::StrCat(point.iterations()),
                     FormatDuration(point.elapsed()), point.chosen() ? "<- chosen" : ""});
   }
-  return absl::StrCat("\nBudgets on the path:\n", FormatTable(rows));
+  return absl::StrCat("\nBudgets on the path:\n", FormatTable(rows),
+                      held_out ? "Chosen is the smallest budget whose held-out error is within one "
+                                 "standard error of the least.\n"
+                               : "");
 }
 
 }  // namespace thresher::client

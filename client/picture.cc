@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -111,11 +112,16 @@ std::string RangeOf(const std::set<double>& values, bool logarithm) {
   return absl::StrCat("[", Number(low - room), ":", Number(high + room), "]");
 }
 
-std::string Terminal(PictureFormat format, size_t panels) {
-  const size_t width = 120 + 520 * panels;
+constexpr size_t kHeight = 480;  // pixels
+
+std::string Terminal(PictureFormat format, size_t width, size_t height) {
   return absl::StrCat("set encoding utf8\nset terminal ",
                       format == PictureFormat::kPng ? "pngcairo" : "svg", " noenhanced size ",
-                      width, ",480 font 'sans,11'\n");
+                      width, ",", height, " font 'sans,11'\n");
+}
+
+std::string Terminal(PictureFormat format, size_t panels) {
+  return Terminal(format, 120 + 520 * panels, kHeight);
 }
 
 std::vector<std::string> MethodsOf(const v1::SweepReport& report) {
@@ -129,6 +135,41 @@ std::vector<std::string> MethodsOf(const v1::SweepReport& report) {
 absl::Status NothingToDraw(const std::string& value) {
   return absl::InvalidArgumentError(
       absl::StrCat("no cell has a value of ", value, " to draw; see the table for what there is"));
+}
+
+// The numbers of a panel, white on dark cells and black on bright ones; nothing where cells are too
+// many to hold them. Appends data blocks to `script` and returns what is plotted over the cells.
+std::string CellNumbers(const std::map<std::pair<double, double>, Mean>& grid,
+                        const std::set<double>& xs, const std::set<double>& ys, size_t panel,
+                        const std::string& value, std::pair<double, double> range,
+                        std::string* script) {
+  constexpr size_t kMostCells = 100;
+  constexpr size_t kMostColumns = 12;
+  constexpr double kBright = 0.6;  // of the colour range
+  if (xs.size() > kMostColumns || xs.size() * ys.size() > kMostCells) return "";
+  const auto index = [](const std::set<double>& values, double each) {
+    return std::distance(values.begin(), values.find(each));
+  };
+  std::string dark, bright;
+  for (const auto& [at, mean] : grid) {
+    const double share = (mean.value() - range.first) / (range.second - range.first);
+    // A share of samples is not 1 where it is not whole, nor a better fit the one it is drawn at.
+    const std::string number = value == "accuracy" ? absl::StrFormat("%.4g", mean.value())
+                               : value == "psnr_db" && mean.value() >= kLargestDecibel
+                                   ? absl::StrCat("\u2265", Number(kLargestDecibel))
+                                   : absl::StrFormat("%.3g", mean.value());
+    absl::StrAppend(share < kBright ? &dark : &bright, index(xs, at.second), " ",
+                    index(ys, at.first), " ", number, "\n");
+  }
+  std::string plots;
+  for (const auto& [name, text, colour] :
+       {std::tuple("dark", &dark, "white"), std::tuple("bright", &bright, "black")}) {
+    if (text->empty()) continue;
+    absl::StrAppend(script, "$", name, panel, " << END_OF_NUMBERS\n", *text, "END_OF_NUMBERS\n");
+    absl::StrAppend(&plots, ", $", name, panel, " using 1:2:3 with labels font 'sans,9' textcolor ",
+                    "rgb '", colour, "' notitle");
+  }
+  return plots;
 }
 
 absl::StatusOr<std::string> Heatmap(const v1::SweepReport& report, const PictureOptions& options,
@@ -166,6 +207,7 @@ absl::StatusOr<std::string> Heatmap(const v1::SweepReport& report, const Picture
     return absl::StrJoin(entries, ", ");
   };
   std::string script = Terminal(format, methods.size());
+  std::vector<std::string> numbers;
   for (size_t i = 0; i < methods.size(); ++i) {
     absl::StrAppend(&script, "$panel", i, " << END_OF_PANEL\n");
     for (const double y : ys) {
@@ -178,6 +220,7 @@ absl::StatusOr<std::string> Heatmap(const v1::SweepReport& report, const Picture
       absl::StrAppend(&script, absl::StrJoin(line, " "), "\n");
     }
     absl::StrAppend(&script, "END_OF_PANEL\n");
+    numbers.push_back(CellNumbers(cells[methods[i]], xs, ys, i, value, {low, high}, &script));
   }
   absl::StrAppend(&script, "set multiplot layout 1,", methods.size(), "\n", kPalette,
                   "set cbrange [", Number(low), ":", Number(high), "]\n", "set cblabel ",
@@ -189,58 +232,131 @@ absl::StatusOr<std::string> Heatmap(const v1::SweepReport& report, const Picture
                   "set yrange [-0.5:", Number(static_cast<double>(ys.size()) - 0.5), "]\n");
   for (size_t i = 0; i < methods.size(); ++i) {
     absl::StrAppend(&script, "set title ", GnuplotString(methods[i]), "\nplot $panel", i,
-                    " matrix with image notitle\n");
+                    " matrix with image notitle", numbers[i], "\n");
   }
   return absl::StrCat(script, "unset multiplot\n");
 }
 
-// One panel of lines, with a point for each value of the parameter x, drawn at the mean of `at`.
-absl::StatusOr<std::string> LinePanel(const v1::SweepReport& report, const std::string& x,
-                                      const std::string& at, const std::string& value,
-                                      const std::string& name) {
-  // What tells the lines of one method apart: parameters that vary, other than x and the seed.
-  std::vector<std::string> others;
-  for (const std::string& parameter : SweepParameters()) {
-    if (parameter == x || parameter == "seed") continue;
-    std::map<std::string, std::set<double>> values;
+// The lines of a picture: one for each method and each value of the other parameters.
+struct Line {
+  std::string label;
+  size_t method = 0;   // index in the order of the report
+  size_t variant = 0;  // of the other parameters' values
+  bool drawn = false;  // in some panel
+};
+
+class Lines {
+ public:
+  Lines(const v1::SweepReport& report, const std::string& x) {
+    // What tells the lines of one method apart: parameters that vary, other than x and the seed.
+    for (const std::string& parameter : SweepParameters()) {
+      if (parameter == x || parameter == "seed") continue;
+      std::map<std::string, std::set<double>> values;
+      for (const v1::SweepCell& row : report.rows()) {
+        values[row.method()].insert(*ValueOf(row, parameter));
+      }
+      if (std::any_of(values.begin(), values.end(),
+                      [](const auto& of_method) { return of_method.second.size() > 1; })) {
+        others_.push_back(parameter);
+      }
+    }
+    const std::vector<std::string> methods = MethodsOf(report);
     for (const v1::SweepCell& row : report.rows()) {
-      values[row.method()].insert(*ValueOf(row, parameter));
+      const std::string variant = VariantOf(row);
+      if (Find(row) != nullptr) continue;
+      const auto method = std::find(methods.begin(), methods.end(), row.method());
+      variants_.try_emplace(variant, variants_.size());
+      lines_.push_back({.label = row.method() + variant,
+                        .method = static_cast<size_t>(method - methods.begin()),
+                        .variant = variants_[variant]});
     }
-    if (std::any_of(values.begin(), values.end(),
-                    [](const auto& of_method) { return of_method.second.size() > 1; })) {
-      others.push_back(parameter);
-    }
+    parts_both_ = methods.size() > 1 && variants_.size() > 1;
   }
+
+  Line* Find(const v1::SweepCell& row) {
+    const std::string label = row.method() + VariantOf(row);
+    const auto found = std::find_if(lines_.begin(), lines_.end(),
+                                    [&label](const Line& line) { return line.label == label; });
+    return found == lines_.end() ? nullptr : &*found;
+  }
+
+  // Colour and point say the method and dashes the rest where both vary; else dashes tell lines
+  // apart where colours are used up.
+  std::string Style(const Line& line) const {
+    // Those of gnuplot, without its yellow, which white paper hides.
+    static constexpr const char* kColours[] = {"#9400d3", "#009e73", "#56b4e9", "#e69f00",
+                                               "#cc79a7", "#0072b2", "#e51e10", "#000000"};
+    static constexpr const char* kDashes[] = {
+        "1", "2", "3", "(12,4,2,4)", "(12,4,2,4,2,4)", "(20,6)", "(2,8)", "(20,4,6,4)"};
+    static constexpr size_t kNumPoints = 10;
+    static constexpr size_t kFirstPoint = 4;  // those before are crosses, hard to see
+    const auto index = static_cast<size_t>(&line - lines_.data());
+    const size_t colour = parts_both_ ? line.method : index;
+    const size_t dashes = parts_both_ ? line.variant : index / std::size(kColours);
+    return absl::StrCat("with linespoints linewidth 2 linecolor rgb '",
+                        kColours[colour % std::size(kColours)], "' dashtype ",
+                        kDashes[dashes % std::size(kDashes)], " pointtype ",
+                        kFirstPoint + (colour + dashes / std::size(kDashes)) % kNumPoints);
+  }
+
+  const std::vector<Line>& lines() const { return lines_; }
+
+ private:
+  std::string VariantOf(const v1::SweepCell& row) const {
+    std::string text;
+    for (const std::string& parameter : others_) {
+      absl::StrAppend(&text, ", ", AxisLabel(parameter), " ", Number(*ValueOf(row, parameter)));
+    }
+    return text;
+  }
+
+  std::vector<std::string> others_;
+  std::map<std::string, size_t> variants_;
+  std::vector<Line> lines_;
+  bool parts_both_ = false;
+};
+
+// Data and axes of one panel of lines, and in `plots` its lines, which the legend names.
+struct Panel {
+  std::string script;
+  std::vector<std::string> plots;
+};
+
+// A point for each value of the parameter x, drawn at the mean of `at`.
+absl::StatusOr<Panel> LinePanel(const v1::SweepReport& report, const std::string& x,
+                                const std::string& at, const std::string& value,
+                                const std::string& name, Lines* lines) {
   struct Point {
     Mean at;
     Mean value;
   };
-  std::vector<std::string> labels;
-  std::map<std::string, std::map<double, Point>> lines;
+  std::map<const Line*, std::map<double, Point>> points;
   std::set<double> xs, drawn_values;
   for (const v1::SweepCell& row : report.rows()) {
     const auto drawn = Drawn(row, value);
     const auto drawn_at = Drawn(row, at);
     if (drawn_at) xs.insert(*drawn_at);
     if (!drawn || !drawn_at) continue;
-    std::string label = row.method();
-    for (const std::string& parameter : others) {
-      absl::StrAppend(&label, ", ", AxisLabel(parameter), " ", Number(*ValueOf(row, parameter)));
-    }
-    if (!IsOneOf(labels, label)) labels.push_back(label);
-    Point& point = lines[label][*ValueOf(row, x)];
+    Line* line = lines->Find(row);
+    line->drawn = true;
+    Point& point = points[line][*ValueOf(row, x)];
     point.at.Add(*drawn_at);
     point.value.Add(*drawn);
     drawn_values.insert(*drawn);
   }
-  if (labels.empty()) return NothingToDraw(value);
-  std::string script;
-  for (size_t i = 0; i < labels.size(); ++i) {
-    absl::StrAppend(&script, "$", name, i, " << END_OF_LINE\n");
-    for (const auto& [parameter, point] : lines[labels[i]]) {
-      absl::StrAppend(&script, Number(point.at.value()), " ", Number(point.value.value()), "\n");
+  if (points.empty()) return NothingToDraw(value);
+  Panel panel;
+  for (const Line& line : lines->lines()) {
+    const auto found = points.find(&line);
+    if (found == points.end()) continue;
+    const std::string block = absl::StrCat("$", name, panel.plots.size());
+    absl::StrAppend(&panel.script, block, " << END_OF_LINE\n");
+    for (const auto& [parameter, point] : found->second) {
+      absl::StrAppend(&panel.script, Number(point.at.value()), " ", Number(point.value.value()),
+                      "\n");
     }
-    absl::StrAppend(&script, "END_OF_LINE\n");
+    absl::StrAppend(&panel.script, "END_OF_LINE\n");
+    panel.plots.push_back(absl::StrCat(block, " ", lines->Style(line), " notitle"));
   }
   const bool logarithm_x = WantsLogarithm(xs);
   // Of errors the small ones matter.
@@ -248,18 +364,49 @@ absl::StatusOr<std::string> LinePanel(const v1::SweepReport& report, const std::
       ((value == "seconds" || value == "memory_bytes" || value == "relative_residual") &&
        WantsLogarithm(drawn_values)) ||
       (value == "error" && WantsLogarithm(drawn_values, 5));
-  // gnuplot's fifth colour is yellow, which white paper hides.
-  absl::StrAppend(&script, "unset logscale\n", logarithm_x ? "set logscale x\n" : "",
+  absl::StrAppend(&panel.script, "unset logscale\n", logarithm_x ? "set logscale x\n" : "",
                   logarithm_y ? "set logscale y\n" : "", "set xrange ", RangeOf(xs, logarithm_x),
-                  "\nset rmargin 5\nset linetype 5 linecolor rgb '#cc79a7'\nset xlabel ",
-                  GnuplotString(AxisLabel(at)), "\nset ylabel ", GnuplotString(AxisLabel(value)),
-                  "\nset key outside below\nset grid\n");
-  std::vector<std::string> plots;
-  for (size_t i = 0; i < labels.size(); ++i) {
-    plots.push_back(absl::StrCat("$", name, i, " with linespoints linewidth 2 pointtype ", i + 4,
-                                 " title ", GnuplotString(labels[i])));
+                  "\nset xlabel ", GnuplotString(AxisLabel(at)), "\nset ylabel ",
+                  GnuplotString(AxisLabel(value)), "\nset grid\n");
+  return panel;
+}
+
+// Panels in a row and one legend beside them; the picture is as wide and as tall as that needs.
+std::string WithLegend(const std::vector<Panel>& panels, const Lines& lines, PictureFormat format) {
+  // Pixels. Gnuplot would take the room of a legend from the last panel alone.
+  constexpr size_t kPanelWidth = 520;
+  constexpr size_t kLeft = 90, kRight = 20, kTop = 25, kBottom = 65;
+  constexpr size_t kLetterWidth = 8, kSampleWidth = 75, kEntryHeight = 20;
+  size_t longest = 0;
+  std::vector<std::string> entries;
+  for (const Line& line : lines.lines()) {
+    if (!line.drawn) continue;
+    longest = std::max(longest, static_cast<size_t>(DisplayWidth(Printable(line.label))));
+    entries.push_back(
+        absl::StrCat("keyentry ", lines.Style(line), " title ", GnuplotString(line.label)));
   }
-  return absl::StrCat(script, "plot ", absl::StrJoin(plots, ", "), "\n");
+  const size_t width = kPanelWidth * panels.size() + kSampleWidth + kLetterWidth * longest;
+  const size_t height = std::max(kHeight, kTop + kEntryHeight * entries.size() + kBottom);
+  const auto share = [](size_t pixels, size_t of) {
+    return Number(static_cast<double>(pixels) / static_cast<double>(of));
+  };
+  std::string script = absl::StrCat(
+      Terminal(format, width, height), "set multiplot\nset tmargin at screen ",
+      share(height - kTop, height), "\nset bmargin at screen ", share(kBottom, height), "\n");
+  for (size_t i = 0; i < panels.size(); ++i) {
+    const bool last = i + 1 == panels.size();
+    std::vector<std::string> plots = panels[i].plots;
+    if (last) plots.insert(plots.end(), entries.begin(), entries.end());
+    absl::StrAppend(
+        &script, panels[i].script, "set lmargin at screen ", share(kPanelWidth * i + kLeft, width),
+        "\nset rmargin at screen ", share(kPanelWidth * (i + 1) - kRight, width), "\n",
+        last ? absl::StrCat("set key at screen ", share(kPanelWidth * panels.size(), width), ",",
+                            share(height - kTop, height),
+                            " left top Left reverse vertical maxcols 1 samplen 4 height 0\n")
+             : "unset key\n",
+        "plot ", absl::StrJoin(plots, ", "), "\n");
+  }
+  return script + "unset multiplot\n";
 }
 
 std::string Why(int error) { return std::error_code(error, std::generic_category()).message(); }
@@ -342,26 +489,25 @@ absl::StatusOr<std::string> PictureScript(const v1::SweepReport& report,
         return absl::InvalidArgumentError("--y: must be another parameter than --x");
       }
       return Heatmap(report, options, value, format);
-    case PictureKind::kLine: {
-      auto panel = LinePanel(WithGivenModel(report), options.x, options.x, value, "line");
-      if (!panel.ok()) return panel.status();
-      return Terminal(format, 1) + *panel;
-    }
+    case PictureKind::kLine:
     case PictureKind::kCompare: {
-      std::string script = Terminal(format, 3) + "set multiplot layout 1,3\n";
-      int number = 0;
       const v1::SweepReport with_given = WithGivenModel(report);
-      const std::string at = options.x == "nonzeros" ? "network_nonzeros" : options.x;
-      const std::string value_of_all = MainMeasure(report);
-      for (const std::string& each :
-           {value_of_all == "accuracy" ? std::string("error") : value_of_all,
-            std::string("seconds"), std::string("memory_bytes")}) {
-        auto panel =
-            LinePanel(with_given, options.x, at, each, absl::StrCat("panel", number++, "line"));
-        if (!panel.ok()) return panel.status();
-        script += *panel;
+      const bool compares = options.kind == PictureKind::kCompare;
+      const std::string at = compares && options.x == "nonzeros" ? "network_nonzeros" : options.x;
+      std::vector<std::string> values = {value};
+      if (compares) {
+        const std::string main = MainMeasure(report);
+        values = {main == "accuracy" ? "error" : main, "seconds", "memory_bytes"};
       }
-      return script + "unset multiplot\n";
+      Lines lines(with_given, options.x);
+      std::vector<Panel> panels;
+      for (const std::string& each : values) {
+        auto panel = LinePanel(with_given, options.x, at, each,
+                               absl::StrCat("panel", panels.size(), "line"), &lines);
+        if (!panel.ok()) return panel.status();
+        panels.push_back(*std::move(panel));
+      }
+      return WithLegend(panels, lines, format);
     }
   }
   return absl::InternalError("no such kind of picture");

@@ -32,7 +32,7 @@ bool IsTrained(const v1::ModelPruningOptions& options) {
 template <typename Message>
 std::string LossAndMore(const Message& fit) {
   std::string text = absl::StrCat("loss ", FormatNumber(fit.loss()));
-  if (fit.has_accuracy()) absl::StrAppend(&text, ", ", FormatShare(fit.accuracy()), " right");
+  if (fit.has_accuracy()) absl::StrAppend(&text, ", ", FormatAccuracy(fit.accuracy()), " right");
   if (fit.has_psnr_db()) absl::StrAppend(&text, ", PSNR ", FormatDecibel(fit.psnr_db()));
   if (fit.has_r_squared()) absl::StrAppend(&text, ", R^2 ", FormatNumber(fit.r_squared()));
   return text;
@@ -55,7 +55,8 @@ void AddFitRows(const std::string& samples, const v1::PruningFit& given, const v
       {samples + " loss", FormatNumber(given.loss()), FormatNumber(fit.loss()),
        given.loss() > 0 ? absl::StrCat(FormatNumber(fit.loss() / given.loss()), " times") : "-"});
   if (given.has_accuracy() && fit.has_accuracy()) {
-    rows->push_back({samples + " right", FormatShare(given.accuracy()), FormatShare(fit.accuracy()),
+    rows->push_back({samples + " right", FormatAccuracy(given.accuracy()),
+                     FormatAccuracy(fit.accuracy()),
                      absl::StrFormat("%+.2f points", 100 * (fit.accuracy() - given.accuracy()))});
   }
   if (given.has_psnr_db() && fit.has_psnr_db()) {
@@ -83,7 +84,7 @@ std::string PathTable(const v1::PruningReport& report) {
                                     absl::StrCat(point.active_neurons()),
                                     FormatNumber(point.training().loss()),
                                     FormatNumber(fit.loss())};
-    if (first.has_accuracy()) row.push_back(FormatShare(fit.accuracy()));
+    if (first.has_accuracy()) row.push_back(FormatAccuracy(fit.accuracy()));
     if (first.has_psnr_db()) row.push_back(FormatDecibel(fit.psnr_db()));
     row.push_back(FormatDuration(point.elapsed()));
     row.push_back(point.model());
@@ -190,8 +191,8 @@ std::string PruningFitText(const v1::PruningFit& fit) {
 std::string ChangeText(const v1::PruningFit& fit, const v1::PruningFit& given) {
   if (fit.has_accuracy() && given.has_accuracy()) {
     const double change = fit.accuracy() - given.accuracy();
-    return absl::StrCat(FormatShare(fit.accuracy()), " right, ", PointsText(change),
-                        " than as given (", FormatShare(given.accuracy()), ")");
+    return absl::StrCat(FormatAccuracy(fit.accuracy()), " right, ", PointsText(change),
+                        " than as given (", FormatAccuracy(given.accuracy()), ")");
   }
   if (fit.has_psnr_db() && given.has_psnr_db() && std::isfinite(given.psnr_db())) {
     return absl::StrCat("PSNR ", FormatDecibel(fit.psnr_db()), ", as given ",

@@ -196,6 +196,14 @@ std::string SweepTable(const v1::SweepReport& cells) {
   if (counts_exact) lines[0].push_back("EXACT");
   if (accuracy) lines[0].push_back("ACCURACY");
   lines[0].insert(lines[0].end(), {"MEMORY", "TIME", "FAILED"});
+  const auto num_ended = [](const auto& rows, v1::SweepCellState state) {
+    return std::count_if(rows.begin(), rows.end(),
+                         [state](const v1::SweepCell* row) { return row->state() == state; });
+  };
+  const bool cancelled = std::any_of(
+      report.rows().begin(), report.rows().end(),
+      [](const v1::SweepCell& row) { return row.state() == v1::SWEEP_CELL_STATE_CANCELLED; });
+  if (cancelled) lines[0].push_back("CANCELLED");
   for (const auto& [key, rows] : groups) {
     const auto median = [&rows = rows](const char* name) {
       std::vector<double> values;
@@ -214,21 +222,21 @@ std::string SweepTable(const v1::SweepReport& cells) {
       const auto value = median(name);
       line.push_back(value ? format(*value) : "-");
     };
-    const auto failed = std::count_if(rows.begin(), rows.end(), [](const v1::SweepCell* row) {
-      return row->state() != v1::SWEEP_CELL_STATE_SUCCEEDED;
-    });
+    const auto num_cancelled = num_ended(rows, v1::SWEEP_CELL_STATE_CANCELLED);
     add("network_nonzeros", [](double count) { return absl::StrCat(std::llround(count)); });
     if (psnr) add("psnr_db", FormatDecibel);
     if (counts_exact) {
       const auto exact = std::count_if(rows.begin(), rows.end(), [](const v1::SweepCell* row) {
         return Success(*row).value_or(0) == 1;
       });
-      line.push_back(absl::StrCat(exact, " of ", rows.size()));
+      line.push_back(
+          absl::StrCat(exact, " of ", static_cast<int64_t>(rows.size()) - num_cancelled));
     }
-    if (accuracy) add("accuracy", FormatShare);
+    if (accuracy) add("accuracy", FormatAccuracy);
     add("memory_bytes", [](double bytes) { return FormatBytes(std::llround(bytes)); });
     add("seconds", FormatSeconds);
-    line.push_back(absl::StrCat(failed));
+    line.push_back(absl::StrCat(num_ended(rows, v1::SWEEP_CELL_STATE_FAILED)));
+    if (cancelled) line.push_back(absl::StrCat(num_cancelled));
     lines.push_back(std::move(line));
   }
   return FormatTable(lines);

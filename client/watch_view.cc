@@ -171,7 +171,7 @@ void AppendRecovery(const WatchState& state, const Terminal& terminal,
       absl::StrCat("residual ", FormatNumber(report.relative_residual()))};
   if (report.has_loss()) figures.push_back(absl::StrCat("loss ", FormatNumber(report.loss())));
   if (report.has_accuracy()) {
-    figures.push_back(absl::StrCat(FormatShare(report.accuracy()), " right"));
+    figures.push_back(absl::StrCat(FormatAccuracy(report.accuracy()), " right"));
   }
   if (report.has_r_squared()) {
     figures.push_back(absl::StrCat("R^2 ", FormatNumber(report.r_squared())));
@@ -215,7 +215,7 @@ void AppendPruning(const WatchState& state, const Terminal& terminal,
     figures.push_back(absl::StrCat("learning rate ", FormatNumber(report.learning_rate())));
   }
   if (report.has_accuracy()) {
-    figures.push_back(absl::StrCat(FormatShare(report.accuracy()), " right"));
+    figures.push_back(absl::StrCat(FormatAccuracy(report.accuracy()), " right"));
   }
   if (report.has_psnr_db()) {
     figures.push_back(absl::StrCat("PSNR ", FormatDecibel(report.psnr_db())));

@@ -419,6 +419,9 @@ void CompareWeights(SparseNetwork found, SparseNetwork wanted, bool fused,
   const auto fraction_of = [&sums](int64_t positions) {
     return positions == 0 ? 1.0 : static_cast<double>(sums.common) / static_cast<double>(positions);
   };
+  comparison.reference_nonzeros = sums.reference_positions;
+  comparison.candidate_nonzeros = sums.candidate_positions;
+  comparison.common_nonzeros = sums.common;
   comparison.support_recall = fraction_of(sums.reference_positions);
   comparison.support_precision = fraction_of(sums.candidate_positions);
   comparison.same_support =

@@ -32,6 +32,11 @@ struct NetworkComparison {
   double psnr_db = 0;
   int64_t reference_neurons = 0;  // after reduction, in all hidden layers
   int64_t candidate_neurons = 0;
+  // Non-zero positions in all layers after reduction, without a linear term's, and those that both
+  // networks have: support_recall is common / reference, support_precision common / candidate.
+  int64_t reference_nonzeros = 0;
+  int64_t candidate_nonzeros = 0;
+  int64_t common_nonzeros = 0;
   // matched_neuron[j]: candidate neuron matched to reference neuron j, -1 for none.
   // Neurons are numbered as ReduceNetwork (core/network/merge.h) leaves them, layer after layer.
   std::vector<int64_t> matched_neuron;

@@ -633,7 +633,10 @@ absl::StatusOr<std::optional<PlantedComparison>> ComparePlanted(const Network& n
       .relative_function_error = comparison->relative_function_error,
       .exact = comparison->same_support && comparison->relative_weight_error <= kExactWeightError,
       .planted_neurons = comparison->reference_neurons,
-      .recovered_neurons = comparison->candidate_neurons});
+      .recovered_neurons = comparison->candidate_neurons,
+      .planted_nonzeros = comparison->reference_nonzeros,
+      .recovered_nonzeros = comparison->candidate_nonzeros,
+      .matched_nonzeros = comparison->common_nonzeros});
 }
 
 absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,

@@ -29,6 +29,11 @@ struct PlantedComparison {
   bool exact = false;                  // the same support, weights within 1e-4 relative
   int64_t planted_neurons = 0;
   int64_t recovered_neurons = 0;
+  // Weights after reduction, as the two shares count them, and those that both networks have; all
+  // 0 where they are not known.
+  int64_t planted_nonzeros = 0;
+  int64_t recovered_nonzeros = 0;
+  int64_t matched_nonzeros = 0;
 };
 
 // Nothing where the two cannot be compared: a gated network, another bias or number of layers

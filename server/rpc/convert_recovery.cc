@@ -252,6 +252,9 @@ v1::PlantedComparison ToProto(const PlantedComparison& comparison) {
   result.set_exact(comparison.exact);
   result.set_planted_neurons(comparison.planted_neurons);
   result.set_recovered_neurons(comparison.recovered_neurons);
+  result.set_planted_nonzeros(comparison.planted_nonzeros);
+  result.set_recovered_nonzeros(comparison.recovered_nonzeros);
+  result.set_matched_nonzeros(comparison.matched_nonzeros);
   return result;
 }
 

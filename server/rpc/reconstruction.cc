@@ -32,7 +32,7 @@ absl::StatusOr<Reconstruction> Reconstruct(const ServiceContext& context,
   if (!dataset.ok()) return dataset.status();
   // Another data set of that name may have taken the place of a deleted one.
   if (dataset->image_shape == ImageShape{} || dataset->sha256 != model_record.dataset_sha256) {
-    return NoImage("its data set is none");
+    return NoImage("its data set is of no image");
   }
   const MemoryLimiter::Reservation reservation(context.ingest_memory, dataset->size_bytes);
   if (absl::Status status = StillWanted(call); !status.ok()) return status;

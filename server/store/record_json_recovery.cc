@@ -302,7 +302,10 @@ Json ReportToJson(const RecoveryReport& report) {
                        {"relative_function_error", ToJson(report.planted->relative_function_error)},
                        {"exact", report.planted->exact},
                        {"planted_neurons", report.planted->planted_neurons},
-                       {"recovered_neurons", report.planted->recovered_neurons}};
+                       {"recovered_neurons", report.planted->recovered_neurons},
+                       {"planted_nonzeros", report.planted->planted_nonzeros},
+                       {"recovered_nonzeros", report.planted->recovered_nonzeros},
+                       {"matched_nonzeros", report.planted->matched_nonzeros}};
   }
   if (report.evidence) json["evidence"] = EvidenceToJson(*report.evidence);
   if (!report.path.empty()) json["path"] = PointsToJson(report.path);
@@ -334,7 +337,11 @@ RecoveryReport ReadRecoveryReport(const Json& json) {
                           .relative_function_error = ReadDouble(from.at("relative_function_error")),
                           .exact = from.at("exact").get<bool>(),
                           .planted_neurons = from.at("planted_neurons").get<int64_t>(),
-                          .recovered_neurons = from.at("recovered_neurons").get<int64_t>()};
+                          .recovered_neurons = from.at("recovered_neurons").get<int64_t>(),
+                          // Records of before the counts have none.
+                          .planted_nonzeros = from.value("planted_nonzeros", int64_t{0}),
+                          .recovered_nonzeros = from.value("recovered_nonzeros", int64_t{0}),
+                          .matched_nonzeros = from.value("matched_nonzeros", int64_t{0})};
   }
   if (json.contains("evidence")) report.evidence = ReadEvidence(json.at("evidence"));
   if (json.contains("path")) report.path = ReadPoints(json.at("path"));

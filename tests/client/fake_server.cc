@@ -418,6 +418,9 @@ std::vector<v1::JobEvent> EventsOfJob(const v1::Job& job, int iterations, v1::Jo
   planted->set_exact(true);
   planted->set_planted_neurons(10);
   planted->set_recovered_neurons(10);
+  planted->set_planted_nonzeros(20);
+  planted->set_recovered_nonzeros(20);
+  planted->set_matched_nonzeros(20);
   return events;
 }
 

@@ -67,6 +67,16 @@ TEST(FormatShare, RoundsNothingToAllOrNone) {
   EXPECT_EQ(FormatShare(0.993), "99.3 %");
 }
 
+// Regression: 1999 of 2000 samples were "> 99.9 %".
+TEST(FormatAccuracy, HasTwoDigitsAndRoundsNothingToAllOrNone) {
+  EXPECT_EQ(FormatAccuracy(0.9995), "99.95 %");
+  EXPECT_EQ(FormatAccuracy(0.875), "87.50 %");
+  EXPECT_EQ(FormatAccuracy(0), "0.00 %");
+  EXPECT_EQ(FormatAccuracy(1), "100.00 %");
+  EXPECT_EQ(FormatAccuracy(0.99996), "> 99.99 %");
+  EXPECT_EQ(FormatAccuracy(0.00004), "< 0.01 %");
+}
+
 TEST(FormatTime, SaysWhenThereIsNone) {
   EXPECT_EQ(FormatTime(google::protobuf::Timestamp()), "-");
   google::protobuf::Timestamp time;

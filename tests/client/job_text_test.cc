@@ -45,6 +45,9 @@ v1::Job ExactJob() {
   planted->set_exact(true);
   planted->set_planted_neurons(12);
   planted->set_recovered_neurons(12);
+  planted->set_planted_nonzeros(20);
+  planted->set_recovered_nonzeros(20);
+  planted->set_matched_nonzeros(20);
   return job;
 }
 
@@ -107,7 +110,9 @@ TEST(SummariseJob, SaysWhatIsMissing) {
   v1::PlantedComparison* planted = job.mutable_recovery_report()->mutable_planted();
   planted->set_exact(false);
   planted->set_support_recall(0.85);
-  planted->set_support_precision(0.9);
+  planted->set_support_precision(17.0 / 19);
+  planted->set_recovered_nonzeros(19);
+  planted->set_matched_nonzeros(17);
   planted->set_relative_weight_error(0.3);
   planted->set_relative_function_error(0.12);
   planted->set_recovered_neurons(11);
@@ -116,7 +121,45 @@ TEST(SummariseJob, SaysWhatIsMissing) {
   EXPECT_THAT(text, HasSubstr("this is not the planted network; 3 weights are missing"));
   EXPECT_THAT(text, HasSubstr("11 neurons where 12 were planted"));
   EXPECT_THAT(text, HasSubstr("off by 0.12"));
-  EXPECT_THAT(SummariseJob(job, std::nullopt), HasSubstr("85.0 % of the planted weights found"));
+  EXPECT_THAT(SummariseJob(job, std::nullopt), HasSubstr("17 of 20 planted weights found, 2"));
+}
+
+// Regression: the shares were multiplied by the number planted, while the comparison counts what is
+// left when parallel neurons are merged: "77 of 100" for 47 of 61.
+TEST(SummariseJob, CountsThePlantedWeightsThatTheComparisonCounted) {
+  v1::Job job = ExactJob();
+  job.mutable_recovery_report()->set_nonzeros(130);
+  v1::PlantedComparison* planted = job.mutable_recovery_report()->mutable_planted();
+  planted->set_exact(false);
+  planted->set_support_recall(47.0 / 61);
+  planted->set_support_precision(47.0 / 90);
+  planted->set_planted_nonzeros(61);
+  planted->set_recovered_nonzeros(90);
+  planted->set_matched_nonzeros(47);
+  planted->set_relative_function_error(0.5);
+  const std::string text = SummariseJob(job, Planted(100));
+  EXPECT_THAT(text, HasSubstr("47 of 61 planted weights found (100 before parallel neurons are "
+                              "merged and dead ones dropped), 43 found that are not planted"));
+  EXPECT_THAT(text, HasSubstr("14 weights are missing"));
+  EXPECT_THAT(SummariseJob(job, Planted(61)), Not(HasSubstr("parallel")));
+}
+
+TEST(SummariseJob, GivesSharesWhereAnOlderRecordHasNoCounts) {
+  v1::Job job = ExactJob();
+  v1::PlantedComparison* planted = job.mutable_recovery_report()->mutable_planted();
+  planted->clear_planted_nonzeros();
+  planted->clear_recovered_nonzeros();
+  planted->clear_matched_nonzeros();
+  EXPECT_THAT(SummariseJob(job, Planted(20)),
+              HasSubstr("100.0 % of the planted weights found, weights within"));
+  planted->set_exact(false);
+  planted->set_support_recall(0.85);
+  planted->set_support_precision(0.9);
+  planted->set_relative_function_error(0.5);
+  const std::string text = SummariseJob(job, Planted(20));
+  EXPECT_THAT(text, HasSubstr("85.0 % of the planted weights found, 10.0 % of the weights are not "
+                              "planted"));
+  EXPECT_THAT(text, Not(HasSubstr("missing")));
 }
 
 TEST(SummariseJob, TellsEqualFunctionsAndEqualSupportsApart) {
@@ -151,10 +194,72 @@ TEST(SummariseJob, GivesTheAccuracyOfClasses) {
   job.mutable_recovery_report()->mutable_held_out()->set_accuracy(0.991);
   job.mutable_recovery_report()->mutable_held_out()->set_num_samples(2400);
   const std::string text = SummariseJob(job, std::nullopt);
-  EXPECT_THAT(text, HasSubstr("Held out: 99.1 % right"));
+  EXPECT_THAT(text, HasSubstr("Held out: 99.10 % right"));
   EXPECT_THAT(text, HasSubstr("2400 samples"));
   EXPECT_THAT(text, HasSubstr("20 weights in 12 neurons"));
   EXPECT_THAT(text, Not(HasSubstr("planted")));
+}
+
+// Regression: "PSNR -400.0 dB, relative residual inf" where all samples are of the class zero.
+TEST(SummariseJob, LeavesOutWhatIsRelativeToTargetsOfZero) {
+  v1::Job job = ExactJob();
+  v1::FitQuality* held_out = job.mutable_recovery_report()->mutable_held_out();
+  held_out->set_accuracy(1);
+  held_out->set_loss(0.125);
+  held_out->set_num_samples(7);
+  held_out->set_psnr_db(-400);
+  held_out->set_relative_residual(std::numeric_limits<double>::infinity());
+  EXPECT_THAT(SummariseJob(job, std::nullopt),
+              HasSubstr("Held out: 100.00 % right, loss 0.125 (7 samples)."));
+  held_out->clear_accuracy();
+  EXPECT_THAT(SummariseJob(job, std::nullopt), HasSubstr("PSNR -400.0 dB, relative residual inf"));
+}
+
+v1::Job CancelledSweep() {
+  v1::Job job;
+  job.set_state(v1::JOB_STATE_CANCELLED);
+  job.mutable_sweep();
+  v1::SweepReport* report = job.mutable_sweep_report();
+  report->set_termination_reason(v1::TERMINATION_REASON_CANCELLED);
+  report->set_cells_total(12);
+  report->set_cells_done(2);
+  for (int i = 0; i < 2; ++i) report->add_rows()->set_state(v1::SWEEP_CELL_STATE_CANCELLED);
+  return job;
+}
+
+// Regression: "Cancelled after 2 of 12 cells" where none had finished.
+TEST(SummariseJob, CellsThatWereCancelledAreNotDone) {
+  v1::Job job = CancelledSweep();
+  EXPECT_THAT(SummariseJob(job, std::nullopt),
+              HasSubstr("Cancelled after 0 of 12 cells, 2 cancelled while running ("));
+  job.mutable_sweep_report()->mutable_rows(0)->set_state(v1::SWEEP_CELL_STATE_SUCCEEDED);
+  EXPECT_THAT(SummariseJob(job, std::nullopt),
+              HasSubstr("Cancelled after 1 of 12 cells, 1 cancelled while running ("));
+  job.mutable_sweep_report()->mutable_rows(1)->set_state(v1::SWEEP_CELL_STATE_SUCCEEDED);
+  EXPECT_THAT(SummariseJob(job, std::nullopt), HasSubstr("Cancelled after 2 of 12 cells ("));
+}
+
+TEST(DescribeJob, LeavesOutACostThatIsNotKnown) {
+  v1::Job job = CancelledSweep();
+  job.mutable_predicted_cost();
+  EXPECT_THAT(FormatFields(DescribeJob(job)), Not(HasSubstr("cost")));
+  job.mutable_predicted_cost()->set_peak_memory_bytes(3 << 20);
+  EXPECT_THAT(FormatFields(DescribeJob(job)), HasSubstr("3 MiB of memory\n"));
+  job.mutable_predicted_cost()->set_flops_per_iteration(2000);
+  EXPECT_THAT(FormatFields(DescribeJob(job)), HasSubstr("of memory, 2e+03 operations"));
+}
+
+// Regression: "auto" was all that a job that had ended said.
+TEST(DescribeJob, NamesTheAlgorithmThatWasChosen) {
+  v1::Job job = ExactJob();
+  job.mutable_recovery()->mutable_options()->set_hidden_width(3);
+  v1::Job queued = job;
+  queued.clear_recovery_report();
+  EXPECT_THAT(FormatFields(DescribeJob(queued)), HasSubstr("auto, seed 0"));
+  job.mutable_recovery_report()->mutable_options_used()->set_algorithm(v1::ALGORITHM_WINNOW);
+  EXPECT_THAT(FormatFields(DescribeJob(job)), HasSubstr("winnow, chosen by the server, seed 0"));
+  job.mutable_recovery()->mutable_options()->set_algorithm(v1::ALGORITHM_WINNOW);
+  EXPECT_THAT(FormatFields(DescribeJob(job)), HasSubstr("winnow, seed 0"));
 }
 
 TEST(SummariseJob, TellsWhyAJobFailedWithoutItsEscapeSequences) {
@@ -288,7 +393,7 @@ TEST(Tables, HaveALineForEachResource) {
   v1::Model model;
   model.set_name("models/m");
   model.mutable_report()->mutable_held_out()->set_accuracy(0.5);
-  EXPECT_THAT(ModelTable({model}), HasSubstr("50.0 %"));
+  EXPECT_THAT(ModelTable({model}), HasSubstr("50.00 %"));
   EXPECT_EQ(JobTable({}).find('\n'), JobTable({}).size() - 1);
 }
 
@@ -326,7 +431,7 @@ TEST(Describe, SamplesApartAreNamed) {
   EXPECT_THAT(EventLine(event), HasSubstr("validation residual 0.25"));
   event.mutable_progress()->mutable_validation()->set_loss(0.5);
   event.mutable_progress()->mutable_validation()->set_accuracy(0.75);
-  EXPECT_THAT(EventLine(event), HasSubstr("validation loss 0.5, 75.0 % right"));
+  EXPECT_THAT(EventLine(event), HasSubstr("validation loss 0.5, 75.00 % right"));
   event.mutable_pruning_progress()->set_loss(2);
   EXPECT_THAT(EventLine(event), testing::Not(HasSubstr("validation")));
   event.mutable_pruning_progress()->mutable_validation()->set_loss(0.5);
@@ -364,7 +469,7 @@ TEST(Pruning, EndsInPlainSentences) {
   v1::Job job = PrunedJob();
   EXPECT_EQ(SummariseJob(job, std::nullopt),
             "Pruned to the budget after 1450 epochs in 29 rounds (2 min 5 s).\n"
-            "Training: loss 0.125, 97.5 % right (60000 samples).\n"
+            "Training: loss 0.125, 97.50 % right (60000 samples).\n"
             "Held out: loss 0.25, PSNR 12.5 dB (1 sample).\n"
             "Pruned network: 1990 weights in 150 hidden neurons.\n");
   job.mutable_pruning_report()->set_termination_reason(v1::TERMINATION_REASON_TIME_LIMIT);
@@ -380,7 +485,7 @@ TEST(Pruning, IsDescribedAndListed) {
   job.mutable_pruning_report()->mutable_options_used()->set_loss(v1::LOSS_CROSS_ENTROPY);
   const std::string page = FormatFields(DescribeJob(job));
   for (const char* text : {"datasets/digits", "hidden widths 300, 100, at most 2000 weights",
-                           "imp, rounds, magnitude, seed 0", "cross_entropy", "97.5 % right"}) {
+                           "imp, rounds, magnitude, seed 0", "cross_entropy", "97.50 % right"}) {
     EXPECT_THAT(page, HasSubstr(text));
   }
   const std::string table = JobTable({job});
@@ -402,14 +507,14 @@ TEST(Pruning, AnEpochIsOneLine) {
   report->set_accuracy(0.9);
   report->set_nonzeros(810);
   report->set_learning_rate(0.001);
-  EXPECT_THAT(EventLine(event), HasSubstr("#7  round 3, epoch 12  loss 0.5, 90.0 % right  weights "
+  EXPECT_THAT(EventLine(event), HasSubstr("#7  round 3, epoch 12  loss 0.5, 90.00 % right  weights "
                                           "810  learning rate 0.001  elapsed 0 s"));
   v1::Job job = PrunedJob();
   job.clear_pruning_report();
   job.set_state(v1::JOB_STATE_RUNNING);
   *job.mutable_pruning_progress() = *report;
   EXPECT_THAT(FormatFields(DescribeJob(job)),
-              HasSubstr("round 3, epoch 12, loss 0.5, 90.0 % right, 810 weights"));
+              HasSubstr("round 3, epoch 12, loss 0.5, 90.00 % right, 810 weights"));
 }
 
 }  // namespace

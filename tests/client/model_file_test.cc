@@ -104,7 +104,7 @@ TEST_F(ModelFileTest, ReportsCompareWithTheNetworkThatWasGiven) {
                     {"held_out_mean_loss", "0.25"},
                     {"accuracy", "a file of another tool may hold anything"}};
   const std::string page = ReportPage(report, model.metadata);
-  EXPECT_THAT(page, HasSubstr("97.5 % right (98.0 % as given), loss 0.25"));
+  EXPECT_THAT(page, HasSubstr("97.50 % right (98.00 % as given), loss 0.25"));
   EXPECT_THAT(page, HasSubstr("Dense is the network that was given."));
   EXPECT_THAT(page, ::testing::Not(HasSubstr("another tool")));
 

@@ -2,10 +2,14 @@
 
 #include <stdlib.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -71,6 +75,82 @@ TEST(PictureTest, ALineForEachMethodAndOtherParameter) {
   }
   EXPECT_THAT(script, HasSubstr("20 100\n100 100\n1000 100\n"));
   EXPECT_THAT(script, HasSubstr("set logscale x"));
+}
+
+// The size of the picture that a script draws, in pixels.
+std::pair<int, int> SizeOf(const std::string& script) {
+  const size_t at = script.find(" size ");
+  std::pair<int, int> size;
+  EXPECT_EQ(std::sscanf(script.c_str() + at, " size %d,%d", &size.first, &size.second), 2);
+  return size;
+}
+
+std::vector<std::string> LinesWith(const std::string& script, const std::string& part) {
+  std::vector<std::string> lines;
+  for (const auto& line : absl::StrSplit(script, '\n')) {
+    if (absl::StrContains(line, part)) lines.emplace_back(line);
+  }
+  return lines;
+}
+
+// Regression: the legend lay below the lines and took their room, and colours came again.
+TEST(PictureTest, ManyLinesLookDifferentAndLeaveThePlotItsRoom) {
+  v1::SweepReport report;
+  for (int64_t width = 1; width <= 9; ++width) {
+    for (int method = 0; method < 6; ++method) {
+      for (const int64_t nonzeros : {20, 100}) {
+        v1::SweepCell& cell = *report.add_rows();
+        cell.set_hidden_width(width);
+        cell.set_nonzeros(nonzeros);
+        cell.set_method(absl::StrCat("method ", method));
+        cell.set_state(v1::SWEEP_CELL_STATE_SUCCEEDED);
+        cell.set_training_psnr_db(20);
+      }
+    }
+  }
+  const auto check = [](const v1::SweepReport& drawn, size_t num_lines) {
+    const std::string script = ScriptOf(drawn, {.kind = PictureKind::kLine});
+    std::set<std::string> styles;
+    const std::string plot = LinesWith(script, "plot $").at(0);
+    for (const auto& each : absl::StrSplit(plot, ", keyentry ")) {
+      if (!absl::StartsWith(each, "plot")) {
+        styles.emplace(each.substr(0, each.find(" title ")));
+      }
+    }
+    EXPECT_EQ(styles.size(), num_lines);
+    // Twenty pixels a line of the legend, and as much for the plot.
+    EXPECT_GE(SizeOf(script).second, 20 * static_cast<int>(num_lines));
+    EXPECT_GE(SizeOf(script).second, 480);
+  };
+  check(report, 54);
+  for (v1::SweepCell& row : *report.mutable_rows()) {
+    row.set_method(absl::StrCat(row.method(), " ", row.hidden_width()));
+    row.set_hidden_width(5);
+  }
+  check(report, 54);
+  EXPECT_EQ(SizeOf(ScriptOf(Report(), {.kind = PictureKind::kLine})).second, 480);
+}
+
+TEST(PictureTest, AComparisonHasOneLegendBesideItsPanels) {
+  const std::string script = ScriptOf(Report(), {.kind = PictureKind::kCompare});
+  EXPECT_THAT(LinesWith(script, "plot $"), ::testing::SizeIs(3));
+  EXPECT_THAT(LinesWith(script, "keyentry"), ::testing::SizeIs(1));
+  EXPECT_THAT(LinesWith(script, "unset key"), ::testing::SizeIs(2));
+}
+
+TEST(PictureTest, CellsOfSmallHeatMapsHaveTheirNumbers) {
+  EXPECT_THAT(ScriptOf(Report(), {}), HasSubstr("\n0 0 100\n1 0 100\n2 0 100\n0 1 100\n"));
+  v1::SweepReport report = Report();
+  for (int i = 0; i < 100; ++i) {
+    v1::SweepCell cell = report.rows(0);
+    cell.set_nonzeros(2000 + i);
+    *report.add_rows() = cell;
+  }
+  EXPECT_THAT(ScriptOf(report, {}), Not(HasSubstr("with labels")));
+  // What is drawn at the end of the colours is not said to be there.
+  report = Report();
+  for (v1::SweepCell& row : *report.mutable_rows()) row.set_training_psnr_db(315);
+  EXPECT_THAT(ScriptOf(report, {}), HasSubstr("\n0 0 \u2265200\n"));
 }
 
 // A comparison is over what networks have, not what they were allowed.

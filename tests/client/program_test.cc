@@ -224,6 +224,26 @@ TEST_F(ProgramTest, ASweepOfWhichEveryCellFailedIsExitCode4) {
   EXPECT_EQ(Run(compare).exit_code, 0);
 }
 
+// Regression: cells that were cancelled counted as done. The last event has no rows to tell.
+TEST_F(ProgramTest, AWatchedSweepThatIsCancelledSaysHowManyCellsWere) {
+  SetJobEnd(v1::JOB_STATE_CANCELLED);
+  server_.Edit([](FakeWorld& world) {
+    v1::Job& ended = *world.events.back().mutable_job();
+    ended.mutable_sweep();
+    v1::SweepReport* report = ended.mutable_sweep_report();
+    report->set_termination_reason(v1::TERMINATION_REASON_CANCELLED);
+    report->set_cells_total(12);
+    report->set_cells_done(2);
+    world.jobs[0] = ended;
+    for (int i = 0; i < 2; ++i) {
+      world.jobs[0].mutable_sweep_report()->add_rows()->set_state(v1::SWEEP_CELL_STATE_CANCELLED);
+    }
+  });
+  const Result result = Run("jobs watch first");
+  EXPECT_EQ(result.exit_code, 5);
+  EXPECT_THAT(result.out, HasSubstr("Cancelled after 0 of 12 cells, 2 cancelled while running ("));
+}
+
 TEST_F(ProgramTest, AFileOfAModelThatIsNotThereIsNoIdOfAModel) {
   for (const std::string input : {"missing.onnx", "./missing", "/no/such/folder/net"}) {
     for (const std::string& command :

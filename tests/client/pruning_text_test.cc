@@ -71,7 +71,7 @@ TEST(PruningText, AModelsPruningEndsInPlainSentences) {
   v1::Job job = PrunedModel();
   EXPECT_EQ(SummariseJob(job, std::nullopt),
             "Pruned by distill after 30 epochs (2 min 5 s).\n"
-            "Held out: 97.0 % right, 0.95 points less than as given (98.0 %), 12000 samples.\n"
+            "Held out: 97.05 % right, 0.95 points less than as given (98.00 %), 12000 samples.\n"
             "Pruned network: 5332 weights in 180 hidden neurons, of 266610 in 400 (2.0 % of the "
             "weights).\n");
   v1::PruningReport* report = job.mutable_pruning_report();
@@ -99,13 +99,13 @@ TEST(PruningText, AnErrorIsComparedWhereThereAreNoClasses) {
 TEST(PruningText, ThePageShowsBeforeAndAfter) {
   EXPECT_EQ(PruningPage(PrunedModel().pruning_report()),
             "\nBefore and after:\n"
-            "                 GIVEN  PRUNED  CHANGE\n"
-            "weights         266610    5332  to 2.0 %\n"
-            "hidden neurons     400     180  to 45.0 %\n"
-            "training loss     0.01    0.04  4 times\n"
-            "training right  99.9 %  99.0 %  -0.90 points\n"
-            "held-out loss     0.08     0.1  1.25 times\n"
-            "held-out right  98.0 %  97.0 %  -0.95 points\n");
+            "                  GIVEN   PRUNED  CHANGE\n"
+            "weights          266610     5332  to 2.0 %\n"
+            "hidden neurons      400      180  to 45.0 %\n"
+            "training loss      0.01     0.04  4 times\n"
+            "training right  99.90 %  99.00 %  -0.90 points\n"
+            "held-out loss      0.08      0.1  1.25 times\n"
+            "held-out right  98.00 %  97.05 %  -0.95 points\n");
   EXPECT_EQ(PruningPage(v1::PruningReport()), "");
 }
 

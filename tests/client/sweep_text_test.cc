@@ -111,6 +111,20 @@ TEST(SweepTextTest, TheTableHasMediansOverTheSeeds) {
   EXPECT_EQ(SweepTable(v1::SweepReport()), "");
 }
 
+// Regression: they counted as failed.
+TEST(SweepTextTest, CancelledCellsAreCountedApart) {
+  EXPECT_THAT(SweepTable(Report()), Not(HasSubstr("CANCELLED")));
+  v1::SweepReport report = Report();
+  report.mutable_rows(1)->set_state(v1::SWEEP_CELL_STATE_CANCELLED);
+  const std::vector<std::string> lines =
+      absl::StrSplit(SweepTable(report), '\n', absl::SkipEmpty());
+  ASSERT_THAT(lines, SizeIs(3));
+  EXPECT_THAT(lines[0], HasSubstr("FAILED  CANCELLED"));
+  using ::testing::ContainsRegex;
+  EXPECT_THAT(lines[1], ContainsRegex("1 of 3 .* 1 +0$"));
+  EXPECT_THAT(lines[2], ContainsRegex("0 of 1 .* 0 +1$"));
+}
+
 // A model pruned by two methods at two budgets, and a recovery with a width.
 v1::SweepReport OfModel() {
   v1::SweepReport report;
@@ -144,11 +158,11 @@ TEST(SweepTextTest, TheGivenModelIsALineOfTheTable) {
   ASSERT_THAT(lines, SizeIs(8)) << table;
   // The methods of a budget are together, whether they have a width or not.
   using ::testing::ContainsRegex;
-  EXPECT_THAT(lines[1], ContainsRegex("20 +10 +auto +9 +50.0? %"));
+  EXPECT_THAT(lines[1], ContainsRegex("20 +10 +auto +9 +50.00 %"));
   EXPECT_THAT(lines[2], ContainsRegex("- +10 +obs +9 "));
   EXPECT_THAT(lines[3], ContainsRegex("- +10 +distill +9 "));
   EXPECT_THAT(lines[4], ContainsRegex("20 +50 +auto"));
-  EXPECT_THAT(lines[7], ContainsRegex("- +700 +.given. +700 +93.0? % +- +- +0")) << "the median";
+  EXPECT_THAT(lines[7], ContainsRegex("- +700 +.given. +700 +93.00 % +- +- +0")) << "the median";
   // Without a width none is shown.
   v1::SweepReport report = OfModel();
   for (v1::SweepCell& row : *report.mutable_rows()) row.set_hidden_width(0);

@@ -74,7 +74,7 @@ TEST(RenderPanel, ShowsAPruning) {
     const std::string text = Joined(RenderPanel(Pruning(10), {true, true, true, width, 24}));
     for (const char* figure :
          {"jobs/a-pruning", "RUNNING", "round 2, epoch 10 of 50", "elapsed 2 min 5 s", "loss 0.349",
-          "weights 35730 to 2000", "learning rate 0.001", "75.0 % right", "█", "▁"}) {
+          "weights 35730 to 2000", "learning rate 0.001", "75.00 % right", "█", "▁"}) {
       EXPECT_THAT(text, HasSubstr(figure)) << width;
     }
   }

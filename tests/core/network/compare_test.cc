@@ -244,6 +244,21 @@ TEST(ReduceNetworkTest, KeepsTheFunctionAndIsIdempotent) {
   }
 }
 
+TEST(CompareTest, CountsTheWeightsThatAreLeftAfterReduction) {
+  // Five weights, of which the parallel rows keep two; the dead row has none.
+  const SparseNetwork reference =
+      FromDense({{1, 2, 0}, {2, 4, 0}, {0, 0, 0}, {0, 0, 3}}, {1, 1, 1, 1});
+  const SparseNetwork candidate =
+      FromDense({{1, 0, 4}, {3, 6, 0}, {3, 6, 0}, {0, 0, 1}, {0, -1, 0}}, {-1, 1, 1, 1, 1});
+  const NetworkComparison comparison = Compare(candidate, reference);
+  EXPECT_EQ(comparison.reference_nonzeros, 3);
+  EXPECT_EQ(comparison.candidate_nonzeros, 6);
+  EXPECT_EQ(comparison.common_nonzeros, 3);
+  EXPECT_EQ(comparison.support_recall, 1);
+  EXPECT_EQ(comparison.support_precision, 0.5);
+  EXPECT_EQ(Compare(reference, candidate).common_nonzeros, 3);
+}
+
 TEST(CompareTest, OrderOfNeuronsDoesNotMatter) {
   CounterRandom random(7, 0);
   for (int trial = 0; trial < 20; ++trial) {

@@ -33,7 +33,13 @@ TEST(JobServiceTest, ASolvedJobHasEverything) {
   const v1::Job ended = server.WaitForState("jobs/first", v1::JOB_STATE_SUCCEEDED);
   EXPECT_EQ(ended.attempt_count(), 1);
   EXPECT_TRUE(ended.has_recovery_report());
-  EXPECT_TRUE(ended.recovery_report().has_planted());
+  ASSERT_TRUE(ended.recovery_report().has_planted());
+  const v1::PlantedComparison& planted = ended.recovery_report().planted();
+  EXPECT_GT(planted.planted_nonzeros(), 0);
+  EXPECT_EQ(planted.support_recall(), static_cast<double>(planted.matched_nonzeros()) /
+                                          static_cast<double>(planted.planted_nonzeros()));
+  EXPECT_EQ(planted.support_precision(), static_cast<double>(planted.matched_nonzeros()) /
+                                             static_cast<double>(planted.recovered_nonzeros()));
   EXPECT_LE(ended.recovery_report().nonzeros(), 3);
   ASSERT_TRUE(ended.recovery_report().has_evidence());
   EXPECT_NE(ended.recovery_report().evidence().verdict(), v1::VERDICT_UNSPECIFIED);

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <string>
 
 namespace thresher::store {
@@ -67,7 +68,12 @@ JobRecord FullRecord() {
                      .loss = 0.6,
                      .r_squared = 0.5};
   report.held_out = FitQuality();
-  report.planted = PlantedComparison{.support_recall = 0.5, .exact = true, .planted_neurons = 2};
+  report.planted = PlantedComparison{.support_recall = 0.5,
+                                     .exact = true,
+                                     .planted_neurons = 2,
+                                     .planted_nonzeros = 6,
+                                     .recovered_nonzeros = 5,
+                                     .matched_nonzeros = 3};
   report.partial = true;
   report.evidence = RecoveryEvidence{.verdict = Verdict::kUndetermined,
                                      .findings = {"caf\xc3\xa9", "two"},
@@ -165,6 +171,23 @@ TEST(JobRecordTest, WithoutALinearTermNothingIsWritten) {
   auto read = JobRecordFromJson(text);
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(std::get<RecoverySpec>(read->spec).options.linear_term, LinearTerm::kNone);
+}
+
+TEST(JobRecordTest, AComparisonOfBeforeItsCountsReadsWithoutThem) {
+  const std::string text = JobRecordToJson(FullRecord());
+  auto read = JobRecordFromJson(text);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(std::get<RecoveryReport>(*read->report).planted->matched_nonzeros, 3);
+  auto json = nlohmann::json::parse(text);
+  for (const char* count : {"planted_nonzeros", "recovered_nonzeros", "matched_nonzeros"}) {
+    ASSERT_EQ(json.at("report").at("planted").erase(count), 1u) << count;
+  }
+  read = JobRecordFromJson(json.dump());
+  ASSERT_TRUE(read.ok()) << read.status();
+  const PlantedComparison& planted = *std::get<RecoveryReport>(*read->report).planted;
+  EXPECT_EQ(planted.planted_nonzeros, 0);
+  EXPECT_EQ(planted.matched_nonzeros, 0);
+  EXPECT_EQ(planted.planted_neurons, 2);
 }
 
 TEST(JobRecordTest, APruningRoundTripsEveryField) {
