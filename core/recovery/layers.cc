@@ -47,6 +47,9 @@ constexpr int kGrowSteps = 15;
 constexpr int kFinishSteps = 30;
 constexpr double kPolish = 0.25;  // of the tolerance, as winnow
 
+constexpr int64_t kPublishedSteps = 100;
+constexpr double kPublishedShare = 0.25;  // of the time limit
+
 // Training of starts, and for classes.
 constexpr int64_t kStartSteps = 2000;
 constexpr int64_t kStartBatch = 100;
@@ -229,6 +232,8 @@ class LayersSolver {
     return limit > 0 && Elapsed() >= limit;
   }
 
+  // What the published algorithm finds: no result is worse, however early the time is up.
+  void BeginWithPublished(LayersState& state);
   void BeginStart(LayersState& state);
   // The stage at work, of swaps one round.
   absl::StatusOr<std::optional<TerminationReason>> RunStage(LayersState& state);
@@ -478,6 +483,24 @@ absl::StatusOr<std::optional<TerminationReason>> LayersSolver::Train(LayersState
   return std::optional<TerminationReason>();
 }
 
+void LayersSolver::BeginWithPublished(LayersState& state) {
+  if (for_classes() || options_.hidden_layers < 2) return;
+  RecoveryOptions options = options_;
+  options.algorithm = Algorithm::kSequential;
+  options.working_nonzeros = 0;
+  options.batch_size = 0;
+  options.termination.max_iterations =
+      std::min(options.termination.max_iterations, kPublishedSteps);
+  options.termination.time_limit_seconds *= kPublishedShare;
+  const absl::StatusOr<RecoveryResult> found = Recover(samples_, options, {}, {}, stop_);
+  // Budgets of less than one weight a layer are not for it.
+  if (!found.ok() || stop_.stop_requested()) return;
+  SparseNetwork network = ToScaled(joint_, std::get<SparseNetwork>(found->network));
+  if (!Within(budget(), network)) return;
+  state.best_loss = JointLoss(problem(), network);
+  state.best = std::move(network);
+}
+
 void LayersSolver::BeginStart(LayersState& state) {
   state.rounds = 0;
   state.failures = 0;
@@ -602,6 +625,7 @@ absl::StatusOr<RecoveryResult> LayersSolver::Run(std::string_view checkpoint) {
     earlier_seconds_ = state.elapsed_seconds;
     least_residual_ = state.least_residual;
   } else {
+    BeginWithPublished(state);
     BeginStart(state);
   }
   deadline_ = DeadlineAfter(TimeLeft(options_.termination.time_limit_seconds, earlier_seconds_));

@@ -582,7 +582,9 @@ RecoveryOptions ResolveOptions(const RecoveryOptions& options, int64_t num_sampl
   if (resolved.algorithm == Algorithm::kCountSketch && resolved.batch_size == 0) {
     resolved.batch_size = (num_samples + kCountSketchBatches - 1) / kCountSketchBatches;
   }
-  if (resolved.batch_size == 0 || resolved.batch_size > num_samples) {
+  // The stages of `sequential` have defaults of their own.
+  const bool of_stages = resolved.algorithm == Algorithm::kSequential;
+  if ((resolved.batch_size == 0 && !of_stages) || resolved.batch_size > num_samples) {
     resolved.batch_size = num_samples;
   }
   return resolved;

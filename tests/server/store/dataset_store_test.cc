@@ -159,7 +159,7 @@ TEST_F(DatasetStoreTest, PlantedNetworksAreKept) {
 
 TEST_F(DatasetStoreTest, PlantedNeuronsWithoutWeightsAreNotKept) {
   const PlantedOptions options = {
-      .num_samples = 20, .num_inputs = 4, .hidden_width = 1'000'000, .nonzeros = 5, .seed = 11};
+      .num_samples = 20, .num_inputs = 4, .hidden_width = 20'000, .nonzeros = 5, .seed = 11};
   auto record =
       datasets().CreatePlanted({.id = "w", .request_id = "r", .fingerprint = "f"}, options, {});
   ASSERT_TRUE(record.ok()) << record.status();
