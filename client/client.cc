@@ -247,6 +247,9 @@ absl::StatusOr<v1::Dataset> Client::UploadOnce(const v1::UploadDatasetHeader& he
     });
   }
   if (writing && read.ok() && !files.targets_path.empty()) {
+    // That there are targets, though their file may be empty.
+    request.set_targets_chunk("");
+    writing = writer->Write(request);
     read = ReadInChunks(files.targets_path, [&](std::string chunk) {
       request.set_targets_chunk(std::move(chunk));
       return writing = writer->Write(request);

@@ -30,6 +30,7 @@ struct Parameters {
   PlantDatasetCommand plant;
   UploadDatasetCommand upload;
   std::string csv_path, npz_path, image_path;
+  bool no_targets = false;
   CreateJobCommand recover;
   CreateJobCommand prune;
   CreateSweepCommand sweep;

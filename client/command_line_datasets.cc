@@ -27,8 +27,12 @@ void FinishUpload(Parameters* p, bool format_given, const std::vector<CLI::Optio
   if (two_files + !p->csv_path.empty() + !p->npz_path.empty() + !p->image_path.empty() != 1) {
     throw CLI::ValidationError(
         "datasets upload",
-        "give the data as one of: --inputs F --targets F | --csv F --target COLUMN | --npz F | "
+        "give the data as one of: --inputs F [--targets F] | --csv F --target COLUMN | --npz F | "
         "--image F");
+  }
+  if (p->no_targets && p->csv_path.empty()) {
+    throw CLI::ValidationError("--no_targets",
+                               "is for --csv; leave --targets out, or y out of the archive");
   }
   if (p->image_path.empty()) {
     for (const CLI::Option* option : image_flags) {
@@ -54,8 +58,11 @@ void FinishUpload(Parameters* p, bool format_given, const std::vector<CLI::Optio
   if (!p->csv_path.empty()) {
     require(v1::FILE_FORMAT_CSV, "--csv");
     files->inputs_path = p->csv_path;
-    if (source->target_columns().empty()) {
-      throw CLI::ValidationError("--target", "name the column that holds the targets");
+    if (source->target_columns().empty() != p->no_targets) {
+      throw CLI::ValidationError("--target", p->no_targets
+                                                 ? "disagrees with --no_targets"
+                                                 : "name the column that holds the targets, or say "
+                                                   "--no_targets where there are none");
     }
     return;
   }
@@ -64,14 +71,13 @@ void FinishUpload(Parameters* p, bool format_given, const std::vector<CLI::Optio
     files->inputs_path = p->npz_path;
     return;
   }
-  if (files->inputs_path.empty() || files->targets_path.empty()) {
-    throw CLI::ValidationError(files->inputs_path.empty() ? "--inputs" : "--targets",
-                               "--inputs and --targets go together");
+  if (files->inputs_path.empty()) {
+    throw CLI::ValidationError("--inputs", "--targets needs --inputs");
   }
   if (!format_given) {
     const v1::FileFormat inputs = FileFormatOf(files->inputs_path);
     const v1::FileFormat targets = FileFormatOf(files->targets_path);
-    if (inputs != targets) {
+    if (!files->targets_path.empty() && inputs != targets) {
       throw CLI::ValidationError("--targets", "must be of the same format as --inputs");
     }
     source->set_format(inputs);
@@ -202,7 +208,10 @@ void AddUpload(CLI::App* datasets, Parameters* p) {
     app->add_option(flag, *path, help)->type_name("F");
   };
   add_file("--inputs", &p->upload.files.inputs_path, "Inputs X: .npy, .idx, ...-ubyte");
-  add_file("--targets", &p->upload.files.targets_path, "Targets y, in the same format");
+  add_file("--targets", &p->upload.files.targets_path,
+           "Targets y, in the same format; left out for samples to prune a model with, whose own "
+           "outputs "
+           "then stand for targets");
   add_file("--csv", &p->csv_path, "Table with a header line");
   const auto add_list = [app](const std::string& flag, auto* list, const char* help,
                               const char* type_name) {
@@ -220,9 +229,11 @@ void AddUpload(CLI::App* datasets, Parameters* p) {
   };
   add_list("--target", source->mutable_target_columns(),
            "CSV: column of the targets; may be repeated", "COLUMN");
+  app->add_flag("--no_targets", p->no_targets,
+                "CSV: there is no column of targets; for samples to prune a model with");
   add_list("--ignore", source->mutable_ignored_columns(),
            "CSV: column to leave out; may be repeated", "COLUMN");
-  add_file("--npz", &p->npz_path, "NumPy archive with both arrays");
+  add_file("--npz", &p->npz_path, "NumPy archive with both arrays, or with the inputs alone");
   AddValue<std::string>(
       app, "--inputs_member", [=](auto v) { source->set_inputs_member(v); },
       "NPZ: name of the inputs (default X)", "NAME");

@@ -658,6 +658,9 @@ std::string SummariseJob(const v1::Job& job, const std::optional<v1::PlantedSour
           absl::StrCat("Held out: ", ChangeText(pruning.held_out(), of_model.given_held_out()),
                        ", ", FormatCount(pruning.held_out().num_samples(), "sample"), "."));
     } else {
+      if (IsAgainstGiven(pruning)) {
+        lines.push_back("The samples have no targets: fits are against the given model's outputs.");
+      }
       if (pruning.has_training())
         lines.push_back("Training: " + PruningFitText(pruning.training()) + ".");
       if (pruning.has_validation()) {

@@ -48,6 +48,18 @@ std::string ShareOf(int64_t part, int64_t whole) {
   return whole > 0 ? FormatShare(static_cast<double>(part) / static_cast<double>(whole)) : "-";
 }
 
+// Rows of samples without targets: there is nothing that the given network could miss.
+void AddFitRows(const std::string& samples, const v1::PruningFit& fit,
+                std::vector<std::vector<std::string>>* rows) {
+  rows->push_back({samples + " loss", "-", FormatNumber(fit.loss()), "-"});
+  if (fit.has_accuracy()) {
+    rows->push_back({samples + " agreement", "-", FormatShare(fit.accuracy()), "-"});
+  }
+  if (fit.has_psnr_db()) {
+    rows->push_back({samples + " PSNR", "-", FormatDecibel(fit.psnr_db()), "-"});
+  }
+}
+
 // Rows of one set of samples.
 void AddFitRows(const std::string& samples, const v1::PruningFit& given, const v1::PruningFit& fit,
                 std::vector<std::vector<std::string>>* rows) {
@@ -211,6 +223,11 @@ std::string NetworkText(const v1::PruningReport& report) {
                       ShareOf(report.nonzeros(), of_model.given_nonzeros()), " of the weights)");
 }
 
+bool IsAgainstGiven(const v1::PruningReport& report) {
+  return report.has_model_report() && !report.model_report().has_given_training() &&
+         report.training().num_samples() > 0;
+}
+
 std::string PruningPage(const v1::PruningReport& report) {
   if (!report.has_model_report()) return "";
   const v1::ModelPruningReport& of_model = report.model_report();
@@ -221,11 +238,20 @@ std::string PruningPage(const v1::PruningReport& report) {
   rows.push_back({"hidden neurons", absl::StrCat(of_model.given_active_neurons()),
                   absl::StrCat(report.active_neurons()),
                   "to " + ShareOf(report.active_neurons(), of_model.given_active_neurons())});
-  AddFitRows("training", of_model.given_training(), report.training(), &rows);
+  const bool unlabelled = IsAgainstGiven(report);
+  if (unlabelled) {
+    AddFitRows("training", report.training(), &rows);
+    if (report.has_held_out()) AddFitRows("held-out", report.held_out(), &rows);
+  } else {
+    AddFitRows("training", of_model.given_training(), report.training(), &rows);
+  }
   if (report.has_held_out() && of_model.has_given_held_out()) {
     AddFitRows("held-out", of_model.given_held_out(), report.held_out(), &rows);
   }
-  std::string page = absl::StrCat("\nBefore and after:\n", FormatTable(rows));
+  std::string page = absl::StrCat(
+      "\nBefore and after",
+      unlabelled ? ", against the outputs of the given model as the samples have no targets" : "",
+      ":\n", FormatTable(rows));
   if (!of_model.path().empty()) page += PathTable(report);
   return page;
 }

@@ -36,6 +36,9 @@ std::string ChangeText(const v1::PruningFit& fit, const v1::PruningFit& given);
 // "50 weights in 8 hidden neurons", and of a model "of 2610 in 40: 1.9 %".
 std::string NetworkText(const v1::PruningReport& report);
 
+// Whether the fits are against the given model's outputs: of samples without targets.
+bool IsAgainstGiven(const v1::PruningReport& report);
+
 // Of a model that was pruned: a table of before and after, and the path's with the knee marked,
 // each behind an empty line. Nothing for a network that was trained.
 std::string PruningPage(const v1::PruningReport& report);

@@ -307,9 +307,6 @@ void FeedLines(std::string_view text, CsvParser& parser, TableBuilder& builder) 
 }  // namespace
 
 absl::StatusOr<CsvTable> ParseCsv(std::string_view text, const CsvOptions& options) {
-  if (options.target_columns.empty()) {
-    return absl::InvalidArgumentError("target_columns: name at least one column");
-  }
   if (options.targets_are_labels && options.target_columns.size() != 1) {
     return absl::InvalidArgumentError("target_columns: class labels must be in one column");
   }

@@ -12,7 +12,7 @@
 namespace thresher {
 
 struct CsvOptions {
-  std::vector<std::string> target_columns = {};  // at least one
+  std::vector<std::string> target_columns = {};  // may be none
   std::vector<std::string> ignored_columns = {};
   bool targets_are_labels = false;       // then one target column, kept as text
   int64_t max_bytes = int64_t{1} << 31;  // of the numbers read

@@ -23,6 +23,7 @@
 #include "core/samples/idx.h"
 #include "core/samples/image_samples.h"
 #include "core/samples/number_text.h"
+#include "core/samples/unlabelled.h"
 
 namespace thresher {
 namespace {
@@ -132,6 +133,29 @@ std::string ShapeText(const NpyArray& array) {
   return text + (array.shape.size() == 1 ? ",)" : ")");
 }
 
+absl::StatusOr<Samples> FromInputs(const ReadOptions& options, NpyArray inputs) {
+  if (inputs.shape.empty()) {
+    return Invalid("inputs", "a single number; expected one row for each sample");
+  }
+  if (inputs.size() == 0) {
+    return Invalid("inputs", absl::StrCat("the array of shape ", ShapeText(inputs), " is empty"));
+  }
+  Samples samples = {.num_samples = inputs.shape[0],
+                     .num_inputs = inputs.size() / inputs.shape[0],
+                     .num_outputs = 0};
+  absl::StatusOr<std::vector<float>> values =
+      TakeFloats("inputs", std::move(inputs), options.max_bytes);
+  if (!values.ok()) return values.status();
+  samples.inputs = *std::move(values);
+  return samples;
+}
+
+// Classes are told from targets.
+absl::Status CheckNoClasses(const ReadOptions& options) {
+  if (!options.targets_are_classes) return absl::OkStatus();
+  return Invalid("targets_are_classes", "there are no targets; upload them too or leave it unset");
+}
+
 absl::StatusOr<Samples> FromArrays(const ReadOptions& options, NpyArray inputs, NpyArray targets) {
   if (inputs.shape.empty() || targets.shape.empty()) {
     return Invalid(inputs.shape.empty() ? "inputs" : "targets",
@@ -204,6 +228,10 @@ absl::StatusOr<Samples> FromNpz(const ReadOptions& options, std::string_view byt
   }
   absl::StatusOr<NpyArray> inputs = take("inputs_member", options.inputs_member);
   if (!inputs.ok()) return inputs.status();
+  if (archive->size() == 1 && options.targets_member == ReadOptions().targets_member) {
+    if (absl::Status status = CheckNoClasses(options); !status.ok()) return status;
+    return FromInputs(options, *std::move(inputs));
+  }
   absl::StatusOr<NpyArray> targets = take("targets_member", options.targets_member);
   if (!targets.ok()) return targets.status();
   archive->clear();
@@ -312,6 +340,10 @@ absl::StatusOr<Samples> FromBytes(const ReadOptions& options, std::string_view i
   absl::StatusOr<NpyArray> input_array =
       ParseArray("inputs", options.format, inputs, options.max_bytes);
   if (!input_array.ok()) return input_array.status();
+  if (targets.empty()) {
+    if (absl::Status status = CheckNoClasses(options); !status.ok()) return status;
+    return FromInputs(options, *std::move(input_array));
+  }
   absl::StatusOr<NpyArray> target_array =
       ParseArray("targets", options.format, targets, options.max_bytes);
   if (!target_array.ok()) return target_array.status();
@@ -335,7 +367,7 @@ absl::StatusOr<Samples> ReadSamples(const ReadOptions& options, std::string_view
     return absl::ResourceExhaustedError(absl::StrCat(
         "the samples would hold more than the limit of ", options.max_bytes, " bytes"));
   }
-  if (absl::Status status = ValidateSamples(*samples); !status.ok()) return status;
+  if (absl::Status status = ValidateLabelledOrNot(*samples); !status.ok()) return status;
   if (absl::Status status = ScaleSamples(options.scaling, *samples); !status.ok()) return status;
   return samples;
 }

@@ -16,10 +16,10 @@
 namespace thresher {
 
 enum class FileFormat {
-  kNpy,  // inputs n x d (or n x ..., flattened), targets n or n x k
-  kNpz,  // members inputs_member and targets_member of one archive
+  kNpy,  // inputs n x d (or n x ..., flattened), targets n or n x k or none
+  kNpz,  // members inputs_member and targets_member of one archive, or the first alone
   kCsv,  // one table with a header; target columns named, the rest are inputs
-  kIdx,  // MNIST's format: inputs n x ..., flattened; targets n
+  kIdx,  // MNIST's format: inputs n x ..., flattened; targets n or none
   kPng,  // one image, whose pixels are the samples
 };
 
@@ -28,7 +28,7 @@ struct ReadOptions {
   FileFormat format = FileFormat::kNpy;
   std::string inputs_member = "X";                // kNpz
   std::string targets_member = "y";               // kNpz
-  std::vector<std::string> target_columns = {};   // kCsv, at least one
+  std::vector<std::string> target_columns = {};   // kCsv; none: there are no targets
   std::vector<std::string> ignored_columns = {};  // kCsv
   // True: targets are class labels (numbers or, in CSV, text). Two classes become one
   // output with 0 and 1, more become one-hot outputs.
@@ -46,8 +46,8 @@ struct ReadOptions {
 bool HasTargetsFile(const ReadOptions& options);
 
 // Files are gunzipped first when they start with gzip's magic. `targets` is empty where
-// HasTargetsFile is false. kPng without `image` has the options' defaults.
-// Errors: INVALID_ARGUMENT with the field, and for CSV line and column; rows of
+// HasTargetsFile is false, and where there are none (num_outputs 0). kPng without `image` has the
+// options' defaults. Errors: INVALID_ARGUMENT with the field, and for CSV line and column; rows of
 // missing or non-numeric values are errors, never dropped; RESOURCE_EXHAUSTED beyond
 // max_bytes.
 absl::StatusOr<Samples> ReadSamples(const ReadOptions& options, std::string_view inputs,

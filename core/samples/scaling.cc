@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/samples/unlabelled.h"
+
 namespace thresher {
 namespace {
 
@@ -71,7 +73,7 @@ absl::Status ScaleSamples(ScalingMode mode, Samples& samples) {
   if (samples.scaling != Scaling{}) {
     return absl::FailedPreconditionError("scaling: the samples are scaled already");
   }
-  if (absl::Status status = ValidateSamples(samples); !status.ok()) return status;
+  if (absl::Status status = ValidateLabelledOrNot(samples); !status.ok()) return status;
 
   if (mode == ScalingMode::kUnitRange) {
     float largest = 0;
@@ -82,7 +84,7 @@ absl::Status ScaleSamples(ScalingMode mode, Samples& samples) {
   }
 
   ScaleInputs(ColumnMoments(samples.inputs, samples.num_inputs), samples);
-  if (samples.class_names.empty()) {
+  if (HasTargets(samples) && samples.class_names.empty()) {
     const Affine affine = ColumnMoments(samples.targets, 1)[0];
     for (float& target : samples.targets) target = Scaled(target, affine);
     samples.scaling.target_offset = affine.offset;

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/gates/random_gates.h"
+#include "core/samples/unlabelled.h"
 
 namespace thresher {
 namespace {
@@ -104,7 +105,7 @@ SplitSamples SplitRows(const Samples& samples, const std::vector<int64_t>& numbe
 
 absl::StatusOr<SplitSamples> Split(const Samples& samples, double held_out_fraction,
                                    uint64_t seed) {
-  if (absl::Status status = ValidateSamples(samples); !status.ok()) return status;
+  if (absl::Status status = ValidateLabelledOrNot(samples); !status.ok()) return status;
   if (!(held_out_fraction >= 0 && held_out_fraction < 1)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "held_out_fraction: must be at least 0 and less than 1, is ", held_out_fraction));

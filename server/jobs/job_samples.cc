@@ -41,6 +41,9 @@ absl::StatusOr<int64_t> PlanOther(store::Store& store, const DatasetRecord& data
         absl::StrCat(std::string(field), ": datasets/", id,
                      " holds the samples that are learned from; give others or a fraction"));
   }
+  if (dataset.num_outputs > 0) {
+    if (absl::Status status = CheckHasTargets(*other, field); !status.ok()) return status;
+  }
   if (const absl::Status status = CheckAlignment(FormOf(*other), FormOf(dataset)); !status.ok()) {
     // What it says after the name of a field, which is not one of the job.
     const auto message = std::string(status.message());
@@ -60,6 +63,14 @@ absl::StatusOr<Samples> LoadOther(store::Store& store, const std::string& id,
 }
 
 }  // namespace
+
+absl::Status CheckHasTargets(const DatasetRecord& dataset, std::string_view field) {
+  if (dataset.num_outputs > 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(std::string(field), ": datasets/", dataset.id,
+                   " has no targets, which only the pruning of a model does without; upload its "
+                   "samples with their targets"));
+}
 
 absl::StatusOr<SplitPlan> PlanSplit(store::Store& store, const DatasetRecord& dataset,
                                     const SampleSplit& split) {

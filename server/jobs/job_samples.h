@@ -7,7 +7,9 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/samples/samples.h"
 #include "server/store/store.h"
@@ -22,10 +24,13 @@ struct SplitPlan {
   int64_t extra_bytes = 0;
 };
 
+// Errors: INVALID_ARGUMENT naming the field where the data set was uploaded without targets.
+absl::Status CheckHasTargets(const store::DatasetRecord& dataset, std::string_view field);
+
 // Errors: INVALID_ARGUMENT naming the field of the split: `held_out_fraction` outside [0, 1), or
 // above 0 beside a data set; `validation.fraction` outside (0, 1); either where it leaves no
 // sample; `held_out_dataset` or `validation.dataset`, the data set itself or one that does not fit
-// it; `validation.patience` below 0. NOT_FOUND.
+// it, in lacking targets too; `validation.patience` below 0. NOT_FOUND.
 absl::StatusOr<SplitPlan> PlanSplit(store::Store& store, const store::DatasetRecord& dataset,
                                     const store::SampleSplit& split);
 

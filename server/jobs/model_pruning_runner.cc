@@ -64,10 +64,14 @@ bool HasTwoClasses(const DatasetRecord& dataset, const ModelRecord& model) {
   return model.num_outputs == 2 && dataset.num_outputs == 1 && dataset.class_names.size() == 2;
 }
 
+// Without targets the given network's own outputs stand for them.
+bool IsUnlabelled(const DatasetRecord& dataset) { return dataset.num_outputs == 0; }
+
 absl::Status CheckDataset(const DatasetRecord& dataset, const ModelRecord& model) {
   const std::string name = absl::StrCat("datasets/", dataset.id);
   if (dataset.num_inputs != model.num_inputs ||
-      (dataset.num_outputs != model.num_outputs && !HasTwoClasses(dataset, model))) {
+      (!IsUnlabelled(dataset) && dataset.num_outputs != model.num_outputs &&
+       !HasTwoClasses(dataset, model))) {
     return InvalidField(
         "pruning.dataset",
         absl::StrCat(name, " has ", dataset.num_inputs, " inputs and ", dataset.num_outputs,
@@ -123,7 +127,15 @@ absl::StatusOr<Task> MakeTask(const PruningSpec& spec, const DatasetRecord& data
   ModelPruningOptions& options = task.options;
   OneShotOptions& one_shot = options.distill.one_shot;
   const NetworkSizes sizes = SizesOf(model);
-  const bool has_classes = model.num_outputs >= 2 && !dataset.class_names.empty();
+  if (options.train && options.distill.targets == PruneTargets::kLabels && IsUnlabelled(dataset)) {
+    return InvalidField(
+        "pruning.model_options.targets",
+        absl::StrCat("datasets/", dataset.id,
+                     " has no targets; leave it unset for the model's own outputs"));
+  }
+  const bool has_classes =
+      model.num_outputs >= 2 &&
+      !(IsUnlabelled(dataset) ? model.class_names : dataset.class_names).empty();
   task.loss = options.loss.value_or(
       LossOf(model).value_or(has_classes ? Loss::kCrossEntropy : Loss::kSquared));
   one_shot.num_threads = num_threads;
@@ -393,7 +405,11 @@ Model MakeModel(const Pruned& pruned, const Model& given, const DatasetRecord& d
   AddSplit(spec.split, model.metadata);
   AddFit("", pruned.training.fit, model.metadata);
   if (pruned.held_out) AddFit("held_out_", pruned.held_out->fit, model.metadata);
-  AddFit("given_", report.model->given_training.fit, model.metadata);
+  if (IsUnlabelled(dataset)) {
+    model.metadata["targets"] = "given_outputs";
+  } else {
+    AddFit("given_", report.model->given_training.fit, model.metadata);
+  }
   if (report.model->given_held_out) {
     AddFit("given_held_out_", report.model->given_held_out->fit, model.metadata);
   }
@@ -453,12 +469,14 @@ absl::StatusOr<JobCost> PlanModelPruning(store::Store& store, const PruningSpec&
       MakeTask(spec, *dataset, *model, threads_per_job, split->num_training);
   if (!task.ok()) return task.status();
   const PruneCost cost = CostOf(*task, SizesOf(*model), split->num_training);
-  // All samples once more in the model's units, the model's file.
+  // All samples once more in the model's units, and again while they get the network's outputs; the
+  // model's file.
+  const int64_t copies = IsUnlabelled(*dataset) ? 2 : 1;
   const int64_t row_bytes =
       static_cast<int64_t>(sizeof(float)) *
       (dataset->num_inputs + std::max(dataset->num_outputs, model->num_outputs));
   const int64_t bytes = cost.peak_memory_bytes + split->extra_bytes +
-                        row_bytes * dataset->num_samples + model->size_bytes +
+                        copies * row_bytes * dataset->num_samples + model->size_bytes +
                         4 * int64_t{12} * model->nonzeros;
   return JobCost{.peak_memory_bytes = bytes,
                  .flops_per_iteration =
@@ -492,6 +510,13 @@ absl::StatusOr<JobOutcome> RunModelPruning(store::Store& store, const JobRun& ru
   }
   training = InUnitsOf(**given, task->loss, std::move(training));
   if (held_out.num_samples > 0) held_out = InUnitsOf(**given, task->loss, std::move(held_out));
+  for (Samples* samples : {&training, &held_out}) {
+    if (!IsUnlabelled(*dataset) || samples->num_samples == 0) continue;
+    absl::StatusOr<Samples> answered =
+        WithNetworkTargets(network, *samples, task->loss, run.num_threads);
+    if (!answered.ok()) return NameField(answered.status(), "");
+    *samples = *std::move(answered);
+  }
   for (const Samples* samples : {&training, &held_out}) {
     if (absl::Status status = ValidateTargets(task->loss, *samples);
         samples->num_samples > 0 && !status.ok()) {
@@ -538,13 +563,16 @@ absl::StatusOr<JobOutcome> RunModelPruning(store::Store& store, const JobRun& ru
   const auto measure = [&](const SparseNetwork& each, const Samples& samples) {
     return Measure(each, samples, task->loss, run.num_threads);
   };
-  const auto given_training = measure(network, training);
-  const auto given_held_out = measure(network, held_out);
-  for (const auto* fit : {&given_training, &given_held_out}) {
-    if (!fit->ok()) return fit->status();
+  // How well the given network explains its own outputs is no finding.
+  if (!IsUnlabelled(*dataset)) {
+    const auto given_training = measure(network, training);
+    const auto given_held_out = measure(network, held_out);
+    for (const auto* fit : {&given_training, &given_held_out}) {
+      if (!fit->ok()) return fit->status();
+    }
+    report.model->given_training = given_training->value_or(store::PruningFit());
+    report.model->given_held_out = *given_held_out;
   }
-  report.model->given_training = given_training->value_or(store::PruningFit());
-  report.model->given_held_out = *given_held_out;
   for (Pruned& point : pruned->points) {
     report.divergences += point.divergences;
     if (has_path) continue;  // its points are measured as they are made

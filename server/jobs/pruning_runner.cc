@@ -71,6 +71,9 @@ absl::StatusOr<JobCost> PruningRunner::Plan(const PruningSpec& spec) {
   if (!spec.model_id.empty()) return PlanModelPruning(*store_, spec, threads_per_job_);
   absl::StatusOr<DatasetRecord> dataset = store_->datasets().Get(spec.dataset_id);
   if (!dataset.ok()) return dataset.status();
+  if (absl::Status status = CheckHasTargets(*dataset, "dataset"); !status.ok()) {
+    return NameField(status, "pruning.");
+  }
   const absl::StatusOr<SplitPlan> split = PlanSplit(*store_, *dataset, spec.split);
   if (!split.ok()) return NameField(split.status(), "pruning.");
   PruneOptions options = spec.options;

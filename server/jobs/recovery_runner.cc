@@ -33,6 +33,9 @@ constexpr int64_t kCancelledReportSamples = 100;     // at least
 constexpr int64_t kCancelledComparedNeurons = 200;   // matching them takes their cube
 
 absl::Status ValidateDataset(const DatasetRecord& dataset) {
+  if (absl::Status status = CheckHasTargets(dataset, "dataset"); !status.ok()) {
+    return NameField(status, "recovery.");
+  }
   if (dataset.constant_targets) {
     return InvalidField("recovery.dataset",
                         absl::StrCat("all targets of datasets/", dataset.id,

@@ -372,6 +372,9 @@ absl::StatusOr<JobCost> SweepRunner::Plan(const SweepSpec& spec) {
     }
     const absl::StatusOr<DatasetRecord> dataset = store_->datasets().Get(spec.dataset_id);
     if (!dataset.ok()) return dataset.status();
+    if (absl::Status status = CheckHasTargets(*dataset, "dataset"); !status.ok()) {
+      return NameField(status, "sweep.");
+    }
     const store::SampleSplit split = {.held_out_fraction = spec.held_out_fraction,
                                       .held_out_dataset_id = spec.held_out_dataset_id};
     if (absl::Status status = PlanSplit(*store_, *dataset, split).status(); !status.ok()) {

@@ -289,7 +289,9 @@ v1::PruningPathPoint ToProto(const store::PruningPathPoint& point) {
 v1::ModelPruningReport ToProto(const store::ModelPruningReport& report) {
   v1::ModelPruningReport result;
   *result.mutable_options_used() = ToProto(report.options_used);
-  *result.mutable_given_training() = ToProto(report.given_training);
+  if (report.given_training.num_samples > 0) {
+    *result.mutable_given_training() = ToProto(report.given_training);
+  }
   if (report.given_held_out) *result.mutable_given_held_out() = ToProto(*report.given_held_out);
   result.set_given_nonzeros(report.given_nonzeros);
   result.set_given_active_neurons(report.given_active_neurons);

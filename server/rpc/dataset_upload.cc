@@ -110,8 +110,9 @@ absl::Status DatasetUpload::CheckComplete() {
   if (!inputs_ || inputs_->size() == 0) {
     return InvalidField("inputs_chunk", "is required: the file of inputs is empty");
   }
-  if (HasTargetsFile(options_) && (!targets_ || targets_->size() == 0)) {
-    return InvalidField("targets_chunk", "is required: the file of targets is empty");
+  if (targets_ && targets_->size() == 0) {
+    return InvalidField("targets_chunk",
+                        "the file of targets is empty; send none where there are no targets");
   }
   return absl::OkStatus();
 }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/network/merge.h"
 #include "core/network/model.h"
+#include "core/samples/unlabelled.h"
 #include "server/store/error_details.h"
 #include "server/store/record_json.h"
 #include "server/store/stored_records.h"
@@ -226,7 +227,7 @@ absl::StatusOr<DatasetRecord> DatasetStore::Create(const CreateIdentity& identit
                                                    const Labels& labels, const Samples& samples,
                                                    const SparseNetwork* planted_network) {
   absl::Status status = CheckIdentity(identity, labels);
-  if (status.ok()) status = NameField(ValidateSamples(samples), "");
+  if (status.ok()) status = NameField(ValidateLabelledOrNot(samples), "");
   if (!status.ok()) return status;
 
   DatasetRecord record;

@@ -32,7 +32,9 @@ void AddReport(const PruningReport& report, SweepCell& row) {
   if (report.held_out) row.held_out_loss = report.held_out->fit.loss;
   if (report.model) {
     row.given_nonzeros = report.model->given_nonzeros;
-    row.given_training = report.model->given_training;
+    if (report.model->given_training.num_samples > 0) {
+      row.given_training = report.model->given_training;
+    }
     row.given_held_out = report.model->given_held_out;
   }
 }

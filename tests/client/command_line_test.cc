@@ -429,11 +429,22 @@ TEST(Upload, TakesATableOrAnArchive) {
                 "targets_member: 'b' scaling: SCALING_MODE_NONE } }");
 }
 
+TEST(Upload, TakesInputsAlone) {
+  const auto npy = ParseAs<UploadDatasetCommand>("datasets upload --id u --inputs X.npy");
+  ExpectMessage(npy.header, "dataset_id: 'u' dataset { upload { format: FILE_FORMAT_NPY } }");
+  EXPECT_EQ(npy.files.inputs_path, "X.npy");
+  EXPECT_EQ(npy.files.targets_path, "");
+  const auto csv = ParseAs<UploadDatasetCommand>("datasets upload --csv t.csv --no_targets");
+  ExpectMessage(csv.header, "dataset { upload { format: FILE_FORMAT_CSV } }");
+}
+
 TEST(Upload, SaysWhatDoesNotGoTogether) {
-  EXPECT_THAT(UsageError("datasets upload --id x"), HasSubstr("--inputs F --targets F"));
-  EXPECT_THAT(UsageError("datasets upload --inputs a.npy"), HasSubstr("--targets"));
+  EXPECT_THAT(UsageError("datasets upload --id x"), HasSubstr("--inputs F [--targets F]"));
   EXPECT_THAT(UsageError("datasets upload --targets a.npy"), HasSubstr("--inputs"));
-  EXPECT_THAT(UsageError("datasets upload --csv a.csv"), HasSubstr("--target"));
+  EXPECT_THAT(UsageError("datasets upload --csv a.csv"), HasSubstr("--no_targets"));
+  EXPECT_THAT(UsageError("datasets upload --csv a.csv --target y --no_targets"),
+              HasSubstr("disagrees"));
+  EXPECT_THAT(UsageError("datasets upload --npz a.npz --no_targets"), HasSubstr("--csv"));
   EXPECT_THAT(UsageError("datasets upload --csv a.csv --target y --npz b.npz"),
               HasSubstr("one of"));
   EXPECT_THAT(UsageError("datasets upload --inputs a.npy --targets b-ubyte"),

@@ -109,6 +109,21 @@ TEST(PruningText, ThePageShowsBeforeAndAfter) {
   EXPECT_EQ(PruningPage(v1::PruningReport()), "");
 }
 
+TEST(PruningText, SamplesWithoutTargetsAreComparedWithTheGivenModel) {
+  v1::Job job = PrunedModel();
+  v1::PruningReport& report = *job.mutable_pruning_report();
+  EXPECT_FALSE(IsAgainstGiven(report));
+  EXPECT_THAT(PruningPage(report), Not(HasSubstr("no targets")));
+  report.mutable_model_report()->clear_given_training();
+  report.mutable_model_report()->clear_given_held_out();
+  EXPECT_TRUE(IsAgainstGiven(report));
+  EXPECT_THAT(PruningPage(report), AllOf(HasSubstr("against the outputs of the given model"),
+                                         HasSubstr("held-out agreement"), HasSubstr("97.0 %"),
+                                         Not(HasSubstr("points"))));
+  report.clear_training();  // cancelled before there was a network
+  EXPECT_FALSE(IsAgainstGiven(report));
+}
+
 TEST(PruningText, ThePathIsATableWithTheKneeMarked) {
   const std::string page = PruningPage(PathOfModel().pruning_report());
   EXPECT_THAT(page, HasSubstr("Budgets on the path"));

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/samples/read_samples.h"
+#include "core/samples/unlabelled.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
@@ -15,7 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                                            .targets_are_classes = classes,
                                            .max_bytes = 1 << 20};
     const auto samples = thresher::ReadSamples(options, bytes, "");
-    if (samples.ok() ? !thresher::ValidateSamples(*samples).ok()
+    if (samples.ok() ? !thresher::ValidateLabelledOrNot(*samples).ok()
                      : samples.status().message().empty()) {
       std::abort();
     }

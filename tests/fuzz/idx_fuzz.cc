@@ -7,6 +7,7 @@
 
 #include "core/samples/idx.h"
 #include "core/samples/read_samples.h"
+#include "core/samples/unlabelled.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   constexpr int64_t kMaxBytes = 1 << 20;
@@ -18,7 +19,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                                            .scaling = thresher::ScalingMode::kStandardise,
                                            .max_bytes = kMaxBytes};
     const auto samples = thresher::ReadSamples(options, bytes, bytes);
-    if (samples.ok() ? !thresher::ValidateSamples(*samples).ok()
+    if (samples.ok() ? !thresher::ValidateLabelledOrNot(*samples).ok()
                      : samples.status().message().empty()) {
       std::abort();
     }

@@ -117,7 +117,8 @@ TEST(ParseCsvTest, NamesColumnsThatAreNotThere) {
               HasSubstr("named twice"));
   EXPECT_THAT(Error("x,y,x\n1,2,3\n"), HasSubstr("'x' occurs more than once"));
   EXPECT_THAT(Error("y\n1\n"), HasSubstr("no column is left"));
-  EXPECT_THAT(Error("x,y\n1,2\n", {}), HasSubstr("target_columns: name at least one"));
+  EXPECT_THAT(Error("x,y\n1,2\n", {.target_columns = {}, .targets_are_labels = true}),
+              HasSubstr("target_columns: class labels must be in one column"));
   EXPECT_THAT(Error("x,y,z\n1,2,3\n", {.target_columns = {"y", "z"}, .targets_are_labels = true}),
               HasSubstr("class labels must be in one column"));
   std::string wide = "y";

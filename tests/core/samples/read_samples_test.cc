@@ -11,6 +11,8 @@
 #include "absl/strings/escaping.h"
 #include "core/formats/npy.h"
 #include "core/formats/npz.h"
+#include "core/samples/split.h"
+#include "core/samples/unlabelled.h"
 
 namespace thresher {
 namespace {
@@ -94,6 +96,48 @@ TEST(ReadSamplesTest, FlattensInputsAndKeepsSeveralOutputs) {
   EXPECT_THAT(images.targets, ElementsAre(1, 2, 3, 4));
   const Samples column = Read({}, Npy<float>({3}, {1, 2, 3}), Npy<float>({3}, {1, 2, 3}));
   EXPECT_EQ(column.num_inputs, 1);
+}
+
+TEST(ReadSamplesTest, InputsMayComeAlone) {
+  const std::string labels = Npy<float>({3}, {7, 8, 9});
+  const auto archive = [&](const std::string& inputs, const std::string& targets) {
+    return Npz({{inputs, *ParseNpy(Inputs(), 1 << 20)}, {targets, *ParseNpy(labels, 1 << 20)}});
+  };
+  const std::string alone = Npz({{"X", *ParseNpy(Inputs(), 1 << 20)}});
+  const std::string table = "a,b\n1,2\n3,4\n5,6\n";
+  for (const ScalingMode scaling :
+       {ScalingMode::kNone, ScalingMode::kStandardise, ScalingMode::kUnitRange}) {
+    const Samples npy = Read({.format = FileFormat::kNpy, .scaling = scaling}, Inputs(), "");
+    EXPECT_EQ(npy.num_samples, 3);
+    EXPECT_EQ(npy.num_inputs, 2);
+    EXPECT_EQ(npy.num_outputs, 0);
+    EXPECT_TRUE(npy.targets.empty());
+    EXPECT_TRUE(ValidateLabelledOrNot(npy).ok());
+    EXPECT_THAT(std::string(ValidateSamples(npy).message()), StartsWith("num_outputs:"));
+    const Samples npz = Read({.format = FileFormat::kNpz, .scaling = scaling}, alone);
+    const Samples csv = Read({.format = FileFormat::kCsv, .scaling = scaling}, table);
+    for (const Samples* other : {&npz, &csv}) {
+      EXPECT_EQ(other->num_outputs, 0);
+      EXPECT_EQ(other->inputs, npy.inputs);
+      EXPECT_EQ(other->scaling, npy.scaling);
+    }
+    const auto parts = Split(npy, 0.34, 1);
+    ASSERT_TRUE(parts.ok()) << parts.status();
+    EXPECT_EQ(parts->training.num_samples, 2);
+    EXPECT_EQ(parts->held_out.num_outputs, 0);
+  }
+  // What was named or may be meant is not passed over.
+  EXPECT_THAT(Error({.format = FileFormat::kNpz}, archive("X", "Y")),
+              StartsWith("targets_member:"));
+  EXPECT_THAT(Error({.format = FileFormat::kNpz, .targets_member = "t"}, alone),
+              StartsWith("targets_member:"));
+  for (const FileFormat format : {FileFormat::kNpy, FileFormat::kNpz, FileFormat::kCsv}) {
+    const std::string& bytes = format == FileFormat::kNpy   ? Inputs()
+                               : format == FileFormat::kNpz ? alone
+                                                            : table;
+    EXPECT_THAT(Error({.format = format, .targets_are_classes = true}, bytes),
+                StartsWith("target"));
+  }
 }
 
 TEST(ReadSamplesTest, EveryFormatMayBeGzipped) {
@@ -182,7 +226,6 @@ TEST(ReadSamplesTest, Scales) {
 TEST(ReadSamplesTest, NamesTheFieldThatIsWrong) {
   const std::string targets = Npy<float>({3}, {7, 8, 9});
   EXPECT_THAT(Error({}, "", targets), StartsWith("inputs: no bytes"));
-  EXPECT_THAT(Error({}, Inputs(), ""), StartsWith("targets: no bytes"));
   EXPECT_THAT(Error({}, "garbage", targets), StartsWith("inputs: not an npy file"));
   EXPECT_THAT(Error({.format = FileFormat::kIdx}, "garbage", targets),
               StartsWith("inputs: not an IDX"));
@@ -190,7 +233,6 @@ TEST(ReadSamplesTest, NamesTheFieldThatIsWrong) {
               StartsWith("inputs: not a readable npz"));
   EXPECT_THAT(Error({.format = FileFormat::kNpz}, "PK", "x"), StartsWith("targets: must be empty"));
   EXPECT_THAT(Error({.format = FileFormat::kCsv}, ""), StartsWith("inputs: no bytes"));
-  EXPECT_THAT(Error({.format = FileFormat::kCsv}, "x,y\n1,2\n"), StartsWith("target_columns:"));
   EXPECT_THAT(Error({}, Inputs(), Npy<float>({2}, {1, 2})),
               HasSubstr("has 2 rows, inputs of shape (3, 2) have 3"));
   EXPECT_THAT(Error({}, Npy<float>({}, {1}), targets), StartsWith("inputs: a single number"));

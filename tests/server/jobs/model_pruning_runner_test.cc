@@ -403,6 +403,80 @@ TEST_F(ModelPruningTest, AModelTrainedOnUnscaledSamplesTakesThemUnscaled) {
   EXPECT_LT(std::get<PruningReport>(outcome.report).model->given_held_out->fit.loss, 1e-9);
 }
 
+TEST_F(ModelPruningTest, SamplesWithoutTargetsAreJudgedByTheGivenNetworksOutputs) {
+  const Samples labelled = AnswersOf(GivenModel(3));
+  Samples inputs = labelled;
+  inputs.num_outputs = 0;
+  inputs.targets.clear();
+  AddDataset("inputs", inputs);
+  for (const auto& make :
+       {+[] { return Spec("inputs"); }, +[] { return OneShot(OneShotMethod::kObs, "inputs"); }}) {
+    PruningSpec spec = make();
+    ASSERT_TRUE(runner_->Plan(spec).ok()) << runner_->Plan(spec).status();
+    const JobOutcome outcome = RunOrFail(RunOf(spec));
+    const auto& report = std::get<PruningReport>(outcome.report);
+    // The answers are the given network's own: the same numbers as with them as targets.
+    spec.dataset_id = "answers";
+    const JobOutcome with_answers = RunOrFail(RunOf(spec));
+    const auto& expected = std::get<PruningReport>(with_answers.report);
+    EXPECT_EQ(outcome.model->network, with_answers.model->network);
+    EXPECT_NEAR(report.held_out->fit.loss, expected.held_out->fit.loss,
+                1e-5 * expected.held_out->fit.loss);
+    EXPECT_NEAR(*report.held_out->fit.psnr_db, *expected.held_out->fit.psnr_db, 1e-3);
+    EXPECT_EQ(report.training.num_samples, 300);
+    // There is nothing to say of the given network.
+    EXPECT_EQ(report.model->given_training.num_samples, 0);
+    EXPECT_FALSE(report.model->given_held_out.has_value());
+    EXPECT_EQ(outcome.model->metadata.at("targets"), "given_outputs");
+    EXPECT_FALSE(outcome.model->metadata.contains("given_mean_loss"));
+  }
+  // For classes agreement with the given network is what counts.
+  Model named = GivenModel(3);
+  named.class_names = {"a", "b", "c"};
+  AddModel("named", named);
+  PruningSpec spec = Spec("inputs");
+  spec.model_id = "named";
+  const JobOutcome classes = RunOrFail(RunOf(spec));
+  const auto& report = std::get<PruningReport>(classes.report);
+  EXPECT_EQ(report.model->options_used.loss, Loss::kCrossEntropy);
+  spec.model_options.fraction = 1;
+  spec.model_options.distill.one_shot.nonzeros = 0;
+  spec.model_options.distill.one_shot.method = OneShotMethod::kMagnitude;
+  spec.model_options.train = false;
+  EXPECT_EQ(std::get<PruningReport>(RunOrFail(RunOf(spec)).report).held_out->fit.accuracy, 1);
+  EXPECT_TRUE(runner_->Plan(Path(true)).ok());
+}
+
+TEST_F(ModelPruningTest, WhatNeedsTargetsRefusesSamplesWithout) {
+  Samples inputs = AnswersOf(GivenModel(3));
+  inputs.num_outputs = 0;
+  inputs.targets.clear();
+  AddDataset("inputs", inputs);
+  inputs.num_inputs = kInputs / 2;
+  inputs.num_samples *= 2;
+  AddDataset("narrow", inputs);
+  EXPECT_EQ(FieldOfPlan(Spec("narrow")), "pruning.dataset");
+  const auto expect = [&](const PruningSpec& spec, const std::string& field) {
+    EXPECT_EQ(FieldOfPlan(spec), field);
+    EXPECT_THAT(std::string(runner_->Plan(spec).status().message()), HasSubstr("has no targets"));
+  };
+  PruningSpec spec = Spec("inputs");
+  spec.model_options.distill.targets = PruneTargets::kLabels;
+  expect(spec, "pruning.model_options.targets");
+  spec = Spec("answers");
+  spec.split = {.held_out_fraction = 0, .held_out_dataset_id = "inputs"};
+  expect(spec, "pruning.held_out_dataset");
+  spec = Spec("inputs");
+  spec.split = {.held_out_fraction = 0, .held_out_dataset_id = "answers"};
+  EXPECT_EQ(FieldOfPlan(spec), "pruning.held_out_dataset");
+  spec = {.dataset_id = "inputs"};  // trained, not given
+  spec.options = {.hidden_widths = {4}, .nonzeros = 5};
+  expect(spec, "pruning.dataset");
+  spec.dataset_id = "answers";
+  spec.split.validation = store::ValidationSpec{.dataset_id = "inputs"};
+  expect(spec, "pruning.validation.dataset");
+}
+
 TEST_F(ModelPruningTest, TwoClassesServeModelsOfOneAndOfTwoOutputs) {
   Samples two = ClassesOf(GivenModel(2));
   Samples one = two;

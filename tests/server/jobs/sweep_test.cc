@@ -753,6 +753,20 @@ TEST_F(SweepTest, AMethodOfWhichNoCellCanRunIsRefused) {
   EXPECT_TRUE(status.ok()) << status;
 }
 
+TEST_F(SweepTest, SamplesWithoutTargetsAreRefused) {
+  const Samples inputs = {.num_samples = 4,
+                          .num_inputs = 2,
+                          .num_outputs = 0,
+                          .inputs = std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8}};
+  ASSERT_TRUE(store_->datasets().Create({.id = "inputs"}, ReadOptions{}, {}, inputs, nullptr).ok());
+  StartSweeps(Converge);
+  SweepSpec spec = OnData();
+  spec.dataset_id = "inputs";
+  const absl::Status status = manager_->Create(SweepRequest(spec)).status();
+  EXPECT_EQ(store::FieldOf(status), "sweep.dataset");
+  EXPECT_THAT(std::string(status.message()), HasSubstr("has no targets"));
+}
+
 TEST_F(SweepTest, WhatIsWrongForAModelIsSaidOfTheSweep) {
   ASSERT_TRUE(store_->models().CreateUploaded({.id = "net"}, SmallModel(), {}, "1").ok());
   std::string field;

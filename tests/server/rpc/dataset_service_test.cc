@@ -182,6 +182,35 @@ TEST(UploadDatasetTest, TakesAnImageWithItsFeatures) {
             "targets_chunk");
 }
 
+TEST(UploadDatasetTest, InputsMayComeAlone) {
+  RunningServer server({.solve = true});
+  auto header = Header("alone", v1::FILE_FORMAT_CSV);
+  header.mutable_header()->mutable_dataset()->mutable_upload()->clear_target_columns();
+  v1::Dataset dataset;
+  const grpc::Status status = Upload(server, {header, Inputs(kCsv)}, &dataset);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(dataset.num_samples(), 3);
+  EXPECT_EQ(dataset.num_inputs(), 3);
+  EXPECT_EQ(dataset.num_outputs(), 0);
+  // Nothing is learned from them.
+  for (const bool is_pruning : {false, true}) {
+    v1::CreateJobRequest request;
+    if (is_pruning) {
+      request.mutable_job()->mutable_pruning()->set_dataset(dataset.name());
+      request.mutable_job()->mutable_pruning()->mutable_options()->set_nonzeros(2);
+      request.mutable_job()->mutable_pruning()->mutable_options()->add_hidden_widths(2);
+    } else {
+      request.mutable_job()->mutable_recovery()->set_dataset(dataset.name());
+      request.mutable_job()->mutable_recovery()->mutable_options()->set_nonzeros(2);
+    }
+    grpc::ClientContext context;
+    v1::Job job;
+    const grpc::Status refused = server.job_stub().CreateJob(&context, request, &job);
+    EXPECT_EQ(FieldIn(refused), is_pruning ? "job.pruning.dataset" : "job.recovery.dataset");
+    EXPECT_THAT(refused.error_message(), HasSubstr("has no targets"));
+  }
+}
+
 TEST(UploadDatasetTest, PartsMustComeInOrder) {
   RunningServer server;
   const auto header = Header("", v1::FILE_FORMAT_NPY);
@@ -202,7 +231,6 @@ TEST(UploadDatasetTest, PartsMustComeInOrder) {
       {"targets_chunk", {csv_header, Inputs("x"), Targets("y")}},
       {"inputs_chunk", {header}},
       {"inputs_chunk", {csv_header, Inputs("")}},
-      {"targets_chunk", {header, Inputs("x")}},
       {"targets_chunk", {header, Inputs("x"), Targets("")}},
   };
   for (size_t i = 0; i < cases.size(); ++i) {
