@@ -89,7 +89,7 @@ struct GatedShape {
   int64_t num_gates = 12;
   double density = 0.4;
   bool has_bias = true;
-  bool has_vectors = false;  // gates of -1, 0 and 1, on whose edges samples lie; else random ones
+  bool has_vectors = false;  // of -1, 0 and 1, on whose edges samples lie, or doubles; else random
   bool doubles = false;
   bool is_scaled = false;
 };
@@ -110,9 +110,12 @@ inline Model RandomGatedModel(const GatedShape& shape, unsigned seed) {
     GateVectorSet gates{.num_gates = 2 * shape.num_gates};
     std::mt19937 random(seed);
     std::uniform_int_distribution<int> third(-1, 1);
+    std::normal_distribution<double> normal;
     const int64_t size = gates.num_gates * network.num_columns();
     for (int64_t e = 0; e < size; ++e) {
-      gates.vectors.push_back(shape.doubles ? 0.1 * third(random) : third(random));
+      const int sign = third(random);
+      // Sums of products with doubles are rounded, so that edges depend on their order.
+      gates.vectors.push_back(shape.doubles ? sign * normal(random) : sign);
     }
     network.gates = std::move(gates);
   } else {
@@ -137,6 +140,9 @@ inline std::vector<Model> GatedModels() {
       }
     }
   }
+  // Gates that need float64 beside weights that are written in float32.
+  models.push_back(RandomGatedModel({.has_vectors = true, .doubles = true}, seed++));
+  models.back().metadata["weight_type"] = "float32";
   // Most of its gates have no weight, or none has.
   models.push_back(RandomGatedModel({.num_inputs = 30, .num_gates = 40, .density = 0.01}, seed++));
   models.push_back(RandomGatedModel({.density = 0}, seed++));
