@@ -114,7 +114,14 @@ absl::StatusOr<ModelReport> ReportModel(const Model& model, const Model* given, 
   }
   const absl::StatusOr<LayeredNetwork> network = ToLayers(model.network);
   if (!network.ok()) {
+    // A gated network: a gate and a row of weights for each gate in use.
     report.nonzeros = Nonzeros(model.network);
+    const int64_t gates = ActiveNeurons(model.network);
+    const int64_t columns = std::get<GatedNetwork>(model.network).num_columns();
+    report.dense_weights = 2 * gates * columns;
+    report.multiply_adds = report.nonzeros + gates * columns;
+    report.dense_multiply_adds = report.dense_weights;
+    report.dense_bytes = report.dense_weights * static_cast<int64_t>(sizeof(double));
     return report;
   }
   std::optional<LayeredNetwork> of_given;

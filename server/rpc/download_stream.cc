@@ -27,6 +27,7 @@ int64_t WritingMemory(const store::ModelRecord& record, ModelFileFormat format, 
     inputs = static_cast<double>(width);
   }
   dense += 8 * inputs * static_cast<double>(record.num_outputs);
+  if (record.network_kind == store::NetworkKind::kGated) dense *= 2;  // gates and weights
   if (record.hidden_widths.empty()) dense = static_cast<double>(max_bytes);
   const double bytes = 100.0 * static_cast<double>(record.nonzeros) +
                        8.0 * static_cast<double>(record.size_bytes) +

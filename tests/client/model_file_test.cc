@@ -89,6 +89,22 @@ TEST_F(ModelFileTest, ReportsCountWhatTheFilesHold) {
   EXPECT_EQ(json.at("fileBytes").size(), 6u);
 }
 
+TEST_F(ModelFileTest, ReportsCountTheGatesOfAGatedNetwork) {
+  Model model;
+  model.network = GatedNetwork{.num_inputs = 5,
+                               .has_bias = true,
+                               .gates = RandomGateSet{3, 10},
+                               .gate_index = {2, 7},
+                               .weights = {{0, 1, 3}, {0, 1, 5}, {1.0, 2.0, -1.0}}};
+  const ModelReport report = ReportModel(model, nullptr, 1 << 20).value();
+  EXPECT_EQ(report.nonzeros, 3);
+  EXPECT_EQ(report.dense_weights, 2 * 2 * 6);
+  EXPECT_EQ(report.multiply_adds, 3 + 2 * 6);
+  EXPECT_EQ(report.dense_bytes, 8 * report.dense_weights);
+  for (const FileSize& file : report.files) EXPECT_TRUE(file.bytes.has_value());
+  EXPECT_THAT(ReportPage(report, model.metadata), HasSubstr("3 of 24"));
+}
+
 TEST_F(ModelFileTest, ReportsCompareWithTheNetworkThatWasGiven) {
   const Model given = RandomModel({.widths = {30, 40, 10}, .density = 0.9}, 5);
   Model model = RandomModel({.widths = {30, 20, 10}, .density = 0.1}, 6);
