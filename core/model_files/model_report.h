@@ -39,7 +39,8 @@ struct ModelReport {
   int64_t dense_weights = 0;        // of its matrices and biases
   int64_t multiply_adds = 0;        // a sample, without biases
   int64_t dense_multiply_adds = 0;
-  // Of all its weights in the model's weight type; of a gated network, gates and weights, in double.
+  // Of all its weights in the model's weight type; of a gated network, gates and weights, in
+  // double.
   int64_t dense_bytes = 0;
   std::vector<FileSize> files;
   std::vector<LatencyReport> latencies;  // of one sample and 256; none where dense is too large
