@@ -482,7 +482,8 @@ std::string Remedies(const Facts& facts) {
            "help.";
   }
   const RecoveryOptions& options = facts.result.options_used;
-  const bool fused = facts.training.num_outputs == 1 && options.loss == Loss::kSquared;
+  const bool fused = facts.training.num_outputs == 1 && options.loss == Loss::kSquared &&
+                     options.gate_mode == GateMode::kSequential;
   std::string text = " A larger budget or width";
   if (fused && options.output_signs == OutputSigns::kPositive) text += ", mixed output signs";
   if (!options.bias) text += ", a bias";
