@@ -421,8 +421,11 @@ std::vector<Field> EvidenceFields(const v1::RecoveryReport& report) {
   std::vector<Field> fields;
   fields.push_back(
       {"  gates", SmallEnumWord(report.options_used().gate_mode(), sizeof("GATE_MODE"))});
-  fields.push_back({"  weakest weight kept", absl::StrCat(FormatNumber(evidence.weakest_kept()),
-                                                          " of the norm of the targets")});
+  const bool has_neurons = report.nonzeros() > 0;  // else there is a linear term alone
+  if (has_neurons) {
+    fields.push_back({"  weakest weight kept", absl::StrCat(FormatNumber(evidence.weakest_kept()),
+                                                            " of the norm of the targets")});
+  }
   if (evidence.has_strongest_left_out()) {
     std::string text =
         absl::StrCat(FormatNumber(evidence.strongest_left_out()), " of the norm of the targets");
@@ -437,7 +440,7 @@ std::vector<Field> EvidenceFields(const v1::RecoveryReport& report) {
     fields.push_back(
         {"  least saliency", absl::StrCat(FormatNumber(evidence.smallest_saliency()),
                                           " of the squared norm, the weight of least worth")});
-  } else if (evidence.has_conditioning()) {
+  } else if (evidence.has_conditioning() && has_neurons) {
     fields.push_back({"  least saliency", "not computed"});
   }
   if (evidence.has_conditioning()) {
@@ -449,11 +452,13 @@ std::vector<Field> EvidenceFields(const v1::RecoveryReport& report) {
                                    " while iterating (reciprocal thresholding: ",
                                    WeightCount(evidence.reciprocal_thresholding_nonzeros()), ")")});
   }
-  fields.push_back(
-      {"  epsilon",
-       absl::StrCat(HasLinearTerm(report) ? "the emptiest side of a neuron's hyperplane holds "
-                                          : "the least active neuron is on for ",
-                    FormatShare(evidence.smallest_active_fraction()), " of the samples")});
+  if (has_neurons) {
+    fields.push_back(
+        {"  epsilon",
+         absl::StrCat(HasLinearTerm(report) ? "the emptiest side of a neuron's hyperplane holds "
+                                            : "the least active neuron is on for ",
+                      FormatShare(evidence.smallest_active_fraction()), " of the samples")});
+  }
   if (evidence.has_smallest_pattern_difference()) {
     fields.push_back(
         {"  gamma",

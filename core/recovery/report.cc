@@ -584,7 +584,9 @@ void SayWhatItMeans(const Facts& facts, RecoveryEvidence& evidence) {
   std::vector<std::string> causes = CausesOfUndetermined(facts, evidence);
   evidence.verdict = Judge(facts, !causes.empty());
   evidence.findings.push_back(VerdictSentence(facts, evidence.verdict));
-  if (facts.linear_entries > 0) {
+  if (facts.linear_entries > 0 && facts.result.nonzeros == 0) {
+    evidence.findings.push_back("It is linear: no neuron is left beside the linear term.");
+  } else if (facts.linear_entries > 0) {
     const int64_t entries = facts.linear_entries;
     evidence.findings.push_back(absl::StrCat(
         "A linear term of ", entries, entries == 1 ? " entry" : " entries",
@@ -737,7 +739,7 @@ absl::StatusOr<RecoveryEvidence> GatherEvidence(const RecoveryResult& result,
   evidence.conditioning = conditioning;
   const double kappa = conditioning.kappa();
   const auto s = static_cast<double>(result.nonzeros);
-  if (std::isfinite(kappa)) {
+  if (std::isfinite(kappa) && num_weights > 0) {
     evidence.hard_thresholding_nonzeros = kappa * kappa * s;
     evidence.reciprocal_thresholding_nonzeros = (2 * kappa - 1) * s;
   }

@@ -56,7 +56,6 @@ constexpr std::array kStages = {Stage{LinearTerm::kDense, 0.5}, Stage{LinearTerm
 struct SparseLinearState {
   int64_t iterations = 0;  // of the stages that are done
   double elapsed_seconds = 0;
-  int64_t starts_tried = 0;
   bool at_limit = false;            // a stage ended at its last iteration
   bool timed_out = false;           // or at its share of the time limit
   std::vector<SparseNetwork> done;  // what the stages found
@@ -67,7 +66,6 @@ std::string Serialize(const SparseLinearState& state, uint64_t fingerprint) {
   StateWriter writer(kMagic, fingerprint);
   writer.Add(state.iterations);
   writer.Add(state.elapsed_seconds);
-  writer.Add(state.starts_tried);
   writer.Add(static_cast<int32_t>(state.at_limit));
   writer.Add(static_cast<int32_t>(state.timed_out));
   writer.Add(static_cast<int64_t>(state.done.size()));
@@ -85,8 +83,8 @@ absl::StatusOr<SparseLinearState> Parse(std::string_view bytes, uint64_t fingerp
   int32_t timed_out = 0;
   int64_t num_done = 0;
   if (!reader->Take(state.iterations) || !reader->Take(state.elapsed_seconds) ||
-      !reader->Take(state.starts_tried) || !reader->Take(at_limit) || !reader->Take(timed_out) ||
-      !reader->Take(num_done) || num_done < 0 || num_done > static_cast<int64_t>(kStages.size())) {
+      !reader->Take(at_limit) || !reader->Take(timed_out) || !reader->Take(num_done) ||
+      num_done < 0 || num_done > static_cast<int64_t>(kStages.size())) {
     return StateReader::Damaged();
   }
   state.at_limit = at_limit != 0;
@@ -326,7 +324,6 @@ absl::StatusOr<RecoveryResult> RecoverSparseLinear(
       state.checkpoint.clear();
       state.iterations += solved->iterations;
       state.elapsed_seconds += solved->elapsed_seconds;
-      state.starts_tried = std::max(state.starts_tried, solved->starts_tried);
       state.at_limit |= solved->termination_reason == TerminationReason::kIterationLimit;
       state.timed_out |= solved->termination_reason == TerminationReason::kTimeLimit;
       state.done.push_back(found.back());
@@ -351,7 +348,6 @@ absl::StatusOr<RecoveryResult> RecoverSparseLinear(
   result.elapsed_seconds += state.elapsed_seconds;
   result.nonzeros = Nonzeros(result.network);
   result.active_neurons = ActiveNeurons(result.network);
-  result.starts_tried = std::max<int64_t>(1, state.starts_tried);
   result.options_used = options;
   result.checkpoint = Serialize(state, fingerprint);
   return result;

@@ -267,6 +267,8 @@ TEST(SparseLinearTest, TheReportJudgesANetworkOfATermAlone) {
       GatherEvidence(*result, samples, *MeasureFitQuality(result->network, samples), {});
   ASSERT_TRUE(evidence.ok()) << evidence.status();
   EXPECT_EQ(evidence->verdict, Verdict::kUnchecked);
+  EXPECT_THAT(evidence->findings, testing::Contains(testing::HasSubstr("It is linear")));
+  EXPECT_FALSE(evidence->hard_thresholding_nonzeros.has_value());
 }
 
 }  // namespace
