@@ -624,11 +624,13 @@ absl::StatusOr<RecoveryResult> LayersSolver::Run(std::string_view checkpoint) {
     state = *std::move(parsed);
     earlier_seconds_ = state.elapsed_seconds;
     least_residual_ = state.least_residual;
-  } else {
-    BeginWithPublished(state);
-    BeginStart(state);
   }
   deadline_ = DeadlineAfter(TimeLeft(options_.termination.time_limit_seconds, earlier_seconds_));
+  if (checkpoint.empty()) {
+    BeginWithPublished(state);
+    BeginStart(state);
+    state.seconds_before = Elapsed();
+  }
   std::optional<TerminationReason> reason;
   while (!reason && state.stage != Stage::kDone) {
     absl::StatusOr<std::optional<TerminationReason>> ended = RunStage(state);
