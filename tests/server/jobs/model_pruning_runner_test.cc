@@ -358,10 +358,11 @@ TEST_F(ModelPruningTest, AModelPrunedFromAnUploadedOneIsFedAsItsAncestor) {
     std::string first;
     bool is_old;  // stored by a version that did not say what the model takes
   };
-  for (const auto& [first, is_old] : {Case{"net", false}, Case{"net", true}, {"unnamed", false}}) {
+  for (const Case& each : {Case{"net", false}, Case{"net", true}, Case{"unnamed", false}}) {
+    const auto& [first, is_old] = each;
     const auto manager = Manager([&](const JobRun& run) {
       absl::StatusOr<JobOutcome> outcome = runner_->Run(run);
-      if (is_old) outcome->model->metadata.erase("inputs");
+      if (each.is_old) outcome->model->metadata.erase("inputs");
       return outcome;
     });
     std::string model_id = first;
