@@ -293,7 +293,7 @@ absl::StatusOr<RecoveryResult> RecoverSparseLinear(
   const auto finish = [&](double seconds_left) {
     const auto begin = std::chrono::steady_clock::now();
     result.network = Finisher(samples, options, seconds_left, stop).Best(found);
-    const absl::Status status = MeasureOnSamples(samples, result);
+    absl::Status status = MeasureOnSamples(samples, result);
     state.elapsed_seconds +=
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     return status;
